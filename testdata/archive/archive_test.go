@@ -1,0 +1,108 @@
+package archive
+
+import (
+	"archive/zip"
+	"bytes"
+	"compress/zlib"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+)
+
+// The standard library reads back from every writer's archive what went in.
+func TestWritersAreReadable(t *testing.T) {
+	files := Samples(1)
+	for _, w := range Writers {
+		t.Run(w.Name, func(t *testing.T) {
+			got := make(map[string][]byte)
+			for name, data := range readAll(t, w.Write(files...)) {
+				got[name] = data
+			}
+			delete(got, "META-INF/")
+			if len(got) != len(files) {
+				t.Errorf("%d entries, want %d", len(got), len(files))
+			}
+			for _, f := range files {
+				if data, ok := got[f.Name]; !ok || !bytes.Equal(data, f.Data) {
+					t.Errorf("%s: there: %v, of %d bytes, want %d", f.Name, ok, len(data), len(f.Data))
+				}
+			}
+		})
+	}
+}
+
+// Every layout that is honest is readable.
+func TestLayoutsAreReadable(t *testing.T) {
+	text := Symbols(1, 5000)
+	layouts := map[string]Archive{
+		"prefix":   {Prefix: Noise(1, 100), Entries: []Entry{{Name: "a", Data: text, Method: Deflate}}},
+		"shifted":  {Prefix: Noise(1, 100), Shifted: true, Entries: []Entry{{Name: "a", Data: text, Method: Deflate}}},
+		"gap":      {Entries: []Entry{{Name: "b"}, {Name: "a", Data: text, Gap: Noise(1, 10)}}},
+		"zip64":    {Zip64: true, Entries: []Entry{{Name: "a", Data: text, Zip64Local: true, Zip64Row: true}}},
+		"unlisted": {Entries: []Entry{{Name: "a", Data: []byte("old"), NoRow: true}, {Name: "a", Data: text}}},
+		"comments": {Entries: []Entry{{Name: "a", Data: text, Comment: "hm"}}, End: func(e *End) { e.Comment = []byte("hm") }},
+	}
+	for _, d := range []Descriptor{NoDescriptor, Signed32, Unsigned32, Signed64, Unsigned64} {
+		layouts[fmt.Sprint("descriptor ", d)] = Archive{Entries: []Entry{{Name: "a", Data: text, Method: Deflate, Descriptor: d}}}
+	}
+	for name, a := range layouts {
+		t.Run(name, func(t *testing.T) {
+			if got := readAll(t, a.Bytes())["a"]; !bytes.Equal(got, text) {
+				t.Errorf("a holds %d bytes, want the %d that went in", len(got), len(text))
+			}
+		})
+	}
+}
+
+func readAll(t *testing.T, data []byte) map[string][]byte {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string][]byte)
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			t.Fatalf("%s: %v", f.Name, err)
+		}
+		if all[f.Name], err = io.ReadAll(r); err != nil {
+			t.Fatalf("%s: %v", f.Name, err)
+		}
+		r.Close()
+	}
+	return all
+}
+
+func TestSymbolsCompressLikeSymbols(t *testing.T) {
+	const size = 8 << 20
+	text := Symbols(3, size)
+	if len(text) != size {
+		t.Fatalf("%d bytes, want %d", len(text), size)
+	}
+	var out bytes.Buffer
+	w := zlib.NewWriter(&out)
+	w.Write(text)
+	w.Close()
+	if ratio := float64(size) / float64(out.Len()); ratio < 4.4 || ratio > 4.7 {
+		t.Errorf("compresses %.2f times, want 4.4 to 4.7", ratio)
+	}
+	module := strings.Split(SymbolsName(3), "/")
+	want := fmt.Sprintf("MODULE Linux x86_64 %s %s\nINFO CODE_ID ", module[1], module[0])
+	if !bytes.HasPrefix(text, []byte(want)) {
+		t.Errorf("begins with %q, want %q", text[:100], want)
+	}
+}
+
+// However a text is read, it is the same for the same seed, and only then.
+func TestSymbolsAreRepeatable(t *testing.T) {
+	want := Symbols(3, 100_000)
+	got, err := io.ReadAll(SymbolsReader(3, 100_000))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("SymbolsReader differs from Symbols (error %v)", err)
+	}
+	if bytes.Equal(Symbols(4, 100_000), want) || bytes.Equal(Noise(1, 100), Noise(2, 100)) {
+		t.Error("another seed made the same")
+	}
+}

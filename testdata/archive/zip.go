@@ -1,0 +1,317 @@
+// Package archive makes zip archives and symbol text for tests.
+//
+// [Archive] lays a zip out byte by byte, so that each field of it can be made
+// to lie; [Writers] are the archives of real programs. Section numbers are
+// those of APPNOTE.TXT 6.3.10.
+package archive
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Methods of compression (APPNOTE 4.4.5).
+const (
+	Store   = 0
+	Deflate = 8
+	BZip2   = 12
+	Zstd    = 93
+)
+
+// General purpose flags (APPNOTE 4.4.4).
+const (
+	FlagEncrypted  = 1 << 0
+	FlagDescriptor = 1 << 3
+	FlagUTF8       = 1 << 11
+)
+
+// Sentinel stands in a 32-bit field whose value is in a zip64 record.
+const Sentinel = 0xffffffff
+
+// Signatures of the records.
+const (
+	LocalSignature      = 0x04034b50
+	DescriptorSignature = 0x08074b50
+	RowSignature        = 0x02014b50
+	EndSignature        = 0x06054b50
+	End64Signature      = 0x06064b50
+	Locator64Signature  = 0x07064b50
+)
+
+// Descriptor is a layout of the data descriptor that follows an entry's bytes
+// (APPNOTE 4.3.9). Every one but NoDescriptor sets flag bit 3.
+type Descriptor int
+
+const (
+	NoDescriptor      Descriptor = iota
+	Signed32                     // signature, CRC-32, 32-bit sizes
+	Unsigned32                   // the same without the signature
+	Signed64                     // signature, CRC-32, 64-bit sizes
+	Unsigned64                   // the same without the signature
+	MissingDescriptor            // flag bit 3 is set, but nothing follows
+)
+
+// An Entry is one file of an [Archive]. The zero value of every field makes an
+// honest entry; the hooks see a record as it is about to be written.
+type Entry struct {
+	Name   string
+	Data   []byte // expanded
+	Method uint16
+	Raw    []byte // Data as compressed; nil: it is made from Data, except for BZip2
+
+	Flags      uint16 // bit 3 is added when there is a descriptor
+	Descriptor Descriptor
+	LocalSizes bool // with a descriptor: the expanded size is in the local header all the same
+	Zip64Local bool // sizes in a zip64 extra of the local header
+	Zip64Row   bool // sizes and offset in a zip64 extra of the row
+
+	LocalExtra, RowExtra []byte // after a zip64 extra, if any
+	Comment              string
+
+	Gap    []byte // bytes before the local header
+	NoRow  bool   // the directory does not list it
+	Local  func(*LocalHeader)
+	Footer func(*Footer)
+	Row    func(*Row)
+}
+
+// Length is a length field. Auto is the honest one.
+type Length int
+
+// Auto makes a length field be the length of what it counts.
+const Auto Length = -1
+
+func (l Length) of(n int) uint16 {
+	if l == Auto {
+		return uint16(n)
+	}
+	return uint16(l)
+}
+
+// LocalHeader is a local file header (APPNOTE 4.3.7).
+type LocalHeader struct {
+	Signature                          uint32
+	Version, Flags, Method, Time, Date uint16
+	CRC32, Compressed, Expanded        uint32
+	NameLength, ExtraLength            Length
+	Name, Extra                        []byte
+}
+
+// Footer is a data descriptor, written in the entry's layout.
+type Footer struct {
+	Signature            uint32
+	CRC32                uint32
+	Compressed, Expanded uint64
+}
+
+// Row is a header of the central directory (APPNOTE 4.3.12).
+type Row struct {
+	Signature                               uint32
+	Made, Needed, Flags, Method, Time, Date uint16
+	CRC32, Compressed, Expanded             uint32
+	NameLength, ExtraLength, CommentLength  Length
+	Disk, Internal                          uint16
+	External, Offset                        uint32
+	Name, Extra, Comment                    []byte
+}
+
+// End is the end of central directory record (APPNOTE 4.3.16).
+type End struct {
+	Signature            uint32
+	Disk, DirectoryDisk  uint16
+	EntriesHere, Entries uint16
+	Size, Offset         uint32 // of the directory
+	CommentLength        Length
+	Comment              []byte
+}
+
+// End64 is the zip64 end of central directory record (APPNOTE 4.3.14).
+type End64 struct {
+	Signature            uint32
+	Length               uint64 // of what follows this field: 44
+	Made, Needed         uint16
+	Disk, DirectoryDisk  uint32
+	EntriesHere, Entries uint64
+	Size, Offset         uint64 // of the directory
+	Extensible           []byte
+}
+
+// Locator64 is the zip64 end of central directory locator (APPNOTE 4.3.15).
+type Locator64 struct {
+	Signature uint32
+	Disk      uint32
+	Offset    uint64 // of the End64
+	Disks     uint32
+}
+
+// An Archive is a zip to be laid out.
+type Archive struct {
+	Prefix  []byte // bytes before the first entry
+	Shifted bool   // offsets count from the end of Prefix
+
+	Entries []Entry
+	Rows    func([]Row) []Row // reorders, adds or removes rows
+
+	BeforeDirectory []byte
+	AfterDirectory  []byte
+
+	Zip64   bool // with a zip64 record and its locator
+	End64   func(*End64)
+	Locator func(*Locator64)
+	End     func(*End)
+
+	Trailing []byte // after the end record and its comment
+}
+
+// Build returns a zip of entries.
+func Build(entries ...Entry) []byte { return Archive{Entries: entries}.Bytes() }
+
+// Bytes returns the archive.
+func (a Archive) Bytes() []byte {
+	out := bytes.NewBuffer(bytes.Clone(a.Prefix))
+	shift := 0
+	if a.Shifted {
+		shift = len(a.Prefix)
+	}
+	var rows []Row
+	for _, e := range a.Entries {
+		out.Write(e.Gap)
+		offset := out.Len() - shift
+		row := e.write(out, uint64(offset))
+		if !e.NoRow {
+			rows = append(rows, row)
+		}
+	}
+	if a.Rows != nil {
+		rows = a.Rows(rows)
+	}
+	out.Write(a.BeforeDirectory)
+	start := out.Len()
+	for _, r := range rows {
+		r.write(out)
+	}
+	size := out.Len() - start
+	out.Write(a.AfterDirectory)
+	a.writeEnd(out, len(rows), size, start-shift, shift)
+	out.Write(a.Trailing)
+	return out.Bytes()
+}
+
+// write appends the entry and returns its row.
+func (e *Entry) write(out *bytes.Buffer, offset uint64) Row {
+	raw := e.Raw
+	if raw == nil {
+		raw = Compress(e.Method, e.Data)
+	}
+	sum, compressed, expanded := crc32.ChecksumIEEE(e.Data), uint64(len(raw)), uint64(len(e.Data))
+	flags, needed := e.Flags, neededVersion(e)
+	if e.Descriptor != NoDescriptor {
+		flags |= FlagDescriptor
+	}
+
+	local := LocalHeader{
+		Signature: LocalSignature, Version: needed, Flags: flags, Method: e.Method, Time: dosTime, Date: dosDate,
+		CRC32: sum, Compressed: uint32(compressed), Expanded: uint32(expanded),
+		NameLength: Auto, ExtraLength: Auto, Name: []byte(e.Name), Extra: e.LocalExtra,
+	}
+	if e.Zip64Local {
+		local.Compressed, local.Expanded = Sentinel, Sentinel
+		local.Extra = append(Zip64Extra(expanded, compressed), e.LocalExtra...)
+	}
+	if e.Descriptor != NoDescriptor {
+		local.CRC32, local.Compressed, local.Expanded = 0, 0, 0
+		if e.LocalSizes {
+			local.Expanded = uint32(expanded)
+			if e.Method == Store {
+				local.Compressed = uint32(compressed)
+			}
+		}
+		if e.Zip64Local {
+			local.Compressed, local.Expanded = Sentinel, Sentinel
+			local.Extra = append(Zip64Extra(0, 0), e.LocalExtra...)
+		}
+	}
+	if e.Local != nil {
+		e.Local(&local)
+	}
+	local.write(out)
+	out.Write(raw)
+
+	footer := Footer{Signature: DescriptorSignature, CRC32: sum, Compressed: compressed, Expanded: expanded}
+	if e.Footer != nil {
+		e.Footer(&footer)
+	}
+	footer.write(out, e.Descriptor)
+
+	row := Row{
+		Signature: RowSignature, Made: madeUnix | needed, Needed: needed, Flags: flags, Method: e.Method, Time: dosTime, Date: dosDate,
+		CRC32: sum, Compressed: uint32(compressed), Expanded: uint32(expanded), Offset: uint32(offset),
+		NameLength: Auto, ExtraLength: Auto, CommentLength: Auto,
+		External: externalAttributes(e.Name), Name: []byte(e.Name), Extra: e.RowExtra, Comment: []byte(e.Comment),
+	}
+	if e.Zip64Row {
+		row.Compressed, row.Expanded, row.Offset = Sentinel, Sentinel, Sentinel
+		row.Extra = append(Zip64Extra(expanded, compressed, offset), e.RowExtra...)
+	}
+	if e.Row != nil {
+		e.Row(&row)
+	}
+	return row
+}
+
+// emptyDeflate is nothing as zlib compresses it: one final block of fixed codes.
+var emptyDeflate = []byte{3, 0}
+
+// Compress returns data compressed with one of the methods that Go can write,
+// deflate at level 6. It panics on any other.
+func Compress(method uint16, data []byte) []byte {
+	var out bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch method {
+	case Store:
+		return data
+	case Deflate:
+		if len(data) == 0 {
+			return emptyDeflate
+		}
+		w, err = flate.NewWriter(&out, 6)
+	case Zstd:
+		w, err = zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
+	default:
+		panic(fmt.Sprintf("archive: cannot compress with method %d: set Raw", method))
+	}
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err) // writing to a bytes.Buffer does not fail
+	}
+	return out.Bytes()
+}
+
+// Extra returns an extra field (APPNOTE 4.5.1).
+func Extra(id uint16, data []byte) []byte {
+	b := binary.LittleEndian.AppendUint16(nil, id)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(data)))
+	return append(b, data...)
+}
+
+// Zip64Extra returns a zip64 extended information extra field (APPNOTE 4.5.3)
+// of values: expanded size, compressed size, offset, in that order.
+func Zip64Extra(values ...uint64) []byte {
+	var data []byte
+	for _, v := range values {
+		data = binary.LittleEndian.AppendUint64(data, v)
+	}
+	return Extra(0x0001, data)
+}
