@@ -1,0 +1,183 @@
+package stream
+
+import (
+	"context"
+	"io"
+
+	"github.com/klauspost/compress/flate"
+)
+
+const (
+	gzipHeaderLen  = 10
+	gzipTrailerLen = 8
+
+	// gzipLevel is the level that entries are compressed at which do not come
+	// deflated; deflaterMemory is what that takes in bytes.
+	gzipLevel      = 6
+	deflaterMemory = 2 << 20
+)
+
+// gzipHeader starts a gzip member (RFC 1952, section 2.3) of an unknown time
+// and system.
+var gzipHeader = [gzipHeaderLen]byte{0x1f, 0x8b, 8, 9: 0xff}
+
+// gzipTrailer ends the gzip member of what was counted.
+func gzipTrailer(crc uint32, size int64) (b [gzipTrailerLen]byte) {
+	le.PutUint32(b[:], crc)
+	le.PutUint32(b[4:], uint32(size))
+	return b
+}
+
+// body cuts what is written to it into the parts of an object.
+type body struct {
+	ctx   context.Context // a body lives within one call, and io.Writer has no room for it
+	share *Share
+	obj   Object
+
+	b        *Buffer // the part that is being filled
+	parts    int     // handed over
+	unwanted bool    // the store has the object already
+}
+
+// newBody begins the body of e. Where its size is known and it fits into one
+// part, it is held at once if there is room.
+func newBody(ctx context.Context, share *Share, e *entry) *body {
+	w := &body{ctx: ctx, share: share, obj: e.obj}
+	size := int64(-1)
+	switch {
+	case e.descriptor():
+	case e.form == AsIs:
+		size = e.size
+	case e.form == Gzip && e.method == methodDeflate:
+		size = gzipHeaderLen + e.packed + gzipTrailerLen
+	}
+	if size >= 0 && size <= int64(share.m.partSize) {
+		w.b, _ = share.Hold(int(size))
+	}
+	return w
+}
+
+// Write waits for room. Once a part is full and more follows it, it goes to
+// the object.
+func (w *body) Write(p []byte) (int, error) {
+	size := len(p)
+	for len(p) > 0 && !w.unwanted {
+		if w.b != nil && len(w.b.Free()) == 0 {
+			full := w.b
+			w.b = nil
+			w.parts++
+			wanted, err := w.obj.Part(w.ctx, full)
+			if err != nil {
+				return 0, err
+			}
+			w.unwanted = !wanted
+			continue
+		}
+		if w.b == nil {
+			b, err := w.share.Lease(w.ctx)
+			if err != nil {
+				return 0, err
+			}
+			w.b = b
+		}
+		n, _ := w.b.Write(p)
+		p = p[n:]
+	}
+	return size, nil
+}
+
+// rest returns what has not been handed over, for the object's Commit.
+func (w *body) rest() *Buffer {
+	rest := w.b
+	w.b = nil
+	if w.unwanted {
+		return nil
+	}
+	if rest == nil {
+		rest, _ = w.share.Hold(0)
+	}
+	if w.parts == 0 && !rest.Held() {
+		// What turned out to be small need not go to the store before it is
+		// published, if there is room to keep it.
+		if held, ok := w.share.Hold(len(rest.Bytes())); ok {
+			_, _ = held.Write(rest.Bytes())
+			rest.Release()
+			rest = held
+		}
+	}
+	rest.Full()
+	return rest
+}
+
+// close releases what was not handed over.
+func (w *body) close() {
+	w.b.Release()
+	w.b = nil
+}
+
+// framed writes a gzip member whose deflate stream is written to it as it is.
+type framed struct {
+	w     io.Writer
+	begun bool
+}
+
+func (g *framed) Write(p []byte) (int, error) {
+	if !g.begun {
+		g.begun = true
+		if _, err := g.w.Write(gzipHeader[:]); err != nil {
+			return 0, err
+		}
+	}
+	return g.w.Write(p)
+}
+
+func (g *framed) end(f Facts) error {
+	trailer := gzipTrailer(f.CRC32, f.Size)
+	_, err := g.Write(trailer[:])
+	return err
+}
+
+// deflater writes a gzip member of what is written to it.
+type deflater struct {
+	frame framed
+	fw    *flate.Writer
+}
+
+func newDeflater(w io.Writer) (*deflater, error) {
+	d := &deflater{frame: framed{w: w}}
+	var err error
+	d.fw, err = flate.NewWriter(&d.frame, gzipLevel)
+	return d, err
+}
+
+func (d *deflater) Write(p []byte) (int, error) { return d.fw.Write(p) }
+
+func (d *deflater) end(f Facts) error {
+	if err := d.fw.Close(); err != nil {
+		return err
+	}
+	return d.frame.end(f)
+}
+
+// whole reads a body of one part whose size is known from in: head, n bytes of
+// the archive, and tail. The caller releases the buffer.
+func whole(ctx context.Context, share *Share, in *input, head []byte, n int, tail []byte) (*Buffer, error) {
+	size := len(head) + n + len(tail)
+	b, ok := share.Hold(size)
+	if !ok {
+		var err error
+		if b, err = share.Lease(ctx); err != nil {
+			return nil, err
+		}
+	}
+	_, _ = b.Write(head)
+	err := in.readFull(b.Free()[:n])
+	if err != nil {
+		b.Release()
+		return nil, err
+	}
+	b.Filled(n)
+	_, _ = b.Write(tail)
+	b.Full()
+	return b, nil
+}

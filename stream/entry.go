@@ -1,0 +1,69 @@
+// Package stream turns the bytes of an archive into verified entries.
+//
+// An archive is read forward, once, while it arrives. Each entry is inflated
+// only to verify it; what is handed to a [Sink] is the body of the object that
+// it becomes: for a deflated entry that is stored as gzip, the archive's own
+// deflate stream in a gzip frame.
+//
+// All memory that grows with an archive comes out of one [Memory].
+package stream
+
+import "context"
+
+// Form says in which form an entry is stored.
+type Form int
+
+const (
+	Ignore Form = iota // verified, not stored
+	AsIs               // the entry's bytes as they are
+	Gzip               // one gzip member (RFC 1952) of the entry's bytes
+)
+
+// Entry is what is known of an entry before its bytes.
+type Entry struct {
+	Name string
+	Form Form
+
+	// Size and CRC32 are what the local header states of the entry's expanded
+	// bytes. They are only there if Stated is set, and only true if the
+	// entry's Commit follows.
+	Stated bool
+	Size   int64
+	CRC32  uint32
+}
+
+// Facts are what was counted over an entry's verified bytes.
+type Facts struct {
+	Size   int64
+	CRC32  uint32
+	MD5    [16]byte
+	Symbol Symbol
+}
+
+// A Sink takes what an archive's entries become. Its methods may be called
+// from many goroutines at once; those of one [Object] are called in turn.
+type Sink interface {
+	// Create begins the object of an entry. It does not wait for anything.
+	Create(e Entry) Object
+}
+
+// An Object is the body of one entry on its way into a store. Nothing is
+// visible under the entry's name before the whole archive has been verified
+// and whoever made the Sink publishes it. Each object ends with one call of
+// Commit or Drop; both may be followed by a Drop.
+type Object interface {
+	// Part takes over b, full, as the next part of a body that goes on after
+	// it; the object releases b, also when it returns an error. It reports
+	// false when the store is known to have the object already: then no more
+	// parts are wanted, but Commit or Drop still is.
+	Part(ctx context.Context, b *Buffer) (wanted bool, err error)
+
+	// Commit takes over the rest of the body (nil after Part reported false;
+	// without bytes if it is empty; of at most one part) and says that the
+	// entry is verified and what was counted over it. The object releases
+	// rest, also when it returns an error.
+	Commit(ctx context.Context, rest *Buffer, facts Facts) error
+
+	// Drop gives the object up: it will not be published.
+	Drop()
+}

@@ -1,0 +1,99 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNotZip says that the bytes are no zip archive at all, or one that was cut
+// off before its end.
+var ErrNotZip = errors.New("stream: not a zip archive, or cut off")
+
+// A FormatError is damage or a contradiction in an archive.
+type FormatError struct {
+	Entry  string // raw name of the entry concerned; empty when it is the archive
+	Reason string // a plain sentence without its full stop
+}
+
+func (e *FormatError) Error() string {
+	if e.Entry == "" {
+		return "stream: archive: " + e.Reason
+	}
+	return fmt.Sprintf("stream: entry %q: %s", e.Entry, e.Reason)
+}
+
+// A ChecksumError says that an entry's bytes do not have the CRC-32 that the
+// archive states for them.
+type ChecksumError struct {
+	Entry string
+}
+
+func (e *ChecksumError) Error() string {
+	return fmt.Sprintf("stream: entry %q: bad CRC-32", e.Entry)
+}
+
+// A DuplicateError says that two rows of the central directory have the same
+// name and different sizes.
+type DuplicateError struct {
+	Name           string
+	Later, Earlier int64 // expanded sizes in bytes, in directory order
+}
+
+func (e *DuplicateError) Error() string {
+	return fmt.Sprintf("stream: two entries called %q, of %d and %d bytes", e.Name, e.Earlier, e.Later)
+}
+
+// A LimitError says that an archive is over one of the limits it is read under.
+type LimitError struct {
+	What  string // "archive bytes", "entries" or "expanded bytes"
+	Limit int64
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("stream: more than %d %s", e.Limit, e.What)
+}
+
+// A NeedsSpillError says that the archive is a zip that cannot be read forward.
+type NeedsSpillError struct {
+	Reason string // why not, a clause without its full stop
+}
+
+func (e *NeedsSpillError) Error() string {
+	return "stream: archive cannot be read forward: " + e.Reason
+}
+
+// A NoRoomError says that an upload got no memory in time, or that it was
+// ended so that another could have its share. A retry is safe.
+type NoRoomError struct {
+	What  string // what was short, e.g. "memory for another upload"
+	Limit int64  // the memory budget in bytes
+	InUse int64  // how much of it was in use
+}
+
+func (e *NoRoomError) Error() string {
+	return fmt.Sprintf("stream: no room: %s (%d of %d bytes in use)", e.What, e.InUse, e.Limit)
+}
+
+// A SourceError is a failure of the reader that the archive comes from: the
+// client went away, was idle for too long, or sent too much.
+type SourceError struct {
+	Err error
+}
+
+func (e *SourceError) Error() string { return "stream: reading the archive: " + e.Err.Error() }
+
+// Unwrap returns what the source said.
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// A StoreError is the failure of the store behind a [Sink] at one operation.
+// It is never the client's fault, and a retry of the whole upload is safe.
+type StoreError struct {
+	Op  string // the operation in the store's own terms, e.g. "UploadPart"
+	Key string
+	Err error
+}
+
+func (e *StoreError) Error() string { return fmt.Sprintf("store: %s %s: %v", e.Op, e.Key, e.Err) }
+
+// Unwrap returns what the store said.
+func (e *StoreError) Unwrap() error { return e.Err }

@@ -1,0 +1,488 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// floorSize is the room that every upload has to itself from admission to
+	// its end, in bytes: the read buffer, one inflater with its buffers, the
+	// feed of a streamed entry and the first rows of the entry table.
+	floorSize = 512 << 10
+
+	// verifierSize is the room of one of the verifiers that all uploads share, in
+	// bytes. There is one a processor, within a thirty-second of the budget.
+	verifierSize = 192 << 10
+
+	// minMemory is the smallest budget in which a part buffer of S3's minimum
+	// size is still a sixth of the whole.
+	minMemory = 6 * minPartSize
+
+	// minPartSize is the least size of a part other than the last (S3 API,
+	// "Multipart upload limits").
+	minPartSize = 5 << 20
+
+	// maxHeld bounds what one upload holds until it is published, in bytes.
+	maxHeld = 64 << 20
+
+	// slowFill is how long a part buffer may take to fill while another upload
+	// waits for one.
+	slowFill = 20 * time.Second
+)
+
+// Memory is the one budget that all uploads of the process share.
+//
+// A quarter of it is floors: each upload has one from admission to its end, so
+// that floors bound the uploads at once. The rest is leases, which are waited
+// for in turn, and held buffers, which only take what nobody waits for. Nobody
+// gets a second lease while somebody waits for a first one.
+//
+// No upload keeps others waiting for anything but the store: a part buffer is
+// either being filled (and when that takes longer than 20 s while others wait,
+// its upload is ended) or on its way to the store; held buffers are given up
+// when [Share.Wanted] says that somebody waits.
+type Memory struct {
+	total     int64
+	partSize  int
+	wait      time.Duration
+	verifying chan struct{} // a place for each entry that is verified beside its upload's own
+
+	mu        sync.Mutex // guards all below, and the shares' fields that say so
+	floors    int        // free floors
+	free      int64      // bytes for leases and held buffers
+	heavy     int64      // bytes that reservations may still take
+	admitted  []*waiter  // waiting for a floor, first come first
+	reserving []*waiter  // waiting until reservations leave room for theirs, first come first
+	leasing   []*waiter  // waiting for bytes, first come first
+	shares    map[*Share]struct{}
+	idle      [][]byte // part buffers that nobody leases; not counted in free
+}
+
+// waiter is a call that waits for a floor or for leased bytes.
+type waiter struct {
+	share    *Share // nil for a floor
+	n        int64
+	part     bool          // n is one part buffer
+	reserved bool          // n is taken out of Memory.heavy
+	ready    chan struct{} // closed, under Memory.mu, when the room is the waiter's
+}
+
+// NewMemory makes a budget of total bytes, for at most uploads uploads at once
+// and parts of at most maxPart bytes. A call that finds no room waits for it as
+// long as wait. It is an error if total is under 30 MiB.
+func NewMemory(total, maxPart int64, uploads int, wait time.Duration) (*Memory, error) {
+	if total < minMemory {
+		return nil, fmt.Errorf("a memory budget of %d bytes is too small: the least is %d MiB", total, minMemory>>20)
+	}
+	part := min(max(total/6, minPartSize), max(maxPart, minPartSize))
+	floors := min(uploads, int(total/4/floorSize))
+	verifiers := max(1, min(int64(runtime.GOMAXPROCS(0)), total/32/verifierSize))
+	free := total - int64(floors)*floorSize - verifiers*verifierSize
+	if free < 2*part+zstdMemory+deflaterMemory {
+		return nil, fmt.Errorf("a memory budget of %d bytes is too small for two parts of %d bytes and a decoder", total, part)
+	}
+	return &Memory{
+		total:     total,
+		partSize:  int(part),
+		wait:      wait,
+		verifying: make(chan struct{}, verifiers),
+		floors:    floors,
+		free:      free,
+		heavy:     free - 2*part,
+		shares:    make(map[*Share]struct{}),
+	}, nil
+}
+
+// PartSize is the size of a full part in bytes.
+func (m *Memory) PartSize() int { return m.partSize }
+
+// Total is the budget in bytes.
+func (m *Memory) Total() int64 { return m.total }
+
+// Usage says who has how much of a budget, in bytes.
+type Usage struct {
+	Total   int64
+	Uploads int   // shares that are open
+	Floors  int64 // reserved by them
+	Leased  int64 // part buffers, decoders and grown entry tables
+	Held    int64
+	Waiting int // calls that wait for room
+}
+
+// Usage returns a snapshot.
+func (m *Memory) Usage() Usage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.usage()
+}
+
+func (m *Memory) usage() Usage {
+	u := Usage{Total: m.total, Uploads: len(m.shares), Waiting: len(m.admitted) + len(m.reserving) + len(m.leasing)}
+	u.Floors = int64(len(m.shares)) * floorSize
+	for s := range m.shares {
+		u.Leased += s.leased
+		u.Held += s.held
+	}
+	return u
+}
+
+// noRoom is the error of a call that waited in vain. The caller holds m.mu.
+func (m *Memory) noRoom(what string) error {
+	u := m.usage()
+	return &NoRoomError{What: what, Limit: m.total, InUse: u.Floors + u.Leased + u.Held}
+}
+
+// A Share is one upload's part of the budget. Whoever admitted it closes it.
+type Share struct {
+	m      *Memory
+	cancel context.CancelCauseFunc
+	wanted chan struct{}
+
+	// guarded by m.mu
+	leases int // part buffers
+	leased int64
+	held   int64
+	peak   int64 // highest leased + held
+	parts  map[*Buffer]struct{}
+}
+
+// Admit waits for a floor and returns a share of the budget, together with a
+// context that ends when the budget has to end this upload: its cause is a
+// [*NoRoomError] then. The error is a *NoRoomError after the wait that the
+// budget was made with, or the context's cause.
+func (m *Memory) Admit(ctx context.Context) (context.Context, *Share, error) {
+	w := &waiter{ready: make(chan struct{})}
+	m.mu.Lock()
+	m.admitted = append(m.admitted, w)
+	m.serve()
+	m.mu.Unlock()
+	if err := m.await(ctx, w, "every place for an upload is taken"); err != nil {
+		return nil, nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &Share{m: m, cancel: cancel, wanted: make(chan struct{}, 1), parts: make(map[*Buffer]struct{})}
+	m.shares[s] = struct{}{}
+	return ctx, s, nil
+}
+
+// await waits until w is served, its context ends, or the budget's wait is
+// over. The caller does not hold m.mu.
+func (m *Memory) await(ctx context.Context, w *waiter, what string) error {
+	select {
+	case <-w.ready:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(m.wait)
+	defer timer.Stop()
+	for {
+		var slow <-chan time.Time
+		if w.share != nil {
+			slow = time.After(m.endSlowest())
+		}
+		var err error
+		select {
+		case <-w.ready:
+			return nil
+		case <-slow:
+			continue
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-timer.C:
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !m.leave(w) {
+			return nil // served just now
+		}
+		if err == nil {
+			err = m.noRoom(what)
+		}
+		m.serve()
+		return err
+	}
+}
+
+// leave takes w out of the queue that it is in, and reports whether it was in
+// one. The caller holds m.mu.
+func (m *Memory) leave(w *waiter) bool {
+	for _, queue := range []*[]*waiter{&m.admitted, &m.reserving, &m.leasing} {
+		if i := slices.Index(*queue, w); i >= 0 {
+			*queue = slices.Delete(*queue, i, i+1)
+			if w.reserved {
+				m.heavy += w.n
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// endSlowest ends the upload whose part buffer has been filling longest, if
+// that is longer than slowFill, and returns when to look again.
+func (m *Memory) endSlowest() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var slowest *Buffer
+	if len(m.leasing) == 0 {
+		return slowFill // whoever asks has just been served
+	}
+	for s := range m.shares {
+		for b := range s.parts {
+			if !b.filling.IsZero() && (slowest == nil || b.filling.Before(slowest.filling)) {
+				slowest = b
+			}
+		}
+	}
+	if slowest == nil {
+		return slowFill
+	}
+	if left := slowFill - time.Since(slowest.filling); left > 0 {
+		return left
+	}
+	slowest.filling = time.Time{}
+	slowest.share.cancel(m.noRoom("a part that fills slowly while other uploads wait for memory"))
+	return time.Second
+}
+
+// serve gives free room to those who wait for it. The caller holds m.mu.
+func (m *Memory) serve() {
+	for m.floors > 0 && len(m.admitted) > 0 {
+		m.floors--
+		close(m.admitted[0].ready)
+		m.admitted = m.admitted[1:]
+	}
+	for len(m.reserving) > 0 && m.reserving[0].n <= m.heavy {
+		w := m.reserving[0]
+		m.reserving = m.reserving[1:]
+		m.heavy -= w.n
+		w.reserved = true
+		m.leasing = append(m.leasing, w)
+	}
+	for len(m.leasing) > 0 {
+		next := 0
+		for i, w := range m.leasing {
+			if w.share.leases == 0 {
+				next = i
+				break
+			}
+		}
+		w := m.leasing[next]
+		if w.n > m.free {
+			m.askBack()
+			return
+		}
+		m.take(w)
+		close(w.ready)
+		m.leasing = append(m.leasing[:next], m.leasing[next+1:]...)
+	}
+}
+
+// askBack tells those who hold buffers that somebody waits. The caller holds m.mu.
+func (m *Memory) askBack() {
+	for s := range m.shares {
+		if s.held > 0 {
+			select {
+			case s.wanted <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// take counts w's bytes as leased. The caller holds m.mu and has seen that
+// they are free.
+func (m *Memory) take(w *waiter) {
+	m.free -= w.n
+	w.share.leased += w.n
+	if w.part {
+		w.share.leases++
+	}
+	w.share.peak = max(w.share.peak, w.share.leased+w.share.held)
+	m.trim()
+}
+
+// trim drops idle part buffers that are in the way of what is in use. The
+// caller holds m.mu.
+func (m *Memory) trim() {
+	for len(m.idle) > 0 && int64(len(m.idle)*m.partSize) > m.free {
+		m.idle = m.idle[:len(m.idle)-1]
+	}
+}
+
+// Lease waits for a part buffer. It is empty, of [Memory.PartSize], and being
+// filled until [Buffer.Full] or [Buffer.Release] is called. The error is a
+// [*NoRoomError] or the context's cause.
+func (s *Share) Lease(ctx context.Context) (*Buffer, error) {
+	m := s.m
+	w := &waiter{share: s, n: int64(m.partSize), part: true, ready: make(chan struct{})}
+	m.mu.Lock()
+	m.leasing = append(m.leasing, w)
+	m.serve()
+	m.mu.Unlock()
+	if err := m.await(ctx, w, "memory for a part"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var data []byte
+	if n := len(m.idle); n > 0 {
+		data, m.idle = m.idle[n-1], m.idle[:n-1]
+	} else {
+		data = make([]byte, m.partSize)
+	}
+	b := &Buffer{share: s, data: data[:0], room: w.n, leased: true, filling: time.Now()}
+	s.parts[b] = struct{}{}
+	return b, nil
+}
+
+// Hold returns an empty buffer of n bytes, at most a part, that may be kept
+// until the upload ends, if there is room that nobody waits for.
+func (s *Share) Hold(n int) (*Buffer, bool) {
+	m := s.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	room := int64(n)
+	// Two parts stay free of held bytes, so that leases go on.
+	if room > 0 && (len(m.leasing) > 0 || s.held+room > maxHeld || room > m.free-2*int64(m.partSize)) {
+		return nil, false
+	}
+	m.free -= room
+	s.held += room
+	s.peak = max(s.peak, s.leased+s.held)
+	m.trim()
+	return &Buffer{share: s, data: make([]byte, 0, n), room: room}, true
+}
+
+// Reserve waits for n bytes for something other than a part buffer: a decoder,
+// an entry table. They are free again after release, which may be called more
+// than once. All reservations together leave room for two parts, so that those
+// who have one can go on. An upload must not have a part buffer to fill when it
+// calls Reserve. The error is a [*NoRoomError] or the context's cause.
+func (s *Share) Reserve(ctx context.Context, n int64) (release func(), err error) {
+	m := s.m
+	w := &waiter{share: s, n: n, ready: make(chan struct{})}
+	m.mu.Lock()
+	m.reserving = append(m.reserving, w)
+	m.serve()
+	m.mu.Unlock()
+	if err := m.await(ctx, w, "memory for a decoder or a long entry table"); err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.heavy += n
+		m.free += n
+		s.leased -= n
+		m.serve()
+	}), nil
+}
+
+// Wanted receives when another call waits for room and the upload should give
+// up buffers that it holds, as long as [Share.Waited] is true.
+func (s *Share) Wanted() <-chan struct{} { return s.wanted }
+
+// Waited reports whether a call waits for leased room.
+func (s *Share) Waited() bool {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	return len(s.m.leasing) > 0
+}
+
+// Peak is the most that the upload had in leases and held buffers at once, in
+// bytes.
+func (s *Share) Peak() int64 {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	return s.peak
+}
+
+// Close gives the floor back. All buffers and reservations have been released
+// before: that they were is what keeps the budget whole, so Close panics where
+// one was not.
+func (s *Share) Close() {
+	m := s.m
+	s.cancel(context.Canceled)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, open := m.shares[s]; !open {
+		return
+	}
+	if s.leased != 0 || s.held != 0 {
+		panic(fmt.Sprintf("stream: share closed with %d bytes leased and %d held", s.leased, s.held))
+	}
+	delete(m.shares, s)
+	m.floors++
+	m.serve()
+}
+
+// A Buffer is room for at most one part, out of the budget. One goroutine at a
+// time owns it, and releases it.
+type Buffer struct {
+	share  *Share
+	data   []byte
+	room   int64
+	leased bool
+
+	filling time.Time // since when it has been filling, or zero; guarded by Memory.mu
+}
+
+// Write appends as much of p as there is room for and returns how much that
+// was. There is no error.
+func (b *Buffer) Write(p []byte) (int, error) {
+	n := copy(b.data[len(b.data):cap(b.data)], p)
+	b.data = b.data[:len(b.data)+n]
+	return n, nil
+}
+
+// Free is the room that is left, for reading into; [Buffer.Filled] says how
+// much of it has become data.
+func (b *Buffer) Free() []byte { return b.data[len(b.data):cap(b.data)] }
+
+// Filled makes the first n bytes of Free data.
+func (b *Buffer) Filled(n int) { b.data = b.data[:len(b.data)+n] }
+
+// Bytes is the data. It is valid until Release.
+func (b *Buffer) Bytes() []byte { return b.data }
+
+// Held reports whether b may be kept until the upload is published. A leased
+// buffer may not: it goes to the store at once.
+func (b *Buffer) Held() bool { return !b.leased }
+
+// Full says that the client has nothing to add to b: from here on only the
+// store keeps others waiting for it.
+func (b *Buffer) Full() {
+	b.share.m.mu.Lock()
+	defer b.share.m.mu.Unlock()
+	b.filling = time.Time{}
+}
+
+// Release gives the room back. The data must not be touched any more. It may
+// be called more than once, and on nil.
+func (b *Buffer) Release() {
+	if b == nil || b.data == nil {
+		return
+	}
+	m := b.share.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.free += b.room
+	if b.leased {
+		delete(b.share.parts, b)
+		b.share.leased -= b.room
+		b.share.leases--
+		m.idle = append(m.idle, b.data[:0])
+	} else {
+		b.share.held -= b.room
+	}
+	b.data = nil
+	m.serve()
+}

@@ -1,0 +1,285 @@
+package stream_test
+
+import (
+	"fmt"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+// localHeaderRules are about what a local header says and what the row says of
+// the same entry.
+func localHeaderRules() []rule {
+	a := entry("a.sym")
+	described := with(a, func(e *archive.Entry) { e.Descriptor = archive.Signed32 })
+	local := func(e archive.Entry, change func(*archive.LocalHeader)) []byte {
+		e.Local = change
+		return archive.Build(e, entry("b.dll"))
+	}
+	row := func(e archive.Entry, change func(*archive.Row)) []byte {
+		e.Row = change
+		return archive.Build(e, entry("b.dll"))
+	}
+	files := texts("a.sym", "b.dll")
+	kept := func(name string, data []byte) rule {
+		return rule{name: "local header: " + name, archive: data, files: files}
+	}
+	broken := func(name string, data []byte, err error) rule {
+		return rule{name: "local header: " + name, archive: data, err: err}
+	}
+	const disagree = "disagree on its "
+
+	rules := []rule{
+		kept("agrees with its row", archive.Build(a, entry("b.dll"))),
+		kept("another version", local(a, func(h *archive.LocalHeader) { h.Version = 63 })),
+		kept("another version in the row", row(a, func(r *archive.Row) { r.Needed, r.Made = 63, 0 })),
+		kept("bits 1 and 2 in it alone", local(a, func(h *archive.LocalHeader) { h.Flags |= 6 })),
+		kept("bits 1 and 2 in the row alone", row(a, func(r *archive.Row) { r.Flags |= 6 })),
+		kept("another time", local(a, func(h *archive.LocalHeader) { h.Time, h.Date = 0, 0 })),
+		kept("other extra fields", local(a, func(h *archive.LocalHeader) { h.Extra = archive.Extra(0x5455, []byte("\x01abcd")) })),
+		kept("extra fields that are cut off", local(a, func(h *archive.LocalHeader) { h.Extra = []byte{0x55, 0x54, 9, 0, 1} })),
+		kept("other attributes", row(a, func(r *archive.Row) { r.External, r.Internal = 0xffffffff, 1 })),
+		kept("a comment in the row", archive.Build(with(a, func(e *archive.Entry) { e.Comment = "a comment" }), entry("b.dll"))),
+		kept("zip64 in it alone", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local = true }), entry("b.dll"))),
+		kept("zip64 in the row alone", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Row = true }), entry("b.dll"))),
+		kept("zip64 in both", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local, e.Zip64Row = true, true }), entry("b.dll"))),
+		kept("zip64 and a descriptor", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local, e.Descriptor = true, archive.Signed64 }), entry("b.dll"))),
+		kept("with a descriptor, sizes all the same", archive.Build(with(described, func(e *archive.Entry) { e.LocalSizes = true }), entry("b.dll"))),
+		kept("with a descriptor, other sizes and another CRC-32", local(described, func(h *archive.LocalHeader) {
+			h.CRC32, h.Compressed, h.Expanded = 1, 2, 3
+		})),
+
+		broken("another name", row(a, func(r *archive.Row) { r.Name = []byte("c.sym") }), damaged("c.sym", disagree+"name")),
+		broken("another case of its name", row(a, func(r *archive.Row) { r.Name = []byte("A.sym") }), damaged("A.sym", disagree+"name")),
+		broken("another length of its name", row(a, func(r *archive.Row) { r.Name = []byte("a.symbols") }), damaged("a.symbols", disagree+"name")),
+		broken("a slash in the row's name alone", row(a, func(r *archive.Row) { r.Name, r.Expanded = []byte("a.sym/"), 0 }), damaged("a.sym/", disagree+"name")),
+		broken("another method", row(a, func(r *archive.Row) { r.Method = archive.Store }), damaged("a.sym", disagree+"compression method")),
+		broken("bit 3 in it alone", row(described, func(r *archive.Row) { r.Flags = 0 }), damaged("a.sym", disagree+"flags")),
+		broken("bit 3 in the row alone", row(a, func(r *archive.Row) { r.Flags |= archive.FlagDescriptor }), damaged("a.sym", disagree+"flags")),
+		broken("bit 11 in it alone", local(a, func(h *archive.LocalHeader) { h.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
+		broken("bit 11 in the row alone", row(a, func(r *archive.Row) { r.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
+		broken("encrypted in the row alone", row(a, func(r *archive.Row) { r.Flags |= archive.FlagEncrypted }), damaged("a.sym", disagree+"flags")),
+		broken("another CRC-32 in the row", row(a, func(r *archive.Row) { r.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
+		broken("another compressed size in the row", row(a, func(r *archive.Row) { r.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
+		broken("another size in the row", row(a, func(r *archive.Row) { r.Expanded++ }), damaged("a.sym", disagree+"size")),
+		broken("another CRC-32 in the row than in the descriptor", row(described, func(r *archive.Row) { r.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
+		broken("another compressed size in the row than in the descriptor", row(described, func(r *archive.Row) { r.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
+		broken("another size in the row than in the descriptor", row(described, func(r *archive.Row) { r.Expanded++ }), damaged("a.sym", disagree+"size")),
+
+		broken("zip64 sizes that the extra field has not", local(a, func(h *archive.LocalHeader) { h.Expanded = archive.Sentinel }), damaged("a.sym", "zip64")),
+		broken("zip64 sizes that the row's extra field has not", row(a, func(r *archive.Row) { r.Expanded = archive.Sentinel }), damaged("a.sym", "zip64")),
+		broken("a zip64 extra field that is too short", row(a, func(r *archive.Row) {
+			r.Compressed, r.Expanded = archive.Sentinel, archive.Sentinel
+			r.Extra = archive.Zip64Extra(uint64(len(a.Data)))
+		}), damaged("a.sym", "zip64")),
+		broken("a zip64 size out of range", row(a, func(r *archive.Row) {
+			r.Expanded, r.Extra = archive.Sentinel, archive.Zip64Extra(1<<63)
+		}), damaged("a.sym", "zip64")),
+		broken("another zip64 size in the row", row(a, func(r *archive.Row) {
+			r.Expanded, r.Extra = archive.Sentinel, archive.Zip64Extra(uint64(len(a.Data))+1)
+		}), damaged("a.sym", disagree+"size")),
+		broken("two zip64 extra fields", row(a, func(r *archive.Row) {
+			size := archive.Zip64Extra(uint64(len(a.Data)))
+			r.Expanded, r.Extra = archive.Sentinel, append(size, size...)
+		}), damaged("a.sym", "two extra fields")),
+		broken("extra fields of the row that are cut off", row(a, func(r *archive.Row) { r.Extra = []byte{0x55, 0x54, 9, 0, 1} }),
+			damaged("a.sym", "cut off")),
+		kept("padding behind the row's extra fields", row(a, func(r *archive.Row) { r.Extra = append(archive.Extra(0x5455, nil), 0, 0, 0) })),
+	}
+
+	for bit := range 16 {
+		flag := uint16(1) << bit
+		switch bit {
+		case 1, 2:
+			rules = append(rules, kept(fmt.Sprintf("bit %d", bit), archive.Build(
+				with(a, func(e *archive.Entry) { e.Flags = flag }), entry("b.dll"))))
+		case 3, 11: // descriptors and names
+		default:
+			reason := "flags"
+			if bit == 0 {
+				reason = "encrypted"
+			}
+			rules = append(rules, broken(fmt.Sprintf("bit %d", bit), archive.Build(
+				with(a, func(e *archive.Entry) { e.Flags = flag }), entry("b.dll")), damaged("a.sym", reason)))
+		}
+	}
+	return rules
+}
+
+// entryEndRules are about where the bytes of an entry end whose sizes the local
+// header states, and whether they are what it states.
+func entryEndRules() []rule {
+	var rules []rule
+	for _, name := range named {
+		for _, method := range []uint16{archive.Store, archive.Deflate, archive.Zstd} {
+			a := with(entry(name), func(e *archive.Entry) { e.Method = method })
+			raw := archive.Compress(method, a.Data)
+			add := func(what string, e archive.Entry, err error) {
+				r := rule{name: fmt.Sprintf("end of an entry: %s, method %d: %s", name, method, what), archive: archive.Build(e), err: err}
+				if err == nil {
+					r.files = texts(name)
+				}
+				rules = append(rules, r)
+			}
+			claim := func(e archive.Entry, crc, compressed, expanded uint32) archive.Entry {
+				e.Local = func(h *archive.LocalHeader) {
+					h.CRC32, h.Compressed, h.Expanded = h.CRC32+crc, h.Compressed+compressed, h.Expanded+expanded
+				}
+				e.Row = func(r *archive.Row) {
+					r.CRC32, r.Compressed, r.Expanded = r.CRC32+crc, r.Compressed+compressed, r.Expanded+expanded
+				}
+				return e
+			}
+			const less = ^uint32(0) // -1
+
+			add("what it states", a, nil)
+			add("another CRC-32", claim(a, 1, 0, 0), &stream.ChecksumError{Entry: name})
+			if method == archive.Store {
+				add("a byte more than it has, packed", claim(a, 0, 1, 0), damaged(name, "differ"))
+				add("a byte more than it has, expanded", claim(a, 0, 0, 1), damaged(name, "differ"))
+				continue
+			}
+			add("a byte less than it has, expanded", claim(a, 0, 0, less), damaged(name, "more bytes"))
+			add("a byte more than it has, expanded", claim(a, 0, 0, 1), damaged(name, "are stated"))
+			add("a byte less than it has, packed", claim(a, 0, less, 0), damaged(name, "damaged"))
+			trailing := damaged(name, "ends before")
+			if method == archive.Zstd {
+				trailing = damaged(name, "damaged")
+			}
+			add("a byte behind its end", with(a, func(e *archive.Entry) { e.Raw = append(raw[:len(raw):len(raw)], 0) }), trailing)
+			add("cut off", with(a, func(e *archive.Entry) { e.Raw = raw[:len(raw)-1] }), damaged(name, "damaged"))
+			add("no byte of it", with(a, func(e *archive.Entry) { e.Raw = []byte{} }), damaged(name, ""))
+			add("noise", with(a, func(e *archive.Entry) { e.Raw = []byte("\xff\xff\xff\xff\xff") }), damaged(name, "damaged"))
+		}
+	}
+	return append(rules,
+		rule{
+			name: "end of an entry: empty, stored", archive: archive.Build(archive.Entry{Name: "a.sym"}, archive.Entry{Name: "a.dll"}),
+			files: []file{{"a.sym", ""}, {"a.dll", ""}},
+		},
+		rule{
+			name: "end of an entry: empty, deflated", archive: archive.Build(
+				archive.Entry{Name: "a.sym", Method: archive.Deflate}, archive.Entry{Name: "a.dll", Method: archive.Deflate}),
+			files: []file{{"a.sym", ""}, {"a.dll", ""}},
+		},
+		rule{
+			name: "end of an entry: a directory", archive: archive.Build(archive.Entry{Name: "a/"}, entry("a/a.sym")),
+			files: texts("a/a.sym"),
+		},
+		rule{
+			name: "end of an entry: a directory, deflated", archive: archive.Build(archive.Entry{Name: "a/", Method: archive.Deflate}, entry("a/a.sym")),
+			files: texts("a/a.sym"),
+		},
+		rule{
+			name: "end of an entry: a directory with content, stored", archive: archive.Build(archive.Entry{Name: "a/", Data: []byte("x")}),
+			err: damaged("a/", "directory"),
+		},
+		rule{
+			name: "end of an entry: a directory with content, deflated", archive: archive.Build(archive.Entry{Name: "a/", Data: []byte("x"), Method: archive.Deflate}),
+			err: damaged("a/", "directory"),
+		},
+		rule{
+			name: "end of an entry: a directory with content that it does not state", archive: archive.Build(archive.Entry{
+				Name: "a/", Data: []byte("x"), Method: archive.Deflate,
+				Local: func(h *archive.LocalHeader) { h.Expanded = 0 },
+				Row:   func(r *archive.Row) { r.Expanded = 0 },
+			}),
+			err: damaged("a/", "more bytes"),
+		},
+		rule{
+			name: "end of an entry: a directory with content and a descriptor", archive: archive.Build(archive.Entry{
+				Name: "a/", Data: []byte("x"), Method: archive.Deflate, Descriptor: archive.Signed32,
+			}),
+			err: damaged("a/", "directory"),
+		},
+		rule{
+			name: "end of an entry: a directory with content and a descriptor, unlisted", archive: archive.Build(archive.Entry{
+				Name: "a/", Data: []byte("x"), Method: archive.Deflate, Descriptor: archive.Signed32, NoRow: true,
+			}),
+			err: damaged("a/", "directory"),
+		},
+	)
+}
+
+// descriptorRules are about entries whose sizes stand behind them.
+func descriptorRules() []rule {
+	layouts := []struct {
+		name   string
+		layout archive.Descriptor
+	}{
+		{"signed, 32 bit", archive.Signed32},
+		{"unsigned, 32 bit", archive.Unsigned32},
+		{"signed, 64 bit", archive.Signed64},
+		{"unsigned, 64 bit", archive.Unsigned64},
+	}
+	var rules []rule
+	add := func(name string, err error, files []file, data []byte) {
+		rules = append(rules, rule{name: "descriptor: " + name, archive: data, files: files, err: err})
+	}
+	empty := func(names ...string) (files []file) {
+		for _, name := range names {
+			files = append(files, file{name, ""})
+		}
+		return files
+	}
+	for _, l := range layouts {
+		layout, d := l.name, l.layout
+		for _, name := range named {
+			label := layout + ", " + name + ": "
+			a := with(entry(name), func(e *archive.Entry) { e.Descriptor = d })
+			stored := with(a, func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true })
+			footer := func(e archive.Entry, change func(*archive.Footer)) []byte {
+				e.Footer = change
+				return archive.Build(e, entry("b.dll"))
+			}
+
+			add(label+"before an entry", nil, texts(name, "b.dll"), archive.Build(a, entry("b.dll")))
+			add(label+"before the directory", nil, texts("b.dll", name), archive.Build(entry("b.dll"), a))
+			add(label+"before the end", nil, nil, archive.Build(with(a, func(e *archive.Entry) { e.NoRow = true })))
+			add(label+"before the zip64 end", nil, nil, archive.Archive{
+				Entries: []archive.Entry{with(a, func(e *archive.Entry) { e.NoRow = true })}, Zip64: true,
+			}.Bytes())
+			add(label+"another CRC-32", &stream.ChecksumError{Entry: name}, nil, footer(a, func(f *archive.Footer) { f.CRC32++ }))
+			add(label+"another compressed size", damaged(name, "descriptor"), nil, footer(a, func(f *archive.Footer) { f.Compressed++ }))
+			add(label+"another size", damaged(name, "descriptor"), nil, footer(a, func(f *archive.Footer) { f.Expanded++ }))
+			add(label+"with something behind it", damaged(name, "descriptor"), nil,
+				archive.Build(a, with(entry("b.dll"), func(e *archive.Entry) { e.Gap = []byte("gap!") })))
+			add(label+"damaged deflate stream", damaged(name, "damaged"), nil,
+				archive.Build(with(a, func(e *archive.Entry) { e.Raw = []byte("\xff\xff\xff") })))
+			add(label+"a byte between the deflate stream and it", damaged(name, "descriptor"), nil, archive.Build(
+				with(a, func(e *archive.Entry) { e.Raw = append(archive.Compress(archive.Deflate, e.Data), 0) })))
+
+			add(label+"empty, deflated", nil, append(empty(name), texts("b.dll")...), archive.Build(
+				archive.Entry{Name: name, Method: archive.Deflate, Descriptor: d}, entry("b.dll")))
+			add(label+"empty, stored", nil, append(empty(name), texts("b.dll")...), archive.Build(
+				archive.Entry{Name: name, Descriptor: d}, entry("b.dll")))
+			add(label+"stored, its size known", nil, texts(name, "b.dll"), archive.Build(stored, entry("b.dll")))
+			add(label+"stored, another CRC-32", &stream.ChecksumError{Entry: name}, nil, footer(stored, func(f *archive.Footer) { f.CRC32++ }))
+			add(label+"stored, another size", damaged(name, "descriptor"), nil, footer(stored, func(f *archive.Footer) { f.Compressed++ }))
+			add(label+"stored, its size a byte too small", damaged(name, "descriptor"), nil, archive.Build(with(stored, func(e *archive.Entry) {
+				e.Local = func(h *archive.LocalHeader) { h.Compressed--; h.Expanded-- }
+			}), entry("b.dll")))
+			add(label+"stored, its size unknown", spills(name), nil, archive.Build(
+				with(stored, func(e *archive.Entry) { e.LocalSizes = false }), entry("b.dll")))
+		}
+		add(layout+": a directory", nil, texts("a/a.sym"), archive.Build(archive.Entry{Name: "a/", Descriptor: d}, entry("a/a.sym")))
+		add(layout+": a directory, deflated", nil, texts("a/a.sym"), archive.Build(
+			archive.Entry{Name: "a/", Method: archive.Deflate, Descriptor: d}, entry("a/a.sym")))
+	}
+	missing := with(entry("a.sym"), func(e *archive.Entry) { e.Descriptor = archive.MissingDescriptor })
+	add("missing", damaged("a.sym", "descriptor"), nil, archive.Build(missing, entry("b.dll")))
+	add("missing, stored, its size known", damaged("a.sym", "descriptor"), nil, archive.Build(
+		with(missing, func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true }), entry("b.dll")))
+	add("missing, of an empty file", spills("a.sym"), nil, archive.Build(
+		archive.Entry{Name: "a.sym", Descriptor: archive.MissingDescriptor}, entry("b.dll")))
+	add("missing, of a directory", nil, texts("a/a.sym"), archive.Build(
+		archive.Entry{Name: "a/", Descriptor: archive.MissingDescriptor}, entry("a/a.sym")))
+	add("missing, of a directory at the end", nil, texts("a/a.sym"), archive.Build(
+		entry("a/a.sym"), archive.Entry{Name: "a/", Descriptor: archive.MissingDescriptor}))
+	add("stored, its size unknown, the archive cut off", stream.ErrNotZip, nil, cutOff(archive.Build(
+		with(entry("a.sym"), func(e *archive.Entry) { e.Method, e.Descriptor = archive.Store, archive.Signed32 }))))
+	return rules
+}
+
+// cutOff is all of an archive but its last byte.
+func cutOff(data []byte) []byte { return data[:len(data)-1] }

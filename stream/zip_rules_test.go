@@ -1,0 +1,162 @@
+package stream_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+const (
+	methodBzip2 = 12
+	methodZstd  = 93
+)
+
+// rule is an archive that keeps one rule of the reader, or breaks it.
+type rule struct {
+	name    string
+	archive []byte
+
+	// What the archive holds, in the order of its directory, if it is taken.
+	// Ignored entries are among it, directories are not.
+	files []file
+
+	// What it is refused with. Of a *FormatError and a *NeedsSpillError the
+	// Reason is a part that tells the rule.
+	err error
+
+	limits *stream.Rules // nil: ordinary
+}
+
+type file struct{ name, content string }
+
+// allRules are the rules of every part of the format.
+func allRules() []rule {
+	return slices.Concat(localHeaderRules(), entryEndRules(), descriptorRules(), methodRules(),
+		directoryRules(), archiveEndRules(), startRules(), nameRules(), limitRules())
+}
+
+func TestZipRules(t *testing.T) {
+	names := make(map[string]bool)
+	for _, r := range allRules() {
+		if names[r.name] {
+			t.Errorf("two rules are called %q", r.name)
+		}
+		names[r.name] = true
+		t.Run(r.name, func(t *testing.T) {
+			s, report, err := reading{data: r.archive, rules: r.limits}.do(t)
+			r.check(t, s, report, err)
+		})
+	}
+}
+
+// check checks the outcome of a reading of r's archive.
+func (r *rule) check(t *testing.T, s *store, report *stream.Report, err error) {
+	t.Helper()
+	if r.err != nil {
+		checkError(t, err, r.err)
+		if kept := s.kept(); len(kept) > 0 {
+			t.Errorf("an archive that is refused keeps %q", kept[0].Name)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, ignored := make(map[string][]byte), []string{}
+	everything := make(map[string][]byte)
+	for _, f := range r.files {
+		everything[f.name] = []byte(f.content)
+		if form, err := formByName(f.name); err != nil || form == stream.Ignore {
+			ignored = append(ignored, f.name)
+		} else {
+			stored[f.name] = []byte(f.content)
+		}
+	}
+	checkSame(t, contents(t, s), stored)
+	if !slices.Equal(report.Ignored, ignored) {
+		t.Errorf("ignored %q, want %q", report.Ignored, ignored)
+	}
+	if report.Bytes != int64(len(r.archive)) {
+		t.Errorf("read %d bytes of %d", report.Bytes, len(r.archive))
+	}
+	seen, err := reference(r.archive)
+	if err != nil {
+		t.Fatalf("archive/zip: %v", err)
+	}
+	checkSame(t, everything, seen)
+}
+
+// checkError checks that err is the error want, which [rule] describes.
+func checkError(t *testing.T, err, want error) {
+	t.Helper()
+	ok := false
+	switch want := want.(type) {
+	case *stream.FormatError:
+		got, is := errors.AsType[*stream.FormatError](err)
+		ok = is && got.Entry == want.Entry && strings.Contains(got.Reason, want.Reason)
+	case *stream.NeedsSpillError:
+		got, is := errors.AsType[*stream.NeedsSpillError](err)
+		ok = is && strings.Contains(got.Reason, want.Reason)
+	default:
+		ok = reflect.DeepEqual(err, want)
+	}
+	if !ok {
+		t.Errorf("the error is %v (%T), want %v (%T)", err, err, want, want)
+	}
+}
+
+func damaged(entry, reason string) error { return &stream.FormatError{Entry: entry, Reason: reason} }
+func spills(reason string) error         { return &stream.NeedsSpillError{Reason: reason} }
+
+// entry is a deflated entry of a few lines.
+func entry(name string) archive.Entry {
+	return archive.Entry{Name: name, Data: []byte(text(name)), Method: archive.Deflate}
+}
+
+// text is what entry puts into the entry called name.
+func text(name string) string {
+	return "MODULE Linux x86_64 0A0B " + name + "\n" + strings.Repeat("FILE 0 "+name+"\n", 3)
+}
+
+// texts are the files of entries that entry made.
+func texts(names ...string) []file {
+	var files []file
+	for _, name := range names {
+		files = append(files, file{name, text(name)})
+	}
+	return files
+}
+
+// with returns e after change.
+func with(e archive.Entry, change func(*archive.Entry)) archive.Entry {
+	change(&e)
+	return e
+}
+
+// named is one entry of each form, so that what holds for an entry is seen on
+// every way through the reader.
+var named = []string{"a.sym", "a.dll", "a-symbols.txt"}
+
+func TestZipWriters(t *testing.T) {
+	for _, w := range archive.Writers {
+		t.Run(w.Name, func(t *testing.T) {
+			samples := archive.Samples(1)
+			r := rule{archive: w.Write(samples...)}
+			for _, f := range samples {
+				if !strings.HasSuffix(f.Name, "/") {
+					r.files = append(r.files, file{f.Name, string(f.Data)})
+				}
+			}
+			s, report, err := reading{data: r.archive}.do(t)
+			r.check(t, s, report, err)
+			if len(s.kept()) == 0 {
+				t.Error("nothing was stored")
+			}
+		})
+	}
+}

@@ -1,0 +1,363 @@
+package stream_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+// readers hand out the same bytes in different ways.
+var readers = []struct {
+	name string
+	wrap func(io.Reader) io.Reader
+}{
+	{"one byte at a time", iotest.OneByteReader},
+	{"half of what is asked for", iotest.HalfReader},
+	{"the last bytes with the end", iotest.DataErrReader},
+	{"one byte at a time, the last with the end", func(r io.Reader) io.Reader { return iotest.DataErrReader(iotest.OneByteReader(r)) }},
+}
+
+// TestZipRulesInPieces reads the archive of every rule in pieces.
+func TestZipRulesInPieces(t *testing.T) {
+	m := newMemory(t)
+	for _, reader := range readers {
+		t.Run(reader.name, func(t *testing.T) {
+			for _, r := range allRules() {
+				t.Run(r.name, func(t *testing.T) {
+					s, report, err := reading{source: reader.wrap(bytes.NewReader(r.archive)), memory: m, rules: r.limits}.do(t)
+					r.check(t, s, report, err)
+				})
+			}
+		})
+	}
+}
+
+// mixed is an archive of less than 3 KB with an entry of every kind.
+func mixed() rule {
+	described := func(name string, d archive.Descriptor) archive.Entry {
+		return with(entry(name), func(e *archive.Entry) { e.Descriptor = d })
+	}
+	r := rule{archive: archive.Archive{
+		Entries: []archive.Entry{
+			{Name: "d/"},
+			entry("d/a.sym"),
+			described("d/b.sym", archive.Signed32),
+			described("d/c.dll", archive.Unsigned64),
+			with(entry("d/stored.sym"), func(e *archive.Entry) { e.Method = archive.Store }),
+			with(entry("d/stored.dll"), func(e *archive.Entry) { e.Method = archive.Store }),
+			with(described("d/hinted.dll", archive.Signed32), func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true }),
+			with(entry("d/zstd.dll"), func(e *archive.Entry) { e.Method = archive.Zstd }),
+			with(entry("d/wide.dll"), func(e *archive.Entry) { e.Zip64Local, e.Zip64Row = true, true }),
+			with(entry("é.sym"), func(e *archive.Entry) { e.Flags, e.Comment = archive.FlagUTF8, "comment" }),
+			{Name: "d/empty.sym", Descriptor: archive.Signed32},
+			entry("build-symbols.txt"),
+		},
+		Zip64: true,
+		End:   func(e *archive.End) { e.Comment = []byte("made by a test") },
+	}.Bytes()}
+	r.files = append(texts("d/a.sym", "d/b.sym", "d/c.dll", "d/stored.sym", "d/stored.dll", "d/hinted.dll", "d/zstd.dll",
+		"d/wide.dll", "é.sym", "build-symbols.txt"), file{"d/empty.sym", ""})
+	return r
+}
+
+func TestMixed(t *testing.T) {
+	r := mixed()
+	if len(r.archive) > 3<<10 {
+		t.Errorf("the archive has %d bytes", len(r.archive))
+	}
+	s, report, err := reading{data: r.archive}.do(t)
+	r.check(t, s, report, err)
+}
+
+// TestSourceFails lets the source fail at every byte.
+func TestSourceFails(t *testing.T) {
+	gone := errors.New("the client has gone")
+	data, m := mixed().archive, newMemory(t)
+	for _, with := range []string{"behind the bytes", "with the bytes"} {
+		t.Run(with, func(t *testing.T) {
+			for n := range len(data) + 1 {
+				source := io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(gone))
+				if with == "with the bytes" {
+					source = iotest.DataErrReader(source)
+				}
+				s, _, err := reading{source: source, memory: m}.do(t)
+				if _, ok := errors.AsType[*stream.SourceError](err); !ok || !errors.Is(err, gone) {
+					t.Fatalf("after %d of %d bytes: %v", n, len(data), err)
+				}
+				if len(s.kept()) > 0 {
+					t.Fatalf("after %d bytes %q is kept", n, s.kept()[0].Name)
+				}
+			}
+		})
+	}
+}
+
+// TestUnexpectedEOFIsNoEnd has a source that says it was cut off in the way of
+// [io.ErrUnexpectedEOF], as readers of request bodies do.
+func TestUnexpectedEOFIsNoEnd(t *testing.T) {
+	data := mixed().archive
+	for _, n := range []int{0, 100, len(data)} {
+		_, _, err := reading{source: io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(io.ErrUnexpectedEOF))}.do(t)
+		if _, ok := errors.AsType[*stream.SourceError](err); !ok {
+			t.Errorf("after %d bytes: %v", n, err)
+		}
+	}
+}
+
+// TestCutOff ends an archive at every byte.
+func TestCutOff(t *testing.T) {
+	data, m := mixed().archive, newMemory(t)
+	for n := range data {
+		s, _, err := reading{data: data[:n], memory: m}.do(t)
+		if !errors.Is(err, stream.ErrNotZip) {
+			t.Errorf("after %d of %d bytes: %v", n, len(data), err)
+		}
+		if len(s.kept()) > 0 {
+			t.Errorf("after %d bytes %q is kept", n, s.kept()[0].Name)
+		}
+	}
+}
+
+// TestCutOffWithinParts ends archives with bodies of several parts.
+func TestCutOffWithinParts(t *testing.T) {
+	m := newMemory(t)
+	for _, e := range bigEntries() {
+		data := archive.Build(e)
+		for _, n := range []int{part / 2, part, part + 100, 2 * part, len(data) - 100, len(data) - 1} {
+			s, _, err := reading{data: data[:n], memory: m}.do(t)
+			if !errors.Is(err, stream.ErrNotZip) || len(s.kept()) > 0 {
+				t.Errorf("%s after %d of %d bytes: %v", e.Name, n, len(data), err)
+			}
+		}
+	}
+}
+
+// TestFlippedBits changes every byte of an archive. It is refused, or it is
+// what archive/zip sees in it.
+func TestFlippedBits(t *testing.T) {
+	m := newMemory(t)
+	data := mixed().archive
+	accepted := 0
+	for i := range data {
+		for _, mask := range []byte{0x01, 0x02, 0x08, 0x10, 0x20, 0x80, 0xff} {
+			flipped := slices.Clone(data)
+			flipped[i] ^= mask
+			s, report, err := reading{data: flipped, memory: m}.do(t)
+			if err != nil {
+				continue
+			}
+			accepted++
+			seen, err := reference(flipped)
+			if err != nil {
+				t.Errorf("byte %d ^ %#x: archive/zip: %v", i, mask, err)
+				continue
+			}
+			for _, name := range report.Ignored {
+				delete(seen, name)
+			}
+			if t.Run(fmt.Sprintf("byte %d ^ %#x", i, mask), func(t *testing.T) { checkSame(t, contents(t, s), seen) }); t.Failed() {
+				return
+			}
+		}
+	}
+	// Times, versions, attributes and comments may be anything.
+	if accepted == 0 || accepted > 7*len(data)/2 {
+		t.Errorf("%d of %d changed archives were accepted", accepted, 7*len(data))
+	}
+}
+
+// stalling is a client that sends what it has and then nothing, until it is
+// interrupted.
+type stalling struct {
+	io.Reader
+	stalled     chan struct{} // closed when all was read
+	interrupted chan struct{} // closed by Interrupt
+	once        sync.Once
+}
+
+func stall(data []byte) *stalling {
+	return &stalling{Reader: bytes.NewReader(data), stalled: make(chan struct{}), interrupted: make(chan struct{})}
+}
+
+func (s *stalling) Read(p []byte) (int, error) {
+	if n, err := s.Reader.Read(p); err == nil {
+		return n, nil
+	}
+	s.once.Do(func() { close(s.stalled) })
+	<-s.interrupted
+	return 0, errors.New("interrupted")
+}
+
+func (s *stalling) Interrupt() { close(s.interrupted) }
+
+// TestErrorsInterruptTheSource finds what is wrong while the client sends
+// nothing.
+func TestErrorsInterruptTheSource(t *testing.T) {
+	boom := errors.New("boom")
+	damagedEntry := with(entry("a.sym"), func(e *archive.Entry) { e.Local = func(h *archive.LocalHeader) { h.CRC32++ } })
+	upToDirectory := func(data []byte) []byte { return data[:indexFirst(data, "PK\x01\x02")] }
+	tests := []struct {
+		name string
+		data []byte
+		want error
+		act  func(s *store, cancel context.CancelCauseFunc)
+	}{
+		{"a damaged entry", upToDirectory(archive.Build(damagedEntry)), &stream.ChecksumError{Entry: "a.sym"}, nil},
+		{"a store that fails", upToDirectory(archive.Build(entry("a.sym"))), boom, func(s *store, _ context.CancelCauseFunc) {
+			s.onCommit = func(context.Context, *object) error { return boom }
+		}},
+		{"the end of its context", upToDirectory(archive.Build(entry("a.sym"))), boom, func(s *store, cancel context.CancelCauseFunc) {
+			s.onCommit = func(context.Context, *object) error { cancel(boom); return nil }
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				m := newMemory(t)
+				s := newStore(t, m)
+				if tt.act != nil {
+					tt.act(s, cancel)
+				}
+				_, _, err := reading{source: stall(tt.data), ctx: ctx, memory: m, store: s}.do(t)
+				checkError(t, err, tt.want)
+			})
+		})
+	}
+}
+
+func TestContextEndsBeforeTheArchive(t *testing.T) {
+	gone := errors.New("shutting down")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	_, _, err := reading{data: mixed().archive, ctx: ctx}.do(t)
+	if !errors.Is(err, gone) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestNoRoom reads an archive while another upload has all parts.
+func TestNoRoom(t *testing.T) {
+	for _, e := range bigEntries() {
+		t.Run(e.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemory(t)
+				ctx, other := admit(t, m)
+				all := leaseAll(t, ctx, other)
+				for _, b := range all {
+					b.Full()
+				}
+				begin := time.Now()
+				source := archive.Build(e)
+				room, share, err := m.Admit(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := newStore(t, m)
+				_, err = stream.ReadZip(room, bytes.NewReader(source), share, s, ordinary)
+				s.close()
+				share.Close()
+				if _, ok := errors.AsType[*stream.NoRoomError](err); !ok || time.Since(begin) != time.Second {
+					t.Errorf("after %v: %v", time.Since(begin), err)
+				}
+				release(all...)
+				other.Close()
+				checkEmpty(t, m)
+			})
+		})
+	}
+}
+
+// TestSlowClientIsEnded lets a client stall within a part while another upload
+// waits.
+func TestSlowClientIsEnded(t *testing.T) {
+	for _, e := range bigEntries() {
+		t.Run(e.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, err := stream.NewMemory(64*mib, part, 4, 30*time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				slow := stall(archive.Build(e)[:part+part/2])
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					room, share, err := m.Admit(t.Context())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					s := newStore(t, m)
+					_, err = stream.ReadZip(room, slow, share, s, ordinary)
+					s.close()
+					share.Close()
+					if _, ok := errors.AsType[*stream.NoRoomError](err); !ok {
+						t.Errorf("the slow client's upload ended with %v", err)
+					}
+				})
+				<-slow.stalled
+				begin := time.Now()
+				ctx, other := admit(t, m)
+				all := leaseAll(t, ctx, other)
+				for _, b := range all {
+					b.Full()
+				}
+				b, err := other.Lease(ctx)
+				if err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(begin); took != 20*time.Second {
+					t.Errorf("the other upload waited for %v", took)
+				}
+				wg.Wait()
+				release(append(all, b)...)
+				other.Close()
+				checkEmpty(t, m)
+			})
+		})
+	}
+}
+
+// TestPrefixIsRefusedAtOnce has a client that sends something else and goes on
+// for ever.
+func TestPrefixIsRefusedAtOnce(t *testing.T) {
+	endless := &zeros{}
+	_, _, err := reading{source: endless}.do(t)
+	if !errors.Is(err, stream.ErrNotZip) {
+		t.Error(err)
+	}
+	if endless.n > 256<<10 {
+		t.Errorf("refused after %d bytes", endless.n)
+	}
+}
+
+// zeros yields zeros for ever.
+type zeros struct{ n int }
+
+func (z *zeros) Read(p []byte) (int, error) {
+	clear(p)
+	z.n += len(p)
+	return len(p), nil
+}
+
+// TestBombIsRefusedEarly has an archive of 64 MiB of zeros.
+func TestBombIsRefusedEarly(t *testing.T) {
+	const limit = 1 << 20
+	bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, 64*mib), Method: archive.Deflate, Descriptor: archive.Signed32})
+	_, report, err := reading{data: bomb, rules: &stream.Rules{Form: formByName, MaxEntries: 1, MaxExpanded: limit}}.do(t)
+	checkError(t, err, &stream.LimitError{What: "expanded bytes", Limit: limit})
+	if report.Expanded > limit+mib {
+		t.Errorf("refused after %d bytes", report.Expanded)
+	}
+}
