@@ -1,0 +1,157 @@
+package health_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"spillway/health"
+)
+
+// instance is an instance whose parts the test decides on.
+type instance struct {
+	*health.Health
+	log     *observer.ObservedLogs
+	storage func(context.Context) error
+	used    int64
+}
+
+func newInstance() *instance {
+	core, log := observer.New(zap.DebugLevel)
+	i := &instance{log: log, storage: func(context.Context) error { return nil }}
+	i.Health = health.New(health.Config{
+		Version: health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
+		Storage: func(ctx context.Context) error { return i.storage(ctx) },
+		Memory:  func() (used, total int64) { return i.used, 100 },
+		Allowed: func(r *http.Request) bool { return r.Header.Get("Auth-Token") == "good" },
+		Log:     zap.New(core),
+	})
+	return i
+}
+
+func (i *instance) do(method, path, token string) (status int, body string) {
+	r := httptest.NewRequest(method, path, nil)
+	r.Header.Set("Auth-Token", token)
+	w := httptest.NewRecorder()
+	i.ServeHTTP(w, r)
+	if got := w.Header().Get("Content-Type"); got != "application/json" {
+		return w.Code, "Content-Type " + got
+	}
+	return w.Code, strings.TrimSpace(w.Body.String())
+}
+
+func TestAnswers(t *testing.T) {
+	down := func(context.Context) error { return errors.New("connection refused") }
+	tests := []struct {
+		name         string
+		set          func(*instance)
+		method, path string
+		token        string
+		status       int
+		body         string
+	}{
+		{name: "the balancer's probe", path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
+		{name: "the balancer's probe while draining", set: func(i *instance) { i.SetDraining() }, path: "/__lbheartbeat__", status: 503, body: `{"status":"draining"}`},
+		{name: "the balancer's probe while the store is down", set: func(i *instance) { i.storage = down }, path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
+		{name: "all is well", path: "/__heartbeat__", status: 200, body: `{"status":"ok","checks":{"memory":"ok","storage":"ok"},"details":{}}`},
+		{name: "memory is short", set: func(i *instance) { i.used = 90 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"memory":"warning","storage":"ok"},"details":{"memory":{"status":"warning","level":30,"messages":{"spillway.memory":"90 of 100 bytes of --memory are in use: uploads wait for one another. Add instances, or raise it."}}}}`},
+		{name: "memory is not yet short", set: func(i *instance) { i.used = 89 }, path: "/__heartbeat__", status: 200, body: `{"status":"ok","checks":{"memory":"ok","storage":"ok"},"details":{}}`},
+		{name: "the version", path: "/__version__", status: 200, body: `{"source":"https://example.com/spillway","version":"1.2.3","commit":"abc","build":"7"}`},
+		{name: "the test error without a token", path: "/__error__", status: 403, body: `{"error":"This requires an Auth-Token to authenticate the request"}`},
+		{name: "the test error", path: "/__error__", token: "good", status: 500, body: `{"error":"Internal Server Error"}`},
+		{name: "another method", method: "POST", path: "/__version__", status: 405, body: `{"error":"Method Not Allowed (POST): /__version__"}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			i := newInstance()
+			if tt.set != nil {
+				tt.set(i)
+			}
+			status, body := i.do(max(tt.method, "GET"), tt.path, tt.token)
+			if status != tt.status || body != tt.body {
+				t.Errorf("got %d %s\nwant %d %s", status, body, tt.status, tt.body)
+			}
+		})
+	}
+}
+
+func TestStoreDown(t *testing.T) {
+	i := newInstance()
+	i.storage = func(context.Context) error { return errors.New("the secret words of the store") }
+	status, body := i.do("GET", "/__heartbeat__", "")
+	var answer struct {
+		Status  string
+		Checks  map[string]string
+		Details map[string]struct{ Messages map[string]string }
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if status != 500 || answer.Status != "error" || answer.Checks["storage"] != "error" || answer.Checks["memory"] != "ok" {
+		t.Errorf("got %d %s", status, body)
+	}
+	if answer.Details["storage"].Messages["spillway.storage"] == "" || strings.Contains(body, "secret") {
+		t.Errorf("the message must say what to do, in words of our own: %s", body)
+	}
+	if i.log.FilterField(zap.Error(errors.New("the secret words of the store"))).Len() != 1 {
+		t.Errorf("the log lacks what the store said: %v", i.log.All())
+	}
+}
+
+func TestTestErrorIsLogged(t *testing.T) {
+	i := newInstance()
+	i.do("GET", "/__error__", "bad")
+	if i.log.Len() != 0 {
+		t.Errorf("logged without a token: %v", i.log.All())
+	}
+	i.do("GET", "/__error__", "good")
+	if i.log.FilterLevelExact(zap.ErrorLevel).Len() != 1 {
+		t.Errorf("not logged: %v", i.log.All())
+	}
+}
+
+// TestProbesAreNoLoad asks often and all at once: the store is asked once in
+// ten seconds, and never longer than five.
+func TestProbesAreNoLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		i := newInstance()
+		i.storage = func(ctx context.Context) error { // it hangs
+			asked++
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				if status, body := i.do("GET", "/__heartbeat__", ""); status != 500 {
+					t.Errorf("got %d %s", status, body)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(began); took != 5*time.Second || asked != 1 {
+			t.Errorf("20 probes of a store that hangs took %v and asked it %d times, want 5s and once", took, asked)
+		}
+		i.storage = func(context.Context) error { asked++; return nil }
+		time.Sleep(10*time.Second - 1)
+		if status, _ := i.do("GET", "/__heartbeat__", ""); status != 500 || asked != 1 {
+			t.Errorf("before the answer is old: status %d, asked %d times", status, asked)
+		}
+		time.Sleep(1)
+		if status, _ := i.do("GET", "/__heartbeat__", ""); status != 200 || asked != 2 {
+			t.Errorf("once the answer is old: status %d, asked %d times", status, asked)
+		}
+	})
+}

@@ -1,0 +1,141 @@
+package health
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// probeTimeout bounds a probe of the store, so that one that hangs does not
+	// hang those who ask.
+	probeTimeout = 5 * time.Second
+
+	// probeLife is how long the answer of a probe is good, so that probes do
+	// not become load.
+	probeLife = 10 * time.Second
+
+	// memoryWarning is the share of the memory budget, in percent, from which
+	// on uploads are likely to wait for one another.
+	memoryWarning = 90
+)
+
+// level is how bad a check is. Its number and its name are Dockerflow's, which
+// are those of Django's system checks.
+type level int
+
+const (
+	ok      level = 0
+	warning level = 30
+	failed  level = 40
+)
+
+func (l level) String() string {
+	switch l {
+	case warning:
+		return "warning"
+	case failed:
+		return "error"
+	}
+	return "ok"
+}
+
+// detail is what is said of a check that is not ok.
+type detail struct {
+	Status   string            `json:"status"`
+	Level    level             `json:"level"`
+	Messages map[string]string `json:"messages"`
+}
+
+// check is one of the things that a heartbeat reports on.
+type check struct {
+	name    string
+	level   level
+	message string // what is wrong and what to do; empty if the level is ok
+}
+
+// heartbeat reports on everything that uploads need: 200, or 500 if one of the
+// checks has failed.
+func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
+	checks := []check{h.checkStorage(r.Context()), h.checkMemory()}
+	worst, status := ok, http.StatusOK
+	states, details := map[string]string{}, map[string]detail{}
+	for _, c := range checks {
+		worst = max(worst, c.level)
+		states[c.name] = c.level.String()
+		if c.level != ok {
+			details[c.name] = detail{c.level.String(), c.level, map[string]string{"spillway." + c.name: c.message}}
+		}
+	}
+	if worst == failed {
+		status = http.StatusInternalServerError
+	}
+	writeJSON(w, status, struct {
+		Status  string            `json:"status"`
+		Checks  map[string]string `json:"checks"`
+		Details map[string]detail `json:"details"`
+	}{worst.String(), states, details})
+}
+
+func (h *Health) checkStorage(ctx context.Context) check {
+	if err := h.storage.ask(ctx); err != nil {
+		h.cfg.Log.Warn("the store does not answer the heartbeat", zap.Error(err))
+		return check{"storage", failed, "The bucket cannot be reached or written to: uploads are answered with 503. Check the store, the credentials and the bucket's name; the log has the store's words."}
+	}
+	return check{name: "storage"}
+}
+
+func (h *Health) checkMemory() check {
+	used, total := h.cfg.Memory()
+	if used*100 >= total*memoryWarning {
+		return check{"memory", warning, fmt.Sprintf("%d of %d bytes of --memory are in use: uploads wait for one another. Add instances, or raise it.", used, total)}
+	}
+	return check{name: "memory"}
+}
+
+// probe is a check that costs something. Whoever asks gets an answer that is at
+// most probeLife old, and waits for the one that is under way.
+type probe struct {
+	check func(ctx context.Context) error
+
+	turn chan struct{} // holds a value while somebody uses what follows
+	done time.Time     // when err was the answer; zero if there is none yet
+	err  error
+}
+
+func newProbe(check func(ctx context.Context) error) *probe {
+	return &probe{check: check, turn: make(chan struct{}, 1)}
+}
+
+func (p *probe) ask(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if !p.done.IsZero() && time.Since(p.done) < probeLife {
+		return p.err
+	}
+	// Others want the answer as well: the one who asks first may leave.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+	defer cancel()
+	p.err = p.check(ctx)
+	p.done = time.Now()
+	return p.err
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	// A client that does not take its answer is no concern of ours.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func writeError(w http.ResponseWriter, status int, message string) {
+	writeJSON(w, status, map[string]string{"error": message})
+}
