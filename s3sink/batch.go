@@ -1,0 +1,132 @@
+package s3sink
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"spillway/stream"
+)
+
+// Batch is the objects of one archive. It is a [stream.Sink].
+type Batch struct {
+	sink  *Sink
+	place place
+	share *stream.Share
+
+	endReading context.CancelCauseFunc // of the context that Begin returned
+	unfollow   func() bool             // ends ctx's following of the context that Begin was given
+
+	// ctx is what the batch works under. It ends with the context that Begin
+	// was given, until publishing starts, and when the store fails.
+	ctx        context.Context
+	endWorking context.CancelCauseFunc
+
+	work sync.WaitGroup // requests in the background
+
+	room     sync.WaitGroup // makeRoom
+	nudge    chan struct{}  // receives when makeRoom should look again
+	stopRoom chan struct{}  // closed by end
+
+	mu      sync.Mutex // guards what follows; taken after an object's
+	objects []*object  // in creation order
+	held    []*object  // oldest first; some have been dropped since
+	ended   bool
+}
+
+// Create begins the object of an entry whose form is not stream.Ignore.
+func (b *Batch) Create(e stream.Entry) stream.Object {
+	o := &object{
+		batch: b,
+		name:  e.Name,
+		form:  e.Form,
+		known: known{sized: e.Stated, size: e.Size, crc32: e.CRC32},
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.objects = append(b.objects, o)
+	return o
+}
+
+// Uploaded returns the names of the objects that have been published, in
+// creation order.
+func (b *Batch) Uploaded() []string { return b.names(published) }
+
+// Skipped returns the names of the entries that the store had already, in
+// creation order.
+func (b *Batch) Skipped() []string { return b.names(skipped) }
+
+func (b *Batch) names(in state) []string {
+	names := []string{}
+	for _, o := range b.all() {
+		if o.is(in) {
+			names = append(names, o.name)
+		}
+	}
+	return names
+}
+
+// Sent is the size of the bodies of the objects that have been published, in
+// bytes.
+func (b *Batch) Sent() int64 {
+	var sent int64
+	for _, o := range b.all() {
+		if o.is(published) {
+			sent += o.length
+		}
+	}
+	return sent
+}
+
+// all returns the batch's objects in creation order.
+func (b *Batch) all() []*object {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.objects)
+}
+
+// fail ends the batch's work because of an error of the store. The first cause
+// stays: what fails after it, fails because of it.
+func (b *Batch) fail(err error) {
+	b.endWorking(err)
+	b.endReading(context.Cause(b.ctx))
+}
+
+// run waits for the sink's leave to begin an operation and runs it in the
+// background. Its error is the cause of the end of ctx or of the batch's work.
+// The operation must not call run.
+func (b *Batch) run(ctx context.Context, operation func()) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case b.sink.pending <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	b.work.Go(func() {
+		defer func() { <-b.sink.pending }()
+		operation()
+	})
+	return nil
+}
+
+// joined returns a context that ends with the batch's work and with ctx,
+// whichever is first. The caller calls leave.
+func (b *Batch) joined(ctx context.Context) (both context.Context, leave func()) {
+	both, cancel := context.WithCancelCause(b.ctx)
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	return both, func() {
+		stop()
+		cancel(context.Canceled)
+	}
+}
+
+// discard aborts a multipart upload that nobody wants any more.
+func (b *Batch) discard(m *multipart) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), abortTimeout)
+	defer cancel()
+	if err := m.abort(ctx); err != nil {
+		b.fail(err)
+	}
+}

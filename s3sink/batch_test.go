@@ -1,0 +1,262 @@
+package s3sink_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"spillway/s3sink"
+	"spillway/stream"
+)
+
+// The parts of the contract that are about how a batch ends.
+
+// mixed is an archive with an object of every way of staging.
+func mixed(part int) []file {
+	return []file{
+		{name: "a/1/held.sym", form: stream.Gzip, data: data(3000, 1)},
+		{name: "a/1/leased.sym", form: stream.Gzip, data: data(3000, 2), leased: true},
+		{name: "a/1/big.pd_", form: stream.AsIs, data: data(part+1000, 3)},
+	}
+}
+
+func testInvisible(t *testing.T, r *rig) {
+	ctx, share := r.admit(t)
+	defer share.Close()
+	ctx, batch := r.sink.Begin(ctx, share, false)
+	defer batch.Abort()
+	files := mixed(r.memory.PartSize())
+	for _, f := range files {
+		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if keys := r.Keys(t, r.bucket); len(keys) > 0 {
+		t.Errorf("visible before Publish: %q", keys)
+	}
+	if err := batch.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if keys := r.Keys(t, r.bucket); len(keys) != len(files) {
+		t.Errorf("visible after Publish: %q", keys)
+	}
+	if err := batch.Abort(); err != nil {
+		t.Errorf("Abort after Publish: %v", err)
+	}
+	for _, f := range files {
+		r.wantStored(t, f)
+	}
+	if err := batch.Publish(t.Context()); err == nil {
+		t.Error("a second Publish succeeds")
+	}
+}
+
+func testAbort(t *testing.T, r *rig) {
+	gone := errors.New("the client has gone")
+	for name, end := range map[string]func(cancel context.CancelCauseFunc){
+		"by its owner":            func(context.CancelCauseFunc) {},
+		"after its context's end": func(cancel context.CancelCauseFunc) { cancel(gone) },
+	} {
+		ctx, share := r.admit(t)
+		ctx, cancel := context.WithCancelCause(ctx)
+		reading, batch := r.sink.Begin(ctx, share, false)
+		for _, f := range mixed(r.memory.PartSize()) {
+			if _, err := f.write(reading, share, batch, r.memory.PartSize()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// An object in the middle of its body, a part of it in flight.
+		o := batch.Create(stream.Entry{Name: "a/1/half", Form: stream.AsIs})
+		b, err := share.Lease(reading)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(data(r.memory.PartSize(), 1))
+		if wanted, err := o.Part(reading, b); !wanted || err != nil {
+			t.Fatal(wanted, err)
+		}
+		end(cancel)
+		for range 2 {
+			if err := batch.Abort(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if reading.Err() == nil {
+			t.Errorf("%s: the batch's context goes on", name)
+		}
+		cancel(nil)
+		share.Close()
+		r.wantNothing(t)
+		r.idle(t)
+		if len(batch.Uploaded()) > 0 || batch.Sent() > 0 {
+			t.Errorf("%s: uploaded %q, sent %d", name, batch.Uploaded(), batch.Sent())
+		}
+	}
+}
+
+func testDrop(t *testing.T, r *rig) {
+	ctx, share := r.admit(t)
+	defer share.Close()
+	ctx, batch := r.sink.Begin(ctx, share, false)
+	defer batch.Abort()
+	for _, f := range mixed(r.memory.PartSize()) {
+		o, err := f.write(ctx, share, batch, r.memory.PartSize())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Drop()
+		o.Drop()
+	}
+	batch.Create(stream.Entry{Name: "a/1/unused", Form: stream.AsIs}).Drop()
+	o := batch.Create(stream.Entry{Name: "a/1/half", Form: stream.AsIs})
+	b, err := share.Lease(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Write(data(r.memory.PartSize(), 1))
+	if _, err := o.Part(ctx, b); err != nil {
+		t.Fatal(err)
+	}
+	o.Drop()
+	kept := file{name: "a/1/kept", form: stream.AsIs, data: data(10, 1)}
+	if _, err := kept.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.Keys(t, r.bucket), []string{"v1/a/1/kept"}; !slices.Equal(got, want) {
+		t.Errorf("visible: %q, want %q", got, want)
+	}
+	if got := batch.Uploaded(); !slices.Equal(got, []string{"a/1/kept"}) {
+		t.Errorf("uploaded %q", got)
+	}
+	r.wantFinished(t)
+}
+
+func testTry(t *testing.T, r *rig) {
+	other := r.Bucket(t)
+	tries := newRig(t, r.Client, func(cfg *s3sink.Config) { cfg.Bucket, cfg.TryBucket = r.bucket, other })
+	if tries.sink.Bucket(false) != r.bucket || tries.sink.Bucket(true) != other || r.sink.Bucket(true) != r.bucket {
+		t.Error("the wrong bucket")
+	}
+	if got, want := r.sink.MaxName(), 1024-len("try/v1/"); got != want {
+		t.Errorf("names of up to %d bytes, want %d", got, want)
+	}
+	_, share := tries.admit(t)
+	defer share.Close()
+	ctx, batch := tries.sink.Begin(t.Context(), share, true)
+	defer batch.Abort()
+	for _, f := range mixed(tries.memory.PartSize()) {
+		if _, err := f.write(ctx, share, batch, tries.memory.PartSize()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := batch.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Keys(t, r.bucket); len(got) > 0 {
+		t.Errorf("in the regular bucket: %q", got)
+	}
+	want := []string{"try/v1/a/1/big.pd_", "try/v1/a/1/held.sym", "try/v1/a/1/leased.sym"}
+	if got := r.Keys(t, other); !slices.Equal(got, want) {
+		t.Errorf("in the try bucket: %q, want %q", got, want)
+	}
+}
+
+func testTwice(t *testing.T, r *rig) {
+	ctx, share := r.admit(t)
+	defer share.Close()
+	ctx, batch := r.sink.Begin(ctx, share, false)
+	defer batch.Abort()
+	var last file
+	for i := range 4 {
+		last = file{name: "a/1/same", form: stream.AsIs, data: data(1000, byte(i)), leased: i%2 == 1}
+		o, err := last.write(ctx, share, batch, r.memory.PartSize())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i < 3 {
+			o.Drop()
+		}
+	}
+	if err := batch.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.wantStored(t, last)
+	if got := batch.Uploaded(); !slices.Equal(got, []string{"a/1/same"}) {
+		t.Errorf("uploaded %q", got)
+	}
+	r.wantFinished(t)
+}
+
+// testStageOut has an upload hold all the room that may be held, and another
+// wait for part buffers.
+func testStageOut(t *testing.T, r *rig) {
+	_, share := r.admit(t)
+	defer share.Close()
+	ctx, batch := r.sink.Begin(t.Context(), share, false)
+	defer batch.Abort()
+	var files []file
+	for i := 0; ; i++ {
+		f := file{name: fmt.Sprintf("a/1/%03d", i), form: stream.AsIs, data: data(1<<20, byte(i))}
+		b, ok := share.Hold(len(f.data))
+		if !ok {
+			break
+		}
+		b.Write(f.data)
+		files = append(files, f)
+		if err := batch.Create(f.entry()).Commit(ctx, b, f.facts()); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	_, other := r.admit(t)
+	defer other.Close()
+	var leased []*stream.Buffer
+	for range 4 {
+		b, err := other.Lease(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leased = append(leased, b)
+	}
+	got := r.wire.Attempts()
+	if got["CreateMultipartUpload"] == 0 || got["CreateMultipartUpload"] == len(files) {
+		t.Errorf("%d of %d held objects have been staged", got["CreateMultipartUpload"], len(files))
+	}
+	if !slices.Contains(r.wire.Calls(), "CreateMultipartUpload v1/a/1/000") {
+		t.Error("the oldest object has not been staged")
+	}
+	if keys := r.Keys(t, r.bucket); len(keys) > 0 {
+		t.Errorf("visible: %q", keys)
+	}
+	for _, b := range leased {
+		b.Release()
+	}
+	if err := batch.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		o := r.wantStored(t, f)
+		if len(o.Metadata) != 3 {
+			t.Errorf("%s: metadata %v", f.name, o.Metadata)
+		}
+	}
+	if got := r.wire.Attempts()["HeadObject"]; got != len(files) {
+		t.Errorf("%d HEAD requests for %d objects", got, len(files))
+	}
+	r.wantFinished(t)
+}
+
+func testProbe(t *testing.T, r *rig) {
+	if err := r.sink.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.wantNothing(t)
+	absent := newRig(t, r.Client, func(cfg *s3sink.Config) { cfg.TryBucket = "no-such-bucket" })
+	wantStoreError(t, absent.sink.Probe(t.Context()))
+	absent.wantFinished(t)
+}

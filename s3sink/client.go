@@ -1,0 +1,236 @@
+package s3sink
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+
+	"spillway/stream"
+)
+
+// store is S3 in plain terms: this file and manager.go know the SDK, the others
+// do not. Each of its operations is tried again as the SDK's standard retryer
+// has it. Each error is a *stream.StoreError.
+type store struct {
+	api *s3.Client
+	whole
+}
+
+// target is where an object is, or will be.
+type target struct {
+	bucket, key string
+}
+
+// attributes are what is stored with an object's body.
+type attributes struct {
+	contentType, contentEncoding string // empty: none
+	metadata                     map[string]string
+}
+
+// stored is what the store says of an object.
+type stored struct {
+	found    bool
+	length   int64             // of the body, in bytes
+	metadata map[string]string // keys in lower case
+	crc32    string            // of the whole body, as encodeCRC32 has it; empty: not known
+}
+
+// sentPart is a part that the store has.
+type sentPart struct {
+	number int32
+	etag   string
+	crc32  uint32
+}
+
+func newStore(ctx context.Context, cfg Config) (*store, error) {
+	var options []func(*config.LoadOptions) error
+	if cfg.Region != "" {
+		options = append(options, config.WithRegion(cfg.Region))
+	}
+	if cfg.AccessKey != "" {
+		options = append(options, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(cfg.AccessKey, cfg.SecretKey, "")))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("s3: %w", err)
+	}
+	if loaded.Region == "" {
+		return nil, errors.New("s3: no region")
+	}
+	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
+		o.BaseEndpoint = optional(cfg.Endpoint)
+		o.UsePathStyle = cfg.PathStyle
+		o.HTTPClient = &bounded{
+			transport: cfg.Transport,
+			slots:     make(chan struct{}, cfg.Concurrency),
+			timeout:   cfg.AttemptTimeout,
+		}
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+			if cfg.MaxBackoff > 0 {
+				o.MaxBackoff = cfg.MaxBackoff
+			}
+		})
+		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
+	})
+	return &store{api, newWhole(api, cfg.PartSize)}, nil
+}
+
+// addUnsignedPayload keeps the SDK from hashing bodies with SHA-256, which it
+// does over plain http. Their CRC-32 is sent, and checked by the store, in any
+// case. The hash has to be set before the SDK's checksum middleware runs: the
+// middleware that v4 offers for the purpose is overruled by it.
+func addUnsignedPayload(stack *middleware.Stack) error {
+	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("UnsignedPayload",
+		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			switch in.Parameters.(type) {
+			case *s3.PutObjectInput, *s3.UploadPartInput:
+				ctx = v4.SetPayloadHash(ctx, "UNSIGNED-PAYLOAD")
+			}
+			return next.HandleInitialize(ctx, in)
+		}), middleware.Before)
+}
+
+// head asks for the object at t.
+func (s *store) head(ctx context.Context, t target) (stored, error) {
+	return s.headObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key})
+}
+
+// headChecked asks for the object at t and its checksum.
+func (s *store) headChecked(ctx context.Context, t target) (stored, error) {
+	return s.headObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: types.ChecksumModeEnabled})
+}
+
+func (s *store) headObject(ctx context.Context, in *s3.HeadObjectInput) (stored, error) {
+	out, err := s.api.HeadObject(ctx, in)
+	if hasCode(err, "NotFound") {
+		return stored{}, nil
+	}
+	if err != nil {
+		return stored{}, failure("HeadObject", target{*in.Bucket, *in.Key}, err)
+	}
+	found := stored{found: true, length: aws.ToInt64(out.ContentLength), metadata: out.Metadata}
+	if out.ChecksumType != types.ChecksumTypeComposite {
+		found.crc32 = aws.ToString(out.ChecksumCRC32)
+	}
+	return found, nil
+}
+
+// create begins a multipart upload. It reports whether the store will check the
+// CRC-32 of the whole body. Its request is a lasting one.
+func (s *store) create(ctx context.Context, t target, a attributes) (id string, checksWhole bool, err error) {
+	out, err := s.api.CreateMultipartUpload(lasting(ctx), &s3.CreateMultipartUploadInput{
+		Bucket:            &t.bucket,
+		Key:               &t.key,
+		ContentType:       optional(a.contentType),
+		ContentEncoding:   optional(a.contentEncoding),
+		Metadata:          a.metadata,
+		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+		ChecksumType:      types.ChecksumTypeFullObject,
+	})
+	if err != nil {
+		return "", false, failure("CreateMultipartUpload", t, err)
+	}
+	return aws.ToString(out.UploadId), out.ChecksumType == types.ChecksumTypeFullObject, nil
+}
+
+// uploadPart sends a part. It reports whether it is clear what became of it:
+// it is not where an attempt failed, which the store may still be working at.
+// Its request is a lasting one.
+func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, data []byte, crc32 uint32) (part sentPart, clear bool, err error) {
+	body := newBody(data)
+	defer body.cut()
+	out, err := s.api.UploadPart(lasting(ctx), &s3.UploadPartInput{
+		Bucket:        &t.bucket,
+		Key:           &t.key,
+		UploadId:      &id,
+		PartNumber:    &number,
+		Body:          body,
+		ChecksumCRC32: aws.String(encodeCRC32(crc32)),
+	})
+	if err != nil {
+		return sentPart{}, false, failure("UploadPart", t, err)
+	}
+	attempts, _ := retry.GetAttemptResults(out.ResultMetadata)
+	return sentPart{number, aws.ToString(out.ETag), crc32}, len(attempts.Results) == 1, nil
+}
+
+// complete makes the object of a multipart upload out of its parts, which are
+// in order. If checksWhole, the store compares crc32 and size with the whole.
+// errNoUpload is in the error's chain where the upload is not there.
+func (s *store) complete(ctx context.Context, t target, id string, parts []sentPart, checksWhole bool, crc32 uint32, size int64) error {
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket:          &t.bucket,
+		Key:             &t.key,
+		UploadId:        &id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: make([]types.CompletedPart, len(parts))},
+	}
+	for i, p := range parts {
+		in.MultipartUpload.Parts[i] = types.CompletedPart{
+			PartNumber:    aws.Int32(p.number),
+			ETag:          aws.String(p.etag),
+			ChecksumCRC32: aws.String(encodeCRC32(p.crc32)),
+		}
+	}
+	if checksWhole {
+		in.ChecksumType = types.ChecksumTypeFullObject
+		in.ChecksumCRC32 = aws.String(encodeCRC32(crc32))
+		in.MpuObjectSize = &size
+	}
+	_, err := s.api.CompleteMultipartUpload(ctx, in)
+	return failure("CompleteMultipartUpload", t, err)
+}
+
+// abort gives up a multipart upload. errNoUpload is in the error's chain where
+// the upload is not there.
+func (s *store) abort(ctx context.Context, t target, id string) error {
+	_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &t.bucket, Key: &t.key, UploadId: &id})
+	return failure("AbortMultipartUpload", t, err)
+}
+
+// errNoUpload says that there is no multipart upload of that identifier: it has
+// been completed or aborted.
+var errNoUpload = errors.New("s3: no such upload")
+
+// failure is the error of an operation that ended with err; nil if that is nil.
+func failure(op string, t target, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case hasCode(err, "NoSuchUpload"):
+		err = fmt.Errorf("%w: %w", errNoUpload, err)
+	}
+	return &stream.StoreError{Op: op, Key: t.key, Err: err}
+}
+
+// hasCode reports whether S3 answered with that error code (S3 API Reference,
+// "Error responses"). Not every operation has a Go type for it.
+func hasCode(err error, code string) bool {
+	answered, ok := errors.AsType[smithy.APIError](err)
+	return ok && answered.ErrorCode() == code
+}
+
+// encodeCRC32 is a checksum as S3 writes it: its four bytes, the highest first,
+// in base64.
+func encodeCRC32(sum uint32) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum))
+}
+
+// optional is nil for the empty string, which the SDK would send as a value.
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,148 @@
+package s3sink_test
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/s3sink"
+	"spillway/stream"
+	"spillway/testdata/s3fault"
+)
+
+// fakeStore answers without a network, so that tests can look at requests and
+// have the time that they want. It knows of no object.
+type fakeStore struct {
+	composite bool // does not know checksums of whole objects
+
+	// answer replaces the answer to an operation's n-th request, from 1 on;
+	// nil keeps it.
+	answer func(operation string, n int, req *http.Request) (*http.Response, error)
+
+	mu       sync.Mutex
+	counts   map[string]int
+	requests []sentRequest
+}
+
+type sentRequest struct {
+	operation string
+	header    http.Header
+	length    int64
+	body      []byte
+	url       string
+}
+
+func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
+	operation, _, _ := strings.Cut(s3fault.Call(req), " ")
+	sent := sentRequest{operation: operation, header: req.Header, length: req.ContentLength, url: req.URL.String()}
+	if req.Body != nil {
+		var err error
+		if sent.body, err = io.ReadAll(req.Body); err != nil {
+			return nil, err
+		}
+		req.Body.Close()
+	}
+	s.mu.Lock()
+	if s.counts == nil {
+		s.counts = make(map[string]int)
+	}
+	s.counts[operation]++
+	n := s.counts[operation]
+	s.requests = append(s.requests, sent)
+	s.mu.Unlock()
+	if s.answer != nil {
+		if resp, err := s.answer(operation, n, req); resp != nil || err != nil {
+			return resp, err
+		}
+	}
+	switch operation {
+	case "HeadObject":
+		return respond(404, "", nil), nil
+	case "CreateMultipartUpload":
+		header := http.Header{"X-Amz-Checksum-Type": {"FULL_OBJECT"}, "X-Amz-Checksum-Algorithm": {"CRC32"}}
+		if s.composite {
+			header = nil
+		}
+		return respond(200, `<InitiateMultipartUploadResult><UploadId>the-upload</UploadId></InitiateMultipartUploadResult>`, header), nil
+	case "UploadPart", "PutObject":
+		return respond(200, "", http.Header{"Etag": {`"tag"`}}), nil
+	case "CompleteMultipartUpload":
+		return respond(200, `<CompleteMultipartUploadResult><ETag>"tag"</ETag></CompleteMultipartUploadResult>`, nil), nil
+	case "AbortMultipartUpload":
+		return respond(204, "", nil), nil
+	}
+	return nil, fmt.Errorf("no such operation: %s", operation)
+}
+
+func (s *fakeStore) count(operation string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts[operation]
+}
+
+// sent returns the requests of an operation.
+func (s *fakeStore) sent(operation string) []sentRequest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var requests []sentRequest
+	for _, r := range s.requests {
+		if r.operation == operation {
+			requests = append(requests, r)
+		}
+	}
+	return requests
+}
+
+func respond(status int, body string, header http.Header) *http.Response {
+	if header == nil {
+		header = http.Header{}
+	}
+	return &http.Response{
+		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header,
+		ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
+	}
+}
+
+func refuse(status int, code string) *http.Response {
+	return respond(status, "<Error><Code>"+code+"</Code><Message>no</Message></Error>", nil)
+}
+
+// newFakeRig is a rig over a fakeStore.
+func newFakeRig(t *testing.T, store *fakeStore, adjust func(*s3sink.Config)) *rig {
+	t.Helper()
+	memory, err := stream.NewMemory(40<<20, 5<<20, 4, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s3sink.Config{
+		Bucket: "bucket", Region: "us-east-1", Endpoint: "http://127.0.0.1:1", PathStyle: true,
+		Prefix: "v1/", TryPrefix: "try/v1/", AccessKey: "key", SecretKey: "secret",
+		PartSize: int64(memory.PartSize()), Concurrency: 8, Transport: store,
+	}
+	if adjust != nil {
+		adjust(&cfg)
+	}
+	sink, err := s3sink.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &rig{sink: sink, memory: memory}
+}
+
+// inFakeTime runs a subtest whose pauses take no time.
+func inFakeTime(t *testing.T, name string, test func(*testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
+
+func encodedCRC32(data []byte) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(data)))
+}

@@ -1,0 +1,256 @@
+package s3sink_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/md5"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"spillway/s3sink"
+	"spillway/stream"
+	"spillway/testdata/s3fault"
+	"spillway/testdata/s3server"
+)
+
+// realServer is one server for all tests; each has a bucket of its own in it.
+var realServer struct {
+	sync.Once
+	*s3server.Server
+	err error
+}
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if realServer.Server != nil {
+		if err := realServer.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			status = 1
+		}
+	}
+	os.Exit(status)
+}
+
+// real returns a client of the real server.
+func real(t *testing.T) s3server.Client {
+	t.Helper()
+	realServer.Do(func() { realServer.Server, realServer.err = s3server.New() })
+	if realServer.err != nil {
+		t.Fatal(realServer.err)
+	}
+	return realServer.Client
+}
+
+// embedded returns a client of an embedded server of the test's own.
+func embedded(t *testing.T) s3server.Client {
+	t.Helper()
+	handler, err := s3sink.NewEmbedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return s3server.NewClient(server.URL, "any", "any")
+}
+
+// rig is a sink over a bucket of its own, with a budget of its own.
+type rig struct {
+	s3server.Client
+	bucket string
+	wire   *s3fault.Transport
+	sink   *s3sink.Sink
+	memory *stream.Memory
+}
+
+func newRig(t *testing.T, client s3server.Client, adjust func(*s3sink.Config)) *rig {
+	t.Helper()
+	memory, err := stream.NewMemory(40<<20, 5<<20, 4, 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := &http.Transport{MaxIdleConnsPerHost: 8}
+	t.Cleanup(next.CloseIdleConnections)
+	r := &rig{Client: client, bucket: client.Bucket(t), wire: &s3fault.Transport{Next: next}, memory: memory}
+	cfg := s3sink.Config{
+		Bucket:      r.bucket,
+		Region:      s3server.Region,
+		Endpoint:    client.Endpoint,
+		PathStyle:   true,
+		Prefix:      "v1/",
+		TryPrefix:   "try/v1/",
+		AccessKey:   client.AccessKey,
+		SecretKey:   client.SecretKey,
+		PartSize:    int64(memory.PartSize()),
+		Concurrency: 8,
+		MaxBackoff:  10 * time.Millisecond,
+		Transport:   r.wire,
+	}
+	if adjust != nil {
+		adjust(&cfg)
+	}
+	if r.sink, err = s3sink.New(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// admit admits an upload, which the caller closes.
+func (r *rig) admit(t *testing.T) (context.Context, *stream.Share) {
+	t.Helper()
+	ctx, share, err := r.memory.Admit(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx, share
+}
+
+// idle fails the test if any of the budget is in use.
+func (r *rig) idle(t *testing.T) {
+	t.Helper()
+	if u := r.memory.Usage(); u.Uploads != 0 || u.Floors != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
+		t.Errorf("the budget is still in use: %+v", u)
+	}
+}
+
+// file is an entry of an archive.
+type file struct {
+	name     string
+	form     stream.Form
+	data     []byte // expanded
+	unstated bool   // size and CRC-32 are not known before the bytes
+	leased   bool   // the rest of the body comes in a buffer that may not be held
+}
+
+func (f file) entry() stream.Entry {
+	e := stream.Entry{Name: f.name, Form: f.form}
+	if !f.unstated {
+		e.Stated, e.Size, e.CRC32 = true, int64(len(f.data)), crc32.ChecksumIEEE(f.data)
+	}
+	return e
+}
+
+func (f file) facts() stream.Facts {
+	return stream.Facts{Size: int64(len(f.data)), CRC32: crc32.ChecksumIEEE(f.data), MD5: md5.Sum(f.data)}
+}
+
+// body is what is stored of it.
+func (f file) body() []byte {
+	if f.form == stream.AsIs {
+		return f.data
+	}
+	var b bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	w.Write(f.data)
+	w.Close()
+	return b.Bytes()
+}
+
+// write hands the file to the batch as a reader of archives would.
+func (f file) write(ctx context.Context, share *stream.Share, batch *s3sink.Batch, partSize int) (stream.Object, error) {
+	o := batch.Create(f.entry())
+	body := f.body()
+	for len(body) > partSize {
+		b, err := share.Lease(ctx)
+		if err != nil {
+			return o, err
+		}
+		b.Write(body[:partSize])
+		body = body[partSize:]
+		wanted, err := o.Part(ctx, b)
+		if err != nil {
+			return o, err
+		}
+		if !wanted {
+			return o, o.Commit(ctx, nil, f.facts())
+		}
+	}
+	var rest *stream.Buffer
+	if !f.leased {
+		rest, _ = share.Hold(len(body))
+	}
+	if rest == nil {
+		var err error
+		if rest, err = share.Lease(ctx); err != nil {
+			return o, err
+		}
+	}
+	rest.Write(body)
+	return o, o.Commit(ctx, rest, f.facts())
+}
+
+// upload puts files into the store as one archive and returns the batch, which
+// has ended.
+func (r *rig) upload(t *testing.T, files ...file) (*s3sink.Batch, error) {
+	t.Helper()
+	ctx, share := r.admit(t)
+	defer share.Close()
+	ctx, batch := r.sink.Begin(ctx, share, false)
+	defer batch.Abort()
+	for _, f := range files {
+		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+			return batch, errors.Join(err, batch.Abort())
+		}
+	}
+	return batch, batch.Publish(context.WithoutCancel(ctx))
+}
+
+// data is n bytes that do not repeat.
+func data(n int, seed byte) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
+// wantStored fails the test if the file is not stored, whole.
+func (r *rig) wantStored(t *testing.T, f file) s3server.Object {
+	t.Helper()
+	got, ok := r.Object(t, r.bucket, "v1/"+f.name)
+	if !ok {
+		t.Fatalf("%s: not stored", f.name)
+	}
+	if !bytes.Equal(got.Body, f.body()) {
+		t.Errorf("%s: stored with %d bytes that are not its %d bytes", f.name, len(got.Body), len(f.body()))
+	}
+	wantType, wantEncoding := got.ContentType, ""
+	if f.form == stream.Gzip {
+		wantType, wantEncoding = "text/plain", "gzip"
+	}
+	if got.ContentType != wantType || got.ContentEncoding != wantEncoding {
+		t.Errorf("%s: Content-Type %q, Content-Encoding %q", f.name, got.ContentType, got.ContentEncoding)
+	}
+	return got
+}
+
+// wantNothing fails the test if anything is visible or unfinished.
+func (r *rig) wantNothing(t *testing.T) {
+	t.Helper()
+	if keys := r.Keys(t, r.bucket); len(keys) > 0 {
+		t.Errorf("visible: %q", keys)
+	}
+	r.wantFinished(t)
+}
+
+func (r *rig) wantFinished(t *testing.T) {
+	t.Helper()
+	if uploads := r.Uploads(t, r.bucket); len(uploads) > 0 {
+		t.Errorf("unfinished uploads: %v", uploads)
+	}
+}
+
+func wantStoreError(t *testing.T, err error) *stream.StoreError {
+	t.Helper()
+	failed, ok := errors.AsType[*stream.StoreError](err)
+	if !ok {
+		t.Fatalf("got error %v, want a *stream.StoreError", err)
+	}
+	return failed
+}

@@ -1,0 +1,44 @@
+package s3sink
+
+import (
+	"context"
+	"hash/crc32"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/manager" //nolint:staticcheck // its successor is not 1.0 and buffers what it sends
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// whole writes objects whose bytes are all here. This file alone knows
+// feature/s3/manager: the package is deprecated in favour of
+// feature/s3/transfermanager, which has not reached 1.0 and copies bodies into
+// buffers of its own. The Uploader copies nothing when it is given an
+// io.ReaderAt of known size, and chooses between one PutObject and parts.
+type whole struct {
+	uploader *manager.Uploader
+}
+
+// newWhole returns a writer of objects that sends up to partSize bytes with one
+// PutObject.
+func newWhole(api *s3.Client, partSize int64) whole {
+	return whole{manager.NewUploader(api, func(u *manager.Uploader) {
+		u.PartSize = max(partSize, manager.MinUploadPartSize)
+	})}
+}
+
+// put writes an object of at most a part. It is visible, whole, if put returns
+// nil, and may be visible otherwise.
+func (w whole) put(ctx context.Context, t target, a attributes, data []byte) error {
+	body := newBody(data)
+	defer body.cut()
+	_, err := w.uploader.Upload(ctx, &s3.PutObjectInput{
+		Bucket:          &t.bucket,
+		Key:             &t.key,
+		Body:            body,
+		ContentType:     optional(a.contentType),
+		ContentEncoding: optional(a.contentEncoding),
+		Metadata:        a.metadata,
+		ChecksumCRC32:   aws.String(encodeCRC32(crc32.ChecksumIEEE(data))),
+	})
+	return failure("PutObject", t, err)
+}

@@ -1,0 +1,124 @@
+package s3sink
+
+import (
+	"context"
+	"errors"
+	"hash/crc32"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// abortTimeout bounds the abort of one upload, its repetitions included.
+	abortTimeout = 30 * time.Second
+
+	// abortRepeats is how often an abort is repeated while a part may be on its
+	// way, and abortPause how long the first pause before it is; each pause is
+	// twice as long as the one before it.
+	abortRepeats = 5
+	abortPause   = 50 * time.Millisecond
+)
+
+// multipart is a multipart upload that has begun.
+type multipart struct {
+	store       *store
+	target      target
+	id          string
+	checksWhole bool
+
+	// written by next only, whose calls come in turn
+	last  int32  // number of the last part
+	size  int64  // of all parts, in bytes
+	crc32 uint32 // of all parts
+
+	inFlight sync.WaitGroup // sends
+
+	mu      sync.Mutex // guards what follows
+	parts   []sentPart // in no order
+	unclear bool       // a request may still change what the store has
+	gone    bool       // aborted
+}
+
+func beginMultipart(ctx context.Context, s *store, t target, a attributes) (*multipart, error) {
+	id, checksWhole, err := s.create(ctx, t, a)
+	if err != nil {
+		return nil, err
+	}
+	return &multipart{store: s, target: t, id: id, checksWhole: checksWhole}, nil
+}
+
+// next counts data as the next part and returns the function that sends it,
+// which is called once. data must not change until that has returned.
+func (m *multipart) next(data []byte) (send func(context.Context) error) {
+	m.last++
+	number := m.last
+	m.size += int64(len(data))
+	m.crc32 = crc32.Update(m.crc32, crc32.IEEETable, data)
+	m.inFlight.Add(1)
+	return func(ctx context.Context) error {
+		defer m.inFlight.Done()
+		part, clear, err := m.store.uploadPart(ctx, m.target, m.id, number, data, crc32.ChecksumIEEE(data))
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.unclear = m.unclear || !clear
+		if err != nil {
+			return err
+		}
+		m.parts = append(m.parts, part)
+		return nil
+	}
+}
+
+// complete makes the object visible. All parts have been sent.
+//
+// An attempt may have been applied though its answer was lost; the next one is
+// then told that there is no such upload. The object has landed if what is
+// there has the same length and checksum.
+func (m *multipart) complete(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	slices.SortFunc(m.parts, func(a, b sentPart) int { return int(a.number - b.number) })
+	err := m.store.complete(ctx, m.target, m.id, m.parts, m.checksWhole, m.crc32, m.size)
+	if errors.Is(err, errNoUpload) {
+		there, headErr := m.store.headChecked(ctx, m.target)
+		if headErr != nil {
+			return headErr
+		}
+		if there.found && there.length == m.size && there.crc32 == encodeCRC32(m.crc32) {
+			return nil
+		}
+	}
+	m.unclear = m.unclear || err != nil
+	return err
+}
+
+// abort gives the upload up, after the requests in flight for it have ended.
+// While one of them may still be at work in the store, which could keep its
+// part, the abort is repeated until the store knows of no such upload. It may
+// be called more than once.
+func (m *multipart) abort(ctx context.Context) error {
+	m.inFlight.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.gone {
+		return nil
+	}
+	pause := abortPause
+	for n := 0; ; n++ {
+		err := m.store.abort(ctx, m.target, m.id)
+		if err != nil && !errors.Is(err, errNoUpload) {
+			return err
+		}
+		if err != nil || !m.unclear || n == abortRepeats {
+			m.gone = true
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return failure("AbortMultipartUpload", m.target, context.Cause(ctx))
+		}
+		pause *= 2
+	}
+}

@@ -1,0 +1,302 @@
+package s3sink
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"spillway/stream"
+)
+
+// state is how far an object is on its way.
+type state int
+
+const (
+	open      state = iota // neither Commit nor Drop has been called
+	staging                // committed; what becomes of it is being found out, or it is on its way
+	held                   // committed; the body is in memory
+	staged                 // committed; the body is at the store, or about to be, as a multipart upload
+	skipped                // the store has it already
+	dropped                // given up
+	published              // visible
+)
+
+// errCollision says that the object of an entry's name has the entry's size and
+// CRC-32, and another MD5. The entry was not sent, since the first two were
+// known before its bytes.
+var errCollision = errors.New("s3: the object that is there has the same size and CRC-32 but another MD5")
+
+// object is the body of one entry.
+type object struct {
+	batch *Batch
+	name  string
+	form  stream.Form
+
+	// of the goroutine that calls Part and Commit, and then of the operation
+	// that Commit begins
+	known   known
+	inParts bool    // Part has been called
+	verdict verdict // on what was known at the first Part
+	stored  stored  // if inParts and the store was asked
+
+	mu     sync.Mutex // guards what follows; taken before Batch.mu
+	state  state
+	upload *multipart     // nil if there is none
+	body   *stream.Buffer // if state is held; nil if empty
+	length int64          // of the body in bytes, once it is held or staged
+}
+
+func (o *object) target() target {
+	return target{o.batch.place.bucket, o.batch.place.prefix + o.name}
+}
+
+func (o *object) is(s state) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state == s
+}
+
+// to moves the object to a state, if it has not been dropped meanwhile.
+func (o *object) to(s state) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state == dropped {
+		return false
+	}
+	o.state = s
+	return true
+}
+
+// Part implements [stream.Object].
+func (o *object) Part(ctx context.Context, buf *stream.Buffer) (wanted bool, err error) {
+	buf.Full()
+	if !o.inParts {
+		if err := o.beginParts(ctx); err != nil {
+			buf.Release()
+			return false, err
+		}
+	}
+	if o.verdict == equal {
+		buf.Release()
+		return false, nil
+	}
+	if err := o.send(buf); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// beginParts asks whether the store has the object, and begins a multipart
+// upload if it does not, or if that can be told only at the end. An entry of
+// unstated size is not asked for: it is never skipped.
+func (o *object) beginParts(ctx context.Context) error {
+	b := o.batch
+	both, leave := b.joined(ctx)
+	defer leave()
+	if o.known.sized {
+		stored, err := b.sink.store.head(both, o.target())
+		if err != nil {
+			return o.failed(both, err)
+		}
+		o.stored = stored
+		o.verdict = compare(o.form, o.known, stored, b.sink.skipBySize)
+	}
+	if o.verdict != equal {
+		if err := o.begin(both); err != nil {
+			return o.failed(both, err)
+		}
+	}
+	o.inParts = true
+	return nil
+}
+
+// failed is the error of an operation under ctx that ended with err: what ended
+// ctx, if something did, and otherwise err, which ends the batch.
+func (o *object) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	o.batch.fail(err)
+	return err
+}
+
+// begin begins the object's multipart upload.
+func (o *object) begin(ctx context.Context) error {
+	m, err := beginMultipart(ctx, o.batch.sink.store, o.target(), attributesOf(o.form, o.known))
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.upload = m
+	return nil
+}
+
+// send sends a part in the background. It releases buf.
+func (o *object) send(buf *stream.Buffer) error {
+	b := o.batch
+	if b.ctx.Err() != nil {
+		buf.Release()
+		return context.Cause(b.ctx)
+	}
+	send := o.upload.next(buf.Bytes())
+	b.work.Go(func() {
+		defer buf.Release()
+		if err := send(b.ctx); err != nil {
+			b.fail(err)
+		}
+	})
+	return nil
+}
+
+// Commit implements [stream.Object]. A body without parts before it goes on in
+// the background: the store is asked for the object, then it is held or staged.
+func (o *object) Commit(ctx context.Context, rest *stream.Buffer, facts stream.Facts) error {
+	if rest != nil {
+		rest.Full()
+		if len(rest.Bytes()) == 0 {
+			rest.Release()
+			rest = nil
+		}
+	}
+	stated := o.known.sized
+	o.known = known{sized: true, hashed: true, size: facts.Size, crc32: facts.CRC32, md5: facts.MD5}
+	if o.inParts {
+		return o.commitParts(rest, stated)
+	}
+	o.to(staging)
+	both, leave := o.batch.joined(ctx)
+	defer leave()
+	err := o.batch.run(both, func() { o.settle(rest) })
+	if err != nil {
+		rest.Release()
+	}
+	return err
+}
+
+// commitParts ends a body of which parts went before.
+func (o *object) commitParts(rest *stream.Buffer, stated bool) error {
+	b := o.batch
+	now := different
+	if stated {
+		now = compare(o.form, o.known, o.stored, b.sink.skipBySize)
+	}
+	switch {
+	case o.verdict == equal && now != equal:
+		rest.Release()
+		err := &stream.StoreError{Op: "HeadObject", Key: o.target().key, Err: errCollision}
+		b.fail(err)
+		return err
+	case o.verdict == equal:
+		rest.Release()
+		o.to(skipped)
+		return nil
+	case now == equal:
+		rest.Release()
+		o.to(skipped)
+		b.work.Go(func() { b.discard(o.upload) })
+		return nil
+	}
+	if rest != nil {
+		if err := o.send(rest); err != nil {
+			return err
+		}
+	}
+	o.mu.Lock()
+	o.length = o.upload.size
+	o.mu.Unlock()
+	o.to(staged)
+	return nil
+}
+
+// settle finds out what becomes of a committed body that is all in rest, nil if
+// it is empty. It releases rest, or leaves it to the object.
+func (o *object) settle(rest *stream.Buffer) {
+	b := o.batch
+	stored, err := b.sink.store.head(b.ctx, o.target())
+	switch {
+	case err != nil:
+		rest.Release()
+		b.fail(err)
+	case compare(o.form, o.known, stored, b.sink.skipBySize) == equal:
+		rest.Release()
+		o.to(skipped)
+	case rest == nil || rest.Held():
+		o.hold(rest)
+	default:
+		o.stage(rest)
+	}
+}
+
+// hold keeps the body until the object is published, or until somebody waits
+// for the room that it takes.
+func (o *object) hold(body *stream.Buffer) {
+	b := o.batch
+	o.mu.Lock()
+	if o.state == dropped {
+		o.mu.Unlock()
+		body.Release()
+		return
+	}
+	o.state = held
+	o.body = body
+	if body == nil {
+		o.mu.Unlock()
+		return
+	}
+	o.length = int64(len(body.Bytes()))
+	b.mu.Lock()
+	b.held = append(b.held, o)
+	b.mu.Unlock()
+	o.mu.Unlock()
+	if b.share.Waited() {
+		select {
+		case b.nudge <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// stage sends the whole body as a multipart upload of one part. It releases
+// body.
+func (o *object) stage(body *stream.Buffer) {
+	defer body.Release()
+	b := o.batch
+	if err := o.begin(b.ctx); err != nil {
+		b.fail(err)
+		return
+	}
+	if err := o.upload.next(body.Bytes())(b.ctx); err != nil {
+		b.fail(err)
+		return
+	}
+	o.mu.Lock()
+	o.length = o.upload.size
+	o.mu.Unlock()
+	if !o.to(staged) {
+		b.discard(o.upload)
+	}
+}
+
+// Drop implements [stream.Object]. What has been staged is aborted in the
+// background.
+func (o *object) Drop() {
+	b := o.batch
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before := o.state
+	if before == published || before == dropped {
+		return
+	}
+	o.state = dropped
+	switch {
+	case before == held:
+		o.body.Release()
+		o.body = nil
+	case before == staging || before == skipped:
+		// What is under way sees that the object has been dropped.
+	case o.upload != nil:
+		m := o.upload
+		b.work.Go(func() { b.discard(m) })
+	}
+}

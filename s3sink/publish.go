@@ -1,0 +1,167 @@
+package s3sink
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"spillway/stream"
+)
+
+// abortTimeoutEach is what each unfinished upload of a batch adds to the time
+// that aborting them all may take.
+const abortTimeoutEach = 10 * time.Millisecond
+
+// errEnded is the cause of the end of a batch's work when nothing failed.
+var errEnded = errors.New("s3: the batch has ended")
+
+// Publish makes all objects visible that have been committed and neither
+// dropped nor skipped. From its start on only ctx can interrupt the batch, not
+// the context that it was begun with. Nothing is visible before every part of
+// every object is at the store. When the store fails, no further object is
+// published, and everything that has not been published is aborted and
+// released before Publish returns; what has been published stays. The error is
+// a [*stream.StoreError].
+func (b *Batch) Publish(ctx context.Context) error {
+	if !b.end() {
+		return &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: errEnded}
+	}
+	if !b.unfollow() {
+		<-b.ctx.Done()
+	}
+	stop := context.AfterFunc(ctx, func() { b.endWorking(context.Cause(ctx)) })
+	defer stop()
+	b.work.Wait()
+
+	err := b.publish()
+	if left := b.clear(); err != nil {
+		err = errors.Join(err, left)
+	} else {
+		err = left
+	}
+	b.endWorking(errEnded)
+	b.endReading(errEnded)
+	return err
+}
+
+// publish publishes until the first failure.
+func (b *Batch) publish() error {
+	// Not the batch's context: a request that makes an object visible is not
+	// cut off because that of another has failed.
+	publishing, cancel := context.WithCancelCause(b.ctx)
+	defer cancel(errEnded)
+	for _, o := range b.all() {
+		if !o.is(held) && !o.is(staged) {
+			continue
+		}
+		err := b.run(publishing, func() {
+			if err := o.publish(b.ctx); err != nil {
+				cancel(err)
+			}
+		})
+		if err != nil {
+			break
+		}
+	}
+	b.work.Wait()
+	if publishing.Err() == nil {
+		return nil
+	}
+	err := context.Cause(publishing)
+	if _, ok := errors.AsType[*stream.StoreError](err); !ok {
+		err = &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: err}
+	}
+	return err
+}
+
+// publish makes the object visible. It is held or staged.
+func (o *object) publish(ctx context.Context) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var err error
+	switch o.state {
+	case held:
+		var data []byte
+		if o.body != nil {
+			data = o.body.Bytes()
+		}
+		err = o.batch.sink.store.put(ctx, o.target(), attributesOf(o.form, o.known), data)
+		o.body.Release()
+		o.body = nil
+	case staged:
+		err = o.upload.complete(ctx)
+	}
+	if err == nil {
+		o.state = published
+	}
+	return err
+}
+
+// Abort gives up everything that has not been published. It waits for the
+// requests in flight and releases every buffer. It may be called more than
+// once, and does nothing after Publish. The error says which uploads could not
+// be aborted: each is a [*stream.StoreError].
+func (b *Batch) Abort() error {
+	if !b.end() {
+		return nil
+	}
+	b.unfollow()
+	b.endWorking(errEnded)
+	b.endReading(errEnded)
+	b.work.Wait()
+	return b.clear()
+}
+
+// end stops makeRoom. It reports false if the batch has ended before.
+func (b *Batch) end() bool {
+	b.mu.Lock()
+	ended := b.ended
+	b.ended = true
+	b.mu.Unlock()
+	if ended {
+		return false
+	}
+	close(b.stopRoom)
+	b.room.Wait()
+	return true
+}
+
+// clear aborts what has been staged and is not published, and releases what is
+// held. Nothing is in flight.
+func (b *Batch) clear() error {
+	var uploads []*multipart
+	for _, o := range b.all() {
+		o.mu.Lock()
+		o.body.Release()
+		o.body = nil
+		if o.upload != nil && o.state != published {
+			uploads = append(uploads, o.upload)
+		}
+		o.mu.Unlock()
+	}
+	timeout := abortTimeout + time.Duration(len(uploads))*abortTimeoutEach
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), timeout)
+	defer cancel()
+	var (
+		mu   sync.Mutex
+		errs []error
+	)
+	keep := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, err)
+	}
+	for _, m := range uploads {
+		err := b.run(ctx, func() {
+			if err := m.abort(ctx); err != nil {
+				keep(err)
+			}
+		})
+		if err != nil {
+			keep(failure("AbortMultipartUpload", m.target, err))
+		}
+	}
+	b.work.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,185 @@
+// Package s3sink puts the entries of an archive into S3: staged while the
+// archive arrives, published when it has been verified, or aborted.
+//
+// An object is staged in one of two ways. Small bodies are held in memory and
+// written with one PutObject when they are published. Bodies that are larger
+// than a part, or for which there is no memory, go up at once as a multipart
+// upload, which S3 shows to nobody until CompleteMultipartUpload.
+package s3sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"spillway/stream"
+)
+
+const (
+	// maxKey is the longest key that S3 takes, in bytes of UTF-8 (S3 User
+	// Guide, "Naming Amazon S3 objects").
+	maxKey = 1024
+
+	defaultAttemptTimeout = 60 * time.Second
+
+	// headerTimeout is how long a request that has been sent may wait for the
+	// head of its answer, where the attempt's own deadline is not shorter.
+	headerTimeout = 30 * time.Second
+
+	// probeName is the name under which Probe begins a multipart upload.
+	probeName = ".spillway-probe"
+)
+
+// Config says where objects go and how.
+type Config struct {
+	Bucket    string // required
+	TryBucket string // for try symbols; empty: Bucket
+
+	Region    string // empty: as the environment of the AWS SDK says
+	Endpoint  string // a URL; empty: AWS
+	PathStyle bool   // the bucket is a part of the URL's path, not of its host
+
+	Prefix    string // of every key, e.g. "v1/"
+	TryPrefix string // of every key of try symbols, e.g. "try/v1/"
+
+	AccessKey, SecretKey string // empty: credentials come the SDK's usual way
+
+	PartSize    int64 // bytes of a full part, as stream.Memory.PartSize has it
+	Concurrency int   // requests in flight at once, of all batches together; at least 1
+	SkipBySize  bool  // an object without any hash is skipped if its length is the entry's
+
+	AttemptTimeout time.Duration // of each attempt at a request; 0: 60 s
+	MaxBackoff     time.Duration // longest pause between attempts; 0: the SDK's 20 s
+
+	Transport http.RoundTripper // nil: one of our own
+}
+
+// A Sink is a store for the entries of archives.
+type Sink struct {
+	store   *store
+	regular place
+	try     place
+
+	skipBySize  bool
+	concurrency int
+
+	// pending bounds the operations that batches have begun, those that wait
+	// for their turn or between two attempts included: each costs some memory.
+	pending chan struct{}
+}
+
+// place is where the objects of one kind of symbols go.
+type place struct {
+	bucket, prefix string
+}
+
+// New returns a Sink. It sends nothing yet: [Sink.Probe] does.
+func New(ctx context.Context, cfg Config) (*Sink, error) {
+	switch {
+	case cfg.Bucket == "":
+		return nil, errors.New("s3: no bucket")
+	case cfg.Concurrency < 1:
+		return nil, fmt.Errorf("s3: at least 1 request has to be in flight, not %d", cfg.Concurrency)
+	case len(cfg.Prefix) >= maxKey || len(cfg.TryPrefix) >= maxKey:
+		return nil, fmt.Errorf("s3: a prefix of %d bytes leaves no room for a name in a key of at most %d", max(len(cfg.Prefix), len(cfg.TryPrefix)), maxKey)
+	}
+	if cfg.TryBucket == "" {
+		cfg.TryBucket = cfg.Bucket
+	}
+	if cfg.AttemptTimeout == 0 {
+		cfg.AttemptTimeout = defaultAttemptTimeout
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = newTransport(cfg)
+	}
+	store, err := newStore(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Sink{
+		store:       store,
+		regular:     place{cfg.Bucket, cfg.Prefix},
+		try:         place{cfg.TryBucket, cfg.TryPrefix},
+		skipBySize:  cfg.SkipBySize,
+		concurrency: cfg.Concurrency,
+		pending:     make(chan struct{}, 2*cfg.Concurrency),
+	}, nil
+}
+
+func newTransport(cfg Config) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: min(headerTimeout, cfg.AttemptTimeout),
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConns:          cfg.Concurrency,
+		MaxIdleConnsPerHost:   cfg.Concurrency,
+		IdleConnTimeout:       90 * time.Second,
+	}
+}
+
+func (s *Sink) place(try bool) place {
+	if try {
+		return s.try
+	}
+	return s.regular
+}
+
+// Bucket is the bucket that symbols, or try symbols, go to.
+func (s *Sink) Bucket(try bool) string { return s.place(try).bucket }
+
+// MaxName is the length in bytes of the longest entry name whose key S3 takes,
+// as regular and as try symbols.
+func (s *Sink) MaxName() int {
+	return maxKey - max(len(s.regular.prefix), len(s.try.prefix))
+}
+
+// Probe proves that the buckets can be reached and written to: it begins a
+// multipart upload and aborts it, so that nothing becomes visible. The error is
+// a [*stream.StoreError].
+func (s *Sink) Probe(ctx context.Context) error {
+	places := []place{s.regular}
+	if s.try != s.regular {
+		places = append(places, s.try)
+	}
+	for _, p := range places {
+		m, err := beginMultipart(ctx, s.store, target{p.bucket, p.prefix + probeName}, attributes{})
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+		err = m.abort(ctx)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Begin begins the objects of one archive, whose buffers are of share. The
+// returned context ends with ctx, and when the store fails in the background:
+// its cause is a [*stream.StoreError] then. Whoever began the batch ends it,
+// with [Batch.Publish] or [Batch.Abort], after the last call of the methods of
+// its objects has returned, and closes share only after that.
+func (s *Sink) Begin(ctx context.Context, share *stream.Share, try bool) (context.Context, *Batch) {
+	reading, endReading := context.WithCancelCause(ctx)
+	working, endWorking := context.WithCancelCause(context.WithoutCancel(ctx))
+	b := &Batch{
+		sink:       s,
+		place:      s.place(try),
+		share:      share,
+		endReading: endReading,
+		ctx:        working,
+		endWorking: endWorking,
+		nudge:      make(chan struct{}, 1),
+		stopRoom:   make(chan struct{}),
+	}
+	b.unfollow = context.AfterFunc(ctx, func() { endWorking(context.Cause(ctx)) })
+	b.room.Go(b.makeRoom)
+	return reading, b
+}

@@ -1,0 +1,117 @@
+package s3sink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// maxAnswer bounds the body of an answer, in bytes. The longest that is asked
+// for is a page of a listing: a thousand rows of some 2 KB.
+const maxAnswer = 4 << 20
+
+var errLongAnswer = errors.New("s3: the body of the answer is too long")
+
+// bounded is the HTTP client under the SDK. Here, and not around the SDK's
+// operations, requests are counted and timed, so that the pause between two
+// attempts neither holds a slot nor uses up a deadline.
+type bounded struct {
+	transport http.RoundTripper
+	slots     chan struct{} // one for each request that may be in flight
+	timeout   time.Duration // of one attempt, from its slot to its answer's end
+}
+
+// Do sends one attempt. The answer's body has been read when it returns: all
+// answers are short, and one that is cut off is an error here, where the SDK
+// tries again, and not later, where it would not.
+func (c *bounded) Do(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
+	defer cancel()
+	req = req.WithContext(attempt)
+	sent := watch(req)
+	stop := context.AfterFunc(ctx, func() {
+		if !sent.keep() || !isLasting(ctx) {
+			cancel()
+		}
+	})
+	defer stop()
+
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > maxAnswer {
+		return nil, errLongAnswer
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
+
+type lastingKey struct{}
+
+// lasting returns a context whose end keeps requests from being tried again,
+// and does not cut off an attempt that has been sent to its last byte: for what
+// the store will do anyway then, so that its answer must not be missed. An
+// upload whose answer nobody has seen cannot be aborted, and a part that
+// arrives after the abort of its upload may be kept.
+func lasting(ctx context.Context) context.Context {
+	return context.WithValue(ctx, lastingKey{}, true)
+}
+
+func isLasting(ctx context.Context) bool { return ctx.Value(lastingKey{}) != nil }
+
+// sending is the body of a request on its way.
+type sending struct {
+	io.ReadCloser // nil if the request has no body
+
+	mu   sync.Mutex
+	left int64 // bytes that have not been read
+	cut  bool  // no more are read
+}
+
+// watch puts a sending in the place of the request's body.
+func watch(req *http.Request) *sending {
+	s := &sending{}
+	if req.Body != nil {
+		s.ReadCloser = req.Body
+		s.left = req.ContentLength
+		req.Body = s
+	}
+	return s
+}
+
+func (s *sending) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut {
+		return 0, errCut
+	}
+	n, err := s.ReadCloser.Read(p)
+	s.left -= int64(n)
+	return n, err
+}
+
+// keep reports whether the last byte has been read, to be sent. If not, it will
+// not be.
+func (s *sending) keep() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = s.left > 0
+	return !s.cut
+}
