@@ -26,7 +26,7 @@ func testInvisible(t *testing.T, r *rig) {
 	ctx, share := r.admit(t)
 	defer share.Close()
 	ctx, batch := r.sink.Begin(ctx, share, false)
-	defer batch.Abort()
+	defer end(t, batch)
 	files := mixed(r.memory.PartSize())
 	for _, f := range files {
 		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
@@ -73,7 +73,7 @@ func testAbort(t *testing.T, r *rig) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.Write(data(r.memory.PartSize(), 1))
+		_, _ = b.Write(data(r.memory.PartSize(), 1))
 		if wanted, err := o.Part(reading, b); !wanted || err != nil {
 			t.Fatal(wanted, err)
 		}
@@ -100,7 +100,7 @@ func testDrop(t *testing.T, r *rig) {
 	ctx, share := r.admit(t)
 	defer share.Close()
 	ctx, batch := r.sink.Begin(ctx, share, false)
-	defer batch.Abort()
+	defer end(t, batch)
 	for _, f := range mixed(r.memory.PartSize()) {
 		o, err := f.write(ctx, share, batch, r.memory.PartSize())
 		if err != nil {
@@ -115,7 +115,7 @@ func testDrop(t *testing.T, r *rig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Write(data(r.memory.PartSize(), 1))
+	_, _ = b.Write(data(r.memory.PartSize(), 1))
 	if _, err := o.Part(ctx, b); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func testTry(t *testing.T, r *rig) {
 	_, share := tries.admit(t)
 	defer share.Close()
 	ctx, batch := tries.sink.Begin(t.Context(), share, true)
-	defer batch.Abort()
+	defer end(t, batch)
 	for _, f := range mixed(tries.memory.PartSize()) {
 		if _, err := f.write(ctx, share, batch, tries.memory.PartSize()); err != nil {
 			t.Fatal(err)
@@ -170,7 +170,7 @@ func testTwice(t *testing.T, r *rig) {
 	ctx, share := r.admit(t)
 	defer share.Close()
 	ctx, batch := r.sink.Begin(ctx, share, false)
-	defer batch.Abort()
+	defer end(t, batch)
 	var last file
 	for i := range 4 {
 		last = file{name: "a/1/same", form: stream.AsIs, data: data(1000, byte(i)), leased: i%2 == 1}
@@ -198,7 +198,7 @@ func testStageOut(t *testing.T, r *rig) {
 	_, share := r.admit(t)
 	defer share.Close()
 	ctx, batch := r.sink.Begin(t.Context(), share, false)
-	defer batch.Abort()
+	defer end(t, batch)
 	var files []file
 	for i := 0; ; i++ {
 		f := file{name: fmt.Sprintf("a/1/%03d", i), form: stream.AsIs, data: data(1<<20, byte(i))}
@@ -206,7 +206,7 @@ func testStageOut(t *testing.T, r *rig) {
 		if !ok {
 			break
 		}
-		b.Write(f.data)
+		_, _ = b.Write(f.data)
 		files = append(files, f)
 		if err := batch.Create(f.entry()).Commit(ctx, b, f.facts()); err != nil {
 			t.Fatal(err)

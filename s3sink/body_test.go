@@ -1,6 +1,7 @@
 package s3sink
 
 import (
+	"errors"
 	"io"
 	"testing"
 	"testing/iotest"
@@ -20,10 +21,10 @@ func TestBodyCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.cut()
-	if n, err := b.Read(p); n != 0 || err == nil || err == io.EOF {
+	if n, err := b.Read(p); n != 0 || !errors.Is(err, errCut) {
 		t.Errorf("Read after the cut: %d, %v", n, err)
 	}
-	if n, err := b.ReadAt(p, 0); n != 0 || err == nil || err == io.EOF {
+	if n, err := b.ReadAt(p, 0); n != 0 || !errors.Is(err, errCut) {
 		t.Errorf("ReadAt after the cut: %d, %v", n, err)
 	}
 	if _, err := b.Seek(0, io.SeekStart); err == nil {
@@ -54,7 +55,7 @@ func TestBodyCutWaits(t *testing.T) {
 	<-begun
 	b.cut()
 	clear(buffer)
-	if err := <-ended; err != errCut {
+	if err := <-ended; !errors.Is(err, errCut) {
 		t.Error(err)
 	}
 }

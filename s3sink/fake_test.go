@@ -48,7 +48,7 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 		if sent.body, err = io.ReadAll(req.Body); err != nil {
 			return nil, err
 		}
-		req.Body.Close()
+		_ = req.Body.Close()
 	}
 	s.mu.Lock()
 	if s.counts == nil {

@@ -60,7 +60,7 @@ func TestPauseHoldsNoSlot(t *testing.T) {
 		_, share := r.admit(t)
 		defer share.Close()
 		ctx, batch := r.sink.Begin(t.Context(), share, false)
-		defer batch.Abort()
+		defer end(t, batch)
 		if _, err := slow.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 			t.Fatal(err)
 		}
@@ -140,14 +140,14 @@ func TestFailureEndsReading(t *testing.T) {
 		_, share := r.admit(t)
 		defer share.Close()
 		ctx, batch := r.sink.Begin(t.Context(), share, false)
-		defer batch.Abort()
+		defer end(t, batch)
 		o := batch.Create(stream.Entry{Name: "a/1/a", Form: stream.AsIs})
 		for i := range 2 {
 			b, err := share.Lease(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.Write(data(r.memory.PartSize(), 1))
+			_, _ = b.Write(data(r.memory.PartSize(), 1))
 			_, err = o.Part(ctx, b)
 			if i == 0 {
 				if err != nil {
@@ -155,7 +155,7 @@ func TestFailureEndsReading(t *testing.T) {
 				}
 				<-ctx.Done()
 				wantStoreError(t, context.Cause(ctx))
-			} else if failed := wantStoreError(t, err); failed.Op != "UploadPart" {
+			} else if failed := storeError(t, err); failed.Op != "UploadPart" {
 				t.Errorf("failed at %s", failed.Op)
 			}
 		}
@@ -187,7 +187,7 @@ func TestCreateOutlivesItsReader(t *testing.T) {
 			gone := errors.New("the client has gone")
 			client, leave := context.WithCancelCause(t.Context())
 			ctx, batch := r.sink.Begin(client, share, false)
-			defer batch.Abort()
+			defer end(t, batch)
 			time.AfterFunc(time.Second, func() { leave(gone) })
 			size := 10
 			if parts {
@@ -298,7 +298,7 @@ func TestPublishOutlivesItsReader(t *testing.T) {
 			client, leave := context.WithCancel(t.Context())
 			defer leave()
 			ctx, batch := r.sink.Begin(client, share, false)
-			defer batch.Abort()
+			defer end(t, batch)
 			for _, f := range mixed(r.memory.PartSize()) {
 				if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 					t.Fatal(err)
@@ -313,7 +313,7 @@ func TestPublishOutlivesItsReader(t *testing.T) {
 			if !own && (err != nil || len(batch.Uploaded()) != 3) {
 				t.Errorf("uploaded %q, %v", batch.Uploaded(), err)
 			}
-			if own && !errors.Is(wantStoreError(t, err), context.Canceled) {
+			if own && !errors.Is(storeError(t, err), context.Canceled) {
 				t.Errorf("got error %v", err)
 			}
 		})
@@ -333,7 +333,7 @@ func TestPublishAfterTheReadersEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	leave()
-	if err := batch.Publish(t.Context()); !errors.Is(wantStoreError(t, err), context.Canceled) {
+	if err := batch.Publish(t.Context()); !errors.Is(storeError(t, err), context.Canceled) {
 		t.Errorf("got error %v", err)
 	}
 	if store.count("PutObject") > 0 {
@@ -423,7 +423,7 @@ func TestHeldWhileOthersWait(t *testing.T) {
 		_, share := r.admit(t)
 		defer share.Close()
 		ctx, batch := r.sink.Begin(t.Context(), share, false)
-		defer batch.Abort()
+		defer end(t, batch)
 		var bodies []*stream.Buffer
 		for {
 			b, ok := share.Hold(1 << 20)
@@ -449,7 +449,7 @@ func TestHeldWhileOthersWait(t *testing.T) {
 		synctest.Wait()
 		for i, b := range bodies {
 			f := file{name: fmt.Sprintf("a/1/%d", i), form: stream.AsIs, data: data(1<<20, byte(i))}
-			b.Write(f.data)
+			_, _ = b.Write(f.data)
 			if err := batch.Create(f.entry()).Commit(ctx, b, f.facts()); err != nil {
 				t.Fatal(err)
 			}

@@ -149,8 +149,8 @@ func (f file) body() []byte {
 	}
 	var b bytes.Buffer
 	w, _ := gzip.NewWriterLevel(&b, gzip.NoCompression)
-	w.Write(f.data)
-	w.Close()
+	_, _ = w.Write(f.data)
+	_ = w.Close()
 	return b.Bytes()
 }
 
@@ -163,7 +163,7 @@ func (f file) write(ctx context.Context, share *stream.Share, batch *s3sink.Batc
 		if err != nil {
 			return o, err
 		}
-		b.Write(body[:partSize])
+		_, _ = b.Write(body[:partSize])
 		body = body[partSize:]
 		wanted, err := o.Part(ctx, b)
 		if err != nil {
@@ -183,7 +183,7 @@ func (f file) write(ctx context.Context, share *stream.Share, batch *s3sink.Batc
 			return o, err
 		}
 	}
-	rest.Write(body)
+	_, _ = rest.Write(body)
 	return o, o.Commit(ctx, rest, f.facts())
 }
 
@@ -194,13 +194,21 @@ func (r *rig) upload(t *testing.T, files ...file) (*s3sink.Batch, error) {
 	ctx, share := r.admit(t)
 	defer share.Close()
 	ctx, batch := r.sink.Begin(ctx, share, false)
-	defer batch.Abort()
+	defer end(t, batch)
 	for _, f := range files {
 		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 			return batch, errors.Join(err, batch.Abort())
 		}
 	}
 	return batch, batch.Publish(context.WithoutCancel(ctx))
+}
+
+// end aborts a batch that has not been ended, before its share is closed.
+func end(t *testing.T, batch *s3sink.Batch) {
+	t.Helper()
+	if err := batch.Abort(); err != nil {
+		t.Error(err)
+	}
 }
 
 // data is n bytes that do not repeat.
@@ -246,7 +254,14 @@ func (r *rig) wantFinished(t *testing.T) {
 	}
 }
 
-func wantStoreError(t *testing.T, err error) *stream.StoreError {
+// wantStoreError fails the test if err is no failure of the store.
+func wantStoreError(t *testing.T, err error) {
+	t.Helper()
+	_ = storeError(t, err)
+}
+
+// storeError returns the failure of the store that err is.
+func storeError(t *testing.T, err error) *stream.StoreError {
 	t.Helper()
 	failed, ok := errors.AsType[*stream.StoreError](err)
 	if !ok {

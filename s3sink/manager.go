@@ -1,3 +1,4 @@
+//nolint:staticcheck // feature/s3/manager is deprecated; why it is used all the same, whole says
 package s3sink
 
 import (
@@ -5,7 +6,7 @@ import (
 	"hash/crc32"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/manager" //nolint:staticcheck // its successor is not 1.0 and buffers what it sends
+	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 

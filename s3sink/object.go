@@ -162,12 +162,12 @@ func (o *object) Commit(ctx context.Context, rest *stream.Buffer, facts stream.F
 	stated := o.known.sized
 	o.known = known{sized: true, hashed: true, size: facts.Size, crc32: facts.CRC32, md5: facts.MD5}
 	if o.inParts {
-		return o.commitParts(rest, stated)
+		return o.commitParts(rest, stated) //nolint:contextcheck // what goes on in the background outlives the call
 	}
 	o.to(staging)
 	both, leave := o.batch.joined(ctx)
 	defer leave()
-	err := o.batch.run(both, func() { o.settle(rest) })
+	err := o.batch.run(both, func() { o.settle(rest) }) //nolint:contextcheck // what goes on in the background outlives the call
 	if err != nil {
 		rest.Release()
 	}

@@ -34,8 +34,8 @@ func (b *Batch) Publish(ctx context.Context) error {
 	defer stop()
 	b.work.Wait()
 
-	err := b.publish()
-	if left := b.clear(); err != nil {
+	err := b.publish()                 //nolint:contextcheck // ctx ends the batch's own context
+	if left := b.clear(); err != nil { //nolint:contextcheck // aborts outlive ctx
 		err = errors.Join(err, left)
 	} else {
 		err = left

@@ -127,7 +127,7 @@ func TestRefusals(t *testing.T) {
 				}}
 				r := newFakeRig(t, store, nil)
 				batch, err := r.upload(t, mixed(r.memory.PartSize())...)
-				if failed := wantStoreError(t, err); failed.Op != operation || !strings.HasPrefix(failed.Key, "v1/a/1/") {
+				if failed := storeError(t, err); failed.Op != operation || !strings.HasPrefix(failed.Key, "v1/a/1/") {
 					t.Errorf("failed at %s of %q, want %s", failed.Op, failed.Key, operation)
 				}
 				if operation != "PutObject" && operation != "CompleteMultipartUpload" && len(batch.Uploaded()) > 0 {
@@ -261,7 +261,7 @@ func TestDropIsAbortedFirst(t *testing.T) {
 		_, share := r.admit(t)
 		defer share.Close()
 		ctx, batch := r.sink.Begin(t.Context(), share, false)
-		defer batch.Abort()
+		defer end(t, batch)
 		var objects []stream.Object
 		for _, f := range mixed(r.memory.PartSize()) {
 			o, err := f.write(ctx, share, batch, r.memory.PartSize())
@@ -274,7 +274,7 @@ func TestDropIsAbortedFirst(t *testing.T) {
 		for _, o := range objects[1:] {
 			o.Drop()
 		}
-		if failed := wantStoreError(t, batch.Publish(t.Context())); failed.Op != "AbortMultipartUpload" {
+		if failed := storeError(t, batch.Publish(t.Context())); failed.Op != "AbortMultipartUpload" {
 			t.Errorf("failed at %s", failed.Op)
 		}
 		if store.count("PutObject") > 0 {

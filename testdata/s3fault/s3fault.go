@@ -163,7 +163,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	} else if req.Body != nil {
-		req.Body.Close()
+		_ = req.Body.Close()
 	}
 	switch f.Kind {
 	case Timeout:
@@ -211,7 +211,7 @@ func (t *Transport) lose(req *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	_, err = io.Copy(io.Discard, resp.Body)
 	return err
 }

@@ -109,7 +109,7 @@ func (c Client) Object(t testing.TB, bucket, key string) (Object, bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out.Body.Close()
+	defer func() { _ = out.Body.Close() }()
 	body, err := io.ReadAll(out.Body)
 	if err != nil {
 		t.Fatal(err)

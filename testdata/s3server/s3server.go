@@ -106,7 +106,7 @@ func start(binary string) (*Server, error) {
 		Client: NewClient("http://"+address, accessKey, secretKey),
 		output: new(bytes.Buffer),
 	}
-	s.command = exec.Command("/bin/sh", "-c", keeper, "sh",
+	s.command = exec.CommandContext(context.Background(), "/bin/sh", "-c", keeper, "sh",
 		folder, binary, "--port", address, "--quiet", "--keep-alive", "posix")
 	s.command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
 	s.command.Stdout, s.command.Stderr = s.output, s.output
@@ -126,7 +126,7 @@ func start(binary string) (*Server, error) {
 }
 
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
