@@ -2,7 +2,6 @@ package s3sink
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"spillway/stream"
@@ -20,11 +19,6 @@ const (
 	dropped                // given up
 	published              // visible
 )
-
-// errCollision says that the object of an entry's name has the entry's size and
-// CRC-32, and another MD5. The entry was not sent, since the first two were
-// known before its bytes.
-var errCollision = errors.New("s3: the object that is there has the same size and CRC-32 but another MD5")
 
 // object is the body of one entry.
 type object struct {
@@ -182,11 +176,6 @@ func (o *object) commitParts(rest *stream.Buffer, stated bool) error {
 		now = compare(o.form, o.known, o.stored, b.sink.skipBySize)
 	}
 	switch {
-	case o.verdict == equal && now != equal:
-		rest.Release()
-		err := &stream.StoreError{Op: "HeadObject", Key: o.target().key, Err: errCollision}
-		b.fail(err)
-		return err
 	case o.verdict == equal:
 		rest.Release()
 		o.to(skipped)

@@ -81,10 +81,10 @@ func compare(form stream.Form, k known, s stored, bySize bool) verdict {
 		return different
 	}
 	switch {
-	case hasCRC, hasMD5 && k.hashed:
-		return equal
-	case hasMD5:
+	case hasMD5 && !k.hashed:
 		return unsettled
+	case hasCRC, hasMD5:
+		return equal
 	case bySize && form == stream.AsIs && s.length == k.size:
 		return equal
 	}

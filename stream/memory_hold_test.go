@@ -109,6 +109,53 @@ func TestHoldLetsThoseWhoWaitGoFirst(t *testing.T) {
 	})
 }
 
+func TestHoldTakesNoRoomThatSomebodyWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := budget(t, 2)
+		ctx, s := admit(t, m)
+		all := leaseAll(t, ctx, s)
+		for _, b := range all {
+			b.Full()
+		}
+		for len(all) > 3 { // leaves room, but too little for what is asked for next
+			all[0].Release()
+			all = all[1:]
+		}
+		otherCtx, other := admit(t, m)
+		first, err := other.Reserve(otherCtx, 2*mib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			free, err := other.Reserve(otherCtx, 15*mib)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			free()
+		}()
+		synctest.Wait()
+		if b, ok := s.Hold(1); ok {
+			t.Error("held room while another upload waits for it")
+			b.Release()
+		}
+		all[0].Release()
+		<-done
+		if b, ok := s.Hold(1); !ok {
+			t.Error("nothing could be held although nobody waits")
+		} else {
+			b.Release()
+		}
+		first()
+		release(all...)
+		s.Close()
+		other.Close()
+		checkEmpty(t, m)
+	})
+}
+
 func TestHoldIsBounded(t *testing.T) {
 	m, err := stream.NewMemory(1<<30, part, 4, time.Second)
 	if err != nil {

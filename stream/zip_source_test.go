@@ -25,7 +25,6 @@ var readers = []struct {
 	{"one byte at a time", iotest.OneByteReader},
 	{"half of what is asked for", iotest.HalfReader},
 	{"the last bytes with the end", iotest.DataErrReader},
-	{"one byte at a time, the last with the end", func(r io.Reader) io.Reader { return iotest.DataErrReader(iotest.OneByteReader(r)) }},
 }
 
 // TestZipRulesInPieces reads the archive of every rule in pieces.
@@ -148,9 +147,10 @@ func TestCutOffWithinParts(t *testing.T) {
 func TestFlippedBits(t *testing.T) {
 	m := newMemory(t)
 	data := mixed().archive
+	masks := []byte{0x01, 0x08, 0x80}
 	accepted := 0
 	for i := range data {
-		for _, mask := range []byte{0x01, 0x02, 0x08, 0x10, 0x20, 0x80, 0xff} {
+		for _, mask := range masks {
 			flipped := slices.Clone(data)
 			flipped[i] ^= mask
 			s, report, err := reading{data: flipped, memory: m}.do(t)
@@ -172,8 +172,8 @@ func TestFlippedBits(t *testing.T) {
 		}
 	}
 	// Times, versions, attributes and comments may be anything.
-	if accepted == 0 || accepted > 7*len(data)/2 {
-		t.Errorf("%d of %d changed archives were accepted", accepted, 7*len(data))
+	if accepted == 0 || accepted > len(masks)*len(data)/2 {
+		t.Errorf("%d of %d changed archives were accepted", accepted, len(masks)*len(data))
 	}
 }
 
