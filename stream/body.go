@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/flate"
 )
@@ -137,17 +138,24 @@ func (g *framed) end(f Facts) error {
 	return err
 }
 
-// deflater writes a gzip member of what is written to it.
+// deflater writes a gzip member of what is written to it. It goes back to
+// deflaters when it is done with.
 type deflater struct {
 	frame framed
 	fw    *flate.Writer
 }
 
-func newDeflater(w io.Writer) (*deflater, error) {
-	d := &deflater{frame: framed{w: w}}
-	var err error
-	d.fw, err = flate.NewWriter(&d.frame, gzipLevel)
-	return d, err
+var deflaters = sync.Pool{New: func() any {
+	d := &deflater{}
+	d.fw, _ = flate.NewWriter(&d.frame, gzipLevel) // only a level that does not exist is an error
+	return d
+}}
+
+func newDeflater(w io.Writer) *deflater {
+	d := deflaters.Get().(*deflater)
+	d.frame = framed{w: w}
+	d.fw.Reset(&d.frame)
+	return d
 }
 
 func (d *deflater) Write(p []byte) (int, error) { return d.fw.Write(p) }

@@ -70,6 +70,7 @@ type waiter struct {
 	part     bool          // n is one part buffer
 	reserved bool          // n is taken out of Memory.heavy
 	ready    chan struct{} // closed, under Memory.mu, when the room is the waiter's
+	data     []byte        // once ready, the idle buffer that a part may use again, if there was one
 }
 
 // NewMemory makes a budget of total bytes, for at most uploads uploads at once
@@ -304,16 +305,30 @@ func (m *Memory) take(w *waiter) {
 	w.share.leased += w.n
 	if w.part {
 		w.share.leases++
+		w.data = m.popIdle()
 	}
 	w.share.peak = max(w.share.peak, w.share.leased+w.share.held)
 	m.trim()
+}
+
+// popIdle returns an idle part buffer, nil if there is none. The caller holds
+// m.mu.
+func (m *Memory) popIdle() []byte {
+	n := len(m.idle)
+	if n == 0 {
+		return nil
+	}
+	data := m.idle[n-1]
+	m.idle[n-1] = nil // so that it can be collected once its user drops it
+	m.idle = m.idle[:n-1]
+	return data
 }
 
 // trim drops idle part buffers that are in the way of what is in use. The
 // caller holds m.mu.
 func (m *Memory) trim() {
 	for len(m.idle) > 0 && int64(len(m.idle)*m.partSize) > m.free {
-		m.idle = m.idle[:len(m.idle)-1]
+		m.popIdle()
 	}
 }
 
@@ -330,15 +345,12 @@ func (s *Share) Lease(ctx context.Context) (*Buffer, error) {
 	if err := m.await(ctx, w, "memory for a part"); err != nil {
 		return nil, err
 	}
+	if w.data == nil {
+		w.data = make([]byte, m.partSize)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var data []byte
-	if n := len(m.idle); n > 0 {
-		data, m.idle = m.idle[n-1], m.idle[:n-1]
-	} else {
-		data = make([]byte, m.partSize)
-	}
-	b := &Buffer{share: s, data: data[:0], room: w.n, leased: true, filling: time.Now()}
+	b := &Buffer{share: s, data: w.data[:0], room: w.n, leased: true, filling: time.Now()}
 	s.parts[b] = struct{}{}
 	return b, nil
 }

@@ -299,10 +299,8 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 	finish := func(Facts) error { return nil }
 	switch {
 	case compress:
-		d, err := newDeflater(w)
-		if err != nil {
-			return err
-		}
+		d := newDeflater(w)
+		defer deflaters.Put(d)
 		out, finish = d, d.end
 	case e.form == Gzip:
 		frame := &framed{w: w}
