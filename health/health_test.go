@@ -40,7 +40,7 @@ func newInstance() *instance {
 }
 
 func (i *instance) do(method, path, token string) (status int, body string) {
-	r := httptest.NewRequest(method, path, nil)
+	r := httptest.NewRequestWithContext(context.Background(), method, path, nil)
 	r.Header.Set("Auth-Token", token)
 	w := httptest.NewRecorder()
 	i.ServeHTTP(w, r)
@@ -145,11 +145,11 @@ func TestProbesAreNoLoad(t *testing.T) {
 			t.Errorf("20 probes of a store that hangs took %v and asked it %d times, want 5s and once", took, asked)
 		}
 		i.storage = func(context.Context) error { asked++; return nil }
-		time.Sleep(10*time.Second - 1)
+		time.Sleep(10*time.Second - time.Nanosecond)
 		if status, _ := i.do("GET", "/__heartbeat__", ""); status != 500 || asked != 1 {
 			t.Errorf("before the answer is old: status %d, asked %d times", status, asked)
 		}
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		if status, _ := i.do("GET", "/__heartbeat__", ""); status != 200 || asked != 2 {
 			t.Errorf("once the answer is old: status %d, asked %d times", status, asked)
 		}

@@ -21,7 +21,7 @@ func TestEmbeddedWithoutUploads(t *testing.T) {
 		t.Errorf("unfinished uploads in a new bucket: %v", uploads)
 	}
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequest("GET", "/another?uploads", nil))
+	handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/another?uploads", nil))
 	if w.Code != 404 {
 		t.Errorf("a bucket that is not there: status %d, want 404", w.Code)
 	}

@@ -6,6 +6,7 @@ import (
 	"compress/bzip2"
 	"compress/gzip"
 	"crypto/md5"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -99,8 +100,8 @@ func readFile(f *zip.File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	return io.ReadAll(r)
+	b, err := io.ReadAll(r)
+	return b, errors.Join(err, r.Close())
 }
 
 // checkSame checks that two readings of one archive saw the same.

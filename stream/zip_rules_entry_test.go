@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"fmt"
+	"slices"
 
 	"spillway/stream"
 	"spillway/testdata/archive"
@@ -146,7 +147,7 @@ func entryEndRules() []rule {
 			if method == archive.Zstd {
 				trailing = damaged(name, "damaged")
 			}
-			add("a byte behind its end", with(a, func(e *archive.Entry) { e.Raw = append(raw[:len(raw):len(raw)], 0) }), trailing)
+			add("a byte behind its end", with(a, func(e *archive.Entry) { e.Raw = append(slices.Clip(raw), 0) }), trailing)
 			add("cut off", with(a, func(e *archive.Entry) { e.Raw = raw[:len(raw)-1] }), damaged(name, "damaged"))
 			add("no byte of it", with(a, func(e *archive.Entry) { e.Raw = []byte{} }), damaged(name, ""))
 			add("noise", with(a, func(e *archive.Entry) { e.Raw = []byte("\xff\xff\xff\xff\xff") }), damaged(name, "damaged"))

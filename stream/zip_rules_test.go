@@ -95,7 +95,7 @@ func (r *rule) check(t *testing.T, s *store, report *stream.Report, err error) {
 func checkError(t *testing.T, err, want error) {
 	t.Helper()
 	ok := false
-	switch want := want.(type) {
+	switch want := want.(type) { //nolint:errorlint // what is wanted is never wrapped
 	case *stream.FormatError:
 		got, is := errors.AsType[*stream.FormatError](err)
 		ok = is && got.Entry == want.Entry && strings.Contains(got.Reason, want.Reason)
