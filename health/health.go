@@ -52,7 +52,13 @@ var Paths = []string{"/__lbheartbeat__", "/__heartbeat__", "/__version__", "/__e
 
 // New returns the health of an instance that takes uploads.
 func New(cfg Config) *Health {
-	h := &Health{cfg: cfg, storage: newProbe(cfg.Storage)}
+	h := &Health{cfg: cfg, storage: newProbe(func(ctx context.Context) error {
+		err := cfg.Storage(ctx)
+		if err != nil {
+			cfg.Log.Warn("the store does not answer the heartbeat", zap.Error(err))
+		}
+		return err
+	})}
 	for i, serve := range []http.HandlerFunc{h.lbheartbeat, h.heartbeat, h.version, h.testError} {
 		h.mux.HandleFunc(Paths[i], serve)
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 const (
@@ -83,7 +81,6 @@ func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
 
 func (h *Health) checkStorage(ctx context.Context) check {
 	if err := h.storage.ask(ctx); err != nil {
-		h.cfg.Log.Warn("the store does not answer the heartbeat", zap.Error(err))
 		return check{"storage", failed, "The bucket cannot be reached or written to: uploads are answered with 503. Check the store, the credentials and the bucket's name; the log has the store's words."}
 	}
 	return check{name: "storage"}

@@ -1,0 +1,84 @@
+package upload
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// retryAfter is what clients are asked to wait before they try again.
+const retryAfter = 30 * time.Second
+
+// answerTimeout bounds writing one answer, and so what a client that does not
+// read it can hold.
+const answerTimeout = time.Minute
+
+// timeFormat is ISO 8601 in UTC, always with microseconds.
+const timeFormat = "2006-01-02T15:04:05.000000Z"
+
+// failure is the body of every answer that says no.
+type failure struct {
+	Error string `json:"error"`
+}
+
+// stored is the body of the answer to an upload that is stored.
+type stored struct {
+	Upload storedUpload `json:"upload"`
+}
+
+type storedUpload struct {
+	ID           int64    `json:"id"`
+	Size         int64    `json:"size"` // of the archive, in bytes
+	Filename     string   `json:"filename"`
+	Bucket       string   `json:"bucket"`
+	DownloadURL  *string  `json:"download_url"`
+	TrySymbols   bool     `json:"try_symbols"`
+	RedirectURLs []string `json:"redirect_urls"`
+	CompletedAt  string   `json:"completed_at"`
+	CreatedAt    string   `json:"created_at"`
+	User         string   `json:"user"`
+	SkippedKeys  []string `json:"skipped_keys"`
+	UploadedKeys []string `json:"uploaded_keys"`
+	IgnoredKeys  []string `json:"ignored_keys"`
+}
+
+// authInfo is the body of the answer to /upload/auth_info/.
+type authInfo struct {
+	Email            string `json:"email"`
+	UserID           int    `json:"user_id"`
+	TrySymbols       bool   `json:"try_symbols"`
+	TokenExpiresAt   int64  `json:"token_expires_at"` // seconds since 1970
+	UploadAPIVersion int    `json:"upload_api_version"`
+}
+
+// list makes JSON write a nil slice as [].
+func list(names []string) []string {
+	if names == nil {
+		return []string{}
+	}
+	return names
+}
+
+// writeJSON answers at once and in full. A client that does not take the
+// answer is not worth an error: nothing depends on it any more.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(err) // the types above have nothing that JSON could not say
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		h.Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(answerTimeout)) // the server takes it back
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes())
+	_ = control.Flush()
+}

@@ -1,0 +1,214 @@
+// Package upload takes symbol archives over HTTP, in the manner of the Mozilla
+// Symbols Server.
+//
+// It reads the form and the archive in it as they arrive, keeps neither, and
+// answers once the archive's entries are stored. All its answers are JSON.
+package upload
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"spillway/stream"
+)
+
+const (
+	pathUpload   = "/upload/"
+	pathAuthInfo = "/upload/auth_info/"
+
+	// uploadAPIVersion is the version of the interface that clients ask for.
+	uploadAPIVersion = 1
+
+	// maxDrains is how many bodies may be drained at once.
+	maxDrains = 64
+
+	// endWait is how long uploads that were ended have to clean up, and those
+	// that are being published to finish.
+	endWait = 30 * time.Second
+)
+
+// Config is what an API works with. Every field must be set unless it says
+// otherwise.
+type Config struct {
+	Memory *stream.Memory // admits uploads
+	Store  Store
+	Tokens *Tokens
+	Log    *zap.Logger // one event an upload; nil for none
+
+	MaxUploadSize int64 // bytes of an archive
+	MaxEntries    int   // of an archive
+	MaxExpanded   int64 // bytes of an archive's entries, expanded
+
+	// GzipExtensions are the extensions, with their dot, of the entries that
+	// are stored as gzip, whatever their case. If nil, it is .sym.
+	GzipExtensions []string
+
+	// Disallowed are snippets that no entry's name may hold. If nil, it is
+	// qcom/proprietary.
+	Disallowed []string
+
+	IdleTimeout   time.Duration // without a byte from a client that we read from
+	UploadTimeout time.Duration // from admission until publishing begins
+}
+
+// API is the http.Handler of all that clients talk to.
+type API struct {
+	cfg    Config
+	ids    ids
+	drains chan struct{} // one element for each body that is being drained
+
+	stopping context.Context // ends when no more uploads are taken
+	stop     context.CancelFunc
+	closing  context.Context // ends when those under way have to end
+	close    context.CancelFunc
+
+	mu     sync.Mutex
+	active int           // uploads under way
+	idle   chan struct{} // closed once stopping has ended and active is zero
+}
+
+// New makes an API.
+func New(cfg Config) *API {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.GzipExtensions == nil {
+		cfg.GzipExtensions = []string{".sym"}
+	}
+	if cfg.Disallowed == nil {
+		cfg.Disallowed = []string{"qcom/proprietary"}
+	}
+	a := &API{cfg: cfg, drains: make(chan struct{}, maxDrains), idle: make(chan struct{})}
+	a.stopping, a.stop = context.WithCancel(context.Background())
+	a.closing, a.close = context.WithCancel(context.Background())
+	return a
+}
+
+// ServeHTTP answers with JSON whatever happens. A panic is logged and, unless
+// something has been answered already, a 500.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	tracked := &trackingWriter{ResponseWriter: w}
+	err := guard(func() error {
+		a.route(tracked, r)
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	a.cfg.Log.Error("panic", append(stackOf(err), zap.Error(err), zap.String("path", r.URL.Path))...)
+	if tracked.wrote {
+		panic(http.ErrAbortHandler) // closes the connection in the middle of the answer
+	}
+	w.Header().Set("Connection", "close")
+	v := verdictOn(err)
+	writeJSON(w, v.status, failure{v.message})
+}
+
+func (a *API) route(w http.ResponseWriter, r *http.Request) {
+	switch path := r.URL.Path; {
+	case path != pathUpload && path != pathAuthInfo:
+		writeJSON(w, http.StatusNotFound, failure{http.StatusText(http.StatusNotFound)})
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", http.MethodPost)
+		writeJSON(w, http.StatusMethodNotAllowed, failure{fmt.Sprintf("Method Not Allowed (%s): %s", r.Method, path)})
+	case path == pathUpload:
+		a.serveUpload(w, r)
+	default:
+		a.serveAuthInfo(w, r)
+	}
+}
+
+func (a *API) serveAuthInfo(w http.ResponseWriter, r *http.Request) {
+	token, err := a.cfg.Tokens.authenticate(r, time.Now())
+	if err != nil {
+		v := verdictOn(err)
+		writeJSON(w, v.status, failure{v.message})
+		return
+	}
+	writeJSON(w, http.StatusOK, authInfo{
+		Email:            token.Email,
+		UserID:           token.ID,
+		TrySymbols:       token.onlyTry(),
+		TokenExpiresAt:   token.ExpiresAt.Unix(),
+		UploadAPIVersion: uploadAPIVersion,
+	})
+}
+
+// enter counts an upload as under way, unless no more are taken. Those that
+// are counted call leave.
+func (a *API) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopping.Err() != nil {
+		return false
+	}
+	a.active++
+	return true
+}
+
+func (a *API) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.active--; a.active == 0 && a.stopping.Err() != nil {
+		close(a.idle)
+	}
+}
+
+// Drain has new uploads refused from now on, and waits for those under way.
+// When ctx ends, it ends those that are not being published yet, and waits
+// some more for what that takes. It is called once. The error says how many
+// uploads are still under way nevertheless.
+func (a *API) Drain(ctx context.Context) error {
+	a.mu.Lock()
+	a.stop()
+	if a.active == 0 {
+		close(a.idle)
+	}
+	a.mu.Unlock()
+	defer a.close()
+	select {
+	case <-a.idle:
+		return nil
+	case <-ctx.Done():
+	}
+	a.close()
+	timer := time.NewTimer(endWait)
+	defer timer.Stop()
+	select {
+	case <-a.idle:
+		return nil
+	case <-timer.C:
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.active == 0 {
+		return nil
+	}
+	return fmt.Errorf("upload: %d uploads did not end", a.active)
+}
+
+// trackingWriter knows whether an answer has begun.
+type trackingWriter struct {
+	http.ResponseWriter
+	wrote bool
+}
+
+// Unwrap lets an [http.ResponseController] through.
+func (t *trackingWriter) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// WriteHeader begins the answer.
+func (t *trackingWriter) WriteHeader(status int) {
+	t.wrote = true
+	t.ResponseWriter.WriteHeader(status)
+}
+
+// Write begins the answer if need be.
+func (t *trackingWriter) Write(p []byte) (int, error) {
+	t.wrote = true
+	return t.ResponseWriter.Write(p)
+}

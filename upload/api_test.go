@@ -1,0 +1,419 @@
+package upload
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+func TestUpload(t *testing.T) {
+	s := newSite(t)
+	address := s.serve()
+	before := time.Now().UTC().Add(-time.Millisecond)
+	r := s.upload(address, symbolForm(), asDev)
+	if r.StatusCode != http.StatusCreated {
+		t.Fatalf("status %d: %s", r.StatusCode, r.body)
+	}
+	var got map[string]map[string]any
+	if err := json.Unmarshal(r.body, &got); err != nil {
+		t.Fatal(err)
+	}
+	u := got["upload"]
+	for _, field := range []string{"created_at", "completed_at"} {
+		text, _ := u[field].(string)
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil || !regexp.MustCompile(`\.\d{6}Z$`).MatchString(text) || at.Before(before) || at.After(time.Now()) {
+			t.Errorf("%s is %q", field, text)
+		}
+		delete(u, field)
+	}
+	if id, ok := u["id"].(float64); !ok || id < 1 || id >= 1<<53 {
+		t.Errorf("id %v", u["id"])
+	}
+	delete(u, "id")
+	uploaded := u["uploaded_keys"].([]any)
+	slices.SortFunc(uploaded, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
+	want := map[string]any{
+		"size": float64(len(symbolZip)), "filename": "symbols.zip", "bucket": "symbols", "download_url": nil,
+		"try_symbols": false, "redirect_urls": []any{}, "user": "dev@example.com", "skipped_keys": []any{},
+		"uploaded_keys": []any{symbolKeys[0], symbolKeys[1]}, "ignored_keys": []any{"build-symbols.txt"},
+	}
+	g, _ := json.Marshal(u)
+	if w, _ := json.Marshal(want); string(g) != string(w) {
+		t.Errorf("got  %s\nwant %s", g, w)
+	}
+	if keys := s.store.keys(); !slices.Equal(keys, []string{"v1/" + symbolKeys[0], "v1/" + symbolKeys[1]}) {
+		t.Errorf("stored %q", keys)
+	}
+
+	event := s.event()
+	for field, want := range map[string]any{
+		"outcome": "stored", "status": int64(201), "user": "dev@example.com", "filename": "symbols.zip",
+		"archive_bytes": int64(len(symbolZip)), "entries": int64(3), "uploaded": int64(2), "skipped": int64(0), "ignored": int64(1),
+		"biggest_entry": symbolKeys[1], "try": false,
+	} {
+		if event[field] != want {
+			t.Errorf("event: %s is %v (%T), want %v", field, event[field], event[field], want)
+		}
+	}
+	if _, failed := event["error"]; failed {
+		t.Errorf("event of what went well: %v", event)
+	}
+
+	if err := json.Unmarshal(s.upload(address, symbolForm(), asDev).body, &got); err != nil {
+		t.Fatal(err)
+	}
+	if u := got["upload"]; len(u["skipped_keys"].([]any)) != 2 || len(u["uploaded_keys"].([]any)) != 0 {
+		t.Errorf("second upload: %v", u)
+	}
+}
+
+func TestTrySymbols(t *testing.T) {
+	zip := formPart{"symbols.zip", "symbols.zip", symbolZip}
+	try := formPart{"try", "", []byte("1")}
+	for _, c := range []struct {
+		name, token string
+		form        []byte
+		try         bool
+	}{
+		{"regular token", "dev", encode(zip), false},
+		{"regular token, try", "dev", encode(try, zip), true},
+		{"try token", "devtry", encode(zip), true},
+		{"try token, try", "devtry", encode(try, zip), true},
+		{"try token, try after", "devtry", encode(zip, try), true},
+		{"regular token, try before and after", "dev", encode(try, zip, try), true},
+	} {
+		s := newSite(t)
+		r := s.upload(s.serve(), c.form, "Auth-Token: "+c.token)
+		var got stored
+		if err := json.Unmarshal(r.body, &got); err != nil || r.StatusCode != http.StatusCreated {
+			t.Errorf("%s: status %d: %s", c.name, r.StatusCode, r.body)
+			continue
+		}
+		prefix, bucket := "v1/", "symbols"
+		if c.try {
+			prefix, bucket = "try/v1/", "symbols-try"
+		}
+		if got.Upload.TrySymbols != c.try || got.Upload.Bucket != bucket || !strings.HasPrefix(s.store.keys()[0], prefix) {
+			t.Errorf("%s: try %t, bucket %s, keys %q", c.name, got.Upload.TrySymbols, got.Upload.Bucket, s.store.keys())
+		}
+	}
+}
+
+// named is an archive with one entry of that name.
+func named(name string) []byte {
+	return archive.PythonZipfile(archive.File{Name: name, Data: []byte("x")})
+}
+
+func zipForm(content []byte) []byte { return encode(formPart{"file.zip", "file.zip", content}) }
+
+// TestRefusals: nothing of what is refused becomes visible, and the log has
+// one event of it.
+func TestRefusals(t *testing.T) {
+	expired := func(c *Config) {
+		c.Tokens, _ = NewTokens(
+			Token{Email: "a@b", SHA256: tokenDigest("old"), Permissions: []string{PermissionUpload}, ExpiresAt: time.Unix(1, 0)},
+			Token{Email: "a@b", SHA256: tokenDigest("none"), ExpiresAt: time.Now().Add(time.Hour)})
+	}
+	const notForm = "Must be multipart form data with at least one file"
+	wrongCRC := archive.PythonZipfile(archive.File{Name: "a/1/b", Data: archive.Noise(1, 100)})
+	wrongCRC[60] ^= 1
+	zip := formPart{"symbols.zip", "symbols.zip", symbolZip}
+	for _, c := range []struct {
+		name    string
+		body    []byte
+		header  []string
+		status  int
+		message string // as it is, or what it matches if it begins with ^
+		change  func(*Config)
+	}{
+		{"no token", symbolForm(), nil, 403, "This requires an Auth-Token to authenticate the request", nil},
+		{"unknown token", symbolForm(), []string{"Auth-Token: nobody"}, 403, "API Token not matched", nil},
+		{"expired token", symbolForm(), []string{"Auth-Token: old"}, 403, "API Token found but expired", expired},
+		{"no permission", symbolForm(), []string{"Auth-Token: none-label"}, 403, "Forbidden", expired},
+		{"no file", encode(formPart{"x", "", []byte("y")}), []string{asDev}, 400, notForm, nil},
+		{"an empty body", nil, []string{asDev}, 400, notForm, nil},
+		{"url only", encode(formPart{"url", "", []byte("https://x/y.zip")}), []string{asDev}, 400, "This server takes no uploads by URL. Send the archive itself, as a file of the form.", nil},
+		{"unknown extension", encode(formPart{"file.rar", "x", symbolZip}), []string{asDev}, 400, `Unrecognized archive file extension ".rar"`, nil},
+		{"tar", encode(formPart{"file.tar.gz", "file.tar.gz", symbolZip}), []string{asDev}, 400, `Unrecognized archive file extension ".gz"`, nil},
+		{"try after", encode(zip, formPart{"try", "", []byte("1")}), []string{asDev}, 400, "The field 'try' must come before the archive", nil},
+		{"a form cut off", symbolForm()[:len(symbolForm())-6], []string{asDev}, 400, "The form ends before its closing boundary", nil},
+		{"a part without disposition", []byte(sep + "\r\n\r\nx" + theEnd), []string{asDev}, 400, "A part of the form has a missing or malformed Content-Disposition header", nil},
+		{"a malformed form", []byte(sep + "\r\nnonsense\r\n\r\nx" + theEnd), []string{asDev}, 400, "The form is malformed", nil},
+		{"a huge field", encode(formPart{"x", "", make([]byte, 1<<20-100<<10)}, formPart{"x", "", make([]byte, 200<<10)}, zip), []string{asDev}, 413, "^1048576 bytes of fields", nil},
+
+		{"not a zip", zipForm([]byte("<html>")), []string{asDev}, 400, "File is not a zip file", nil},
+		{"empty", zipForm(nil), []string{asDev}, 400, "File is not a zip file", nil},
+		{"an archive cut off in a whole form", zipForm(symbolZip[:len(symbolZip)/2]), []string{asDev}, 400, "File is not a zip file", nil},
+		{"checksum wrong", zipForm(wrongCRC), []string{asDev}, 400, "^(Bad CRC-32 for file 'a/1/b'|Entry 'a/1/b': .*\\.)$", nil},
+		{"two sizes", zipForm(archive.PythonZipfile(archive.File{Name: "a/1/b", Data: make([]byte, 39)}, archive.File{Name: "a/1/b", Data: make([]byte, 24)})),
+			[]string{asDev}, 400, "The zipfile buffer contains two files both called a/1/b and they have difference sizes (24 != 39)", nil},
+		{"snippet", zipForm(named("qcom/proprietary/x")), []string{asDev}, 400, "Content of archive file contains the snippet 'qcom/proprietary' which is not allowed", nil},
+		{"own snippet", zipForm(named("secret/1/x")), []string{asDev}, 400, "Content of archive file contains the snippet 'secret' which is not allowed", func(c *Config) { c.Disallowed = []string{"secret"} }},
+		{"no symbol key", zipForm(named("xpcshell.dbg/<A>/xpcshell")), []string{asDev}, 400, "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. (First unrecognized pattern was 'xpcshell.dbg/<A>/xpcshell')", nil},
+		{"key too long", zipForm(named("a/1/" + strings.Repeat("b", 1018))), []string{asDev}, 400, "^Entry 'a/1/b+': its name is longer than the 1021 bytes", nil},
+		{"not to be read forward", zipForm(append([]byte("#!/bin/sh\n"), symbolZip...)), []string{asDev}, 413, "^cannot be read while it arrives: .*spill buffer", nil},
+
+		{"entries", zipForm(symbolZip), []string{asDev}, 413, "^more than the 2 entries that --max-entries allows", func(c *Config) { c.MaxEntries = 2 }},
+		{"expansion", zipForm(symbolZip), []string{asDev}, 413, "^more than the 29 KiB \\(30000 bytes\\) that --max-expanded-size allows", func(c *Config) { c.MaxExpanded = 30_000 }},
+		{"archive size", zipForm(symbolZip), []string{asDev}, 413, "^larger than the .* that --max-upload-size allows", func(c *Config) { c.MaxUploadSize = int64(len(symbolZip)) - 1 }},
+		{"length of the body", make([]byte, 2<<20+1), []string{asDev}, 413, "^larger than the 1.0 MiB \\(1048576 bytes\\) that --max-upload-size allows", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var change []func(*Config)
+			if c.change != nil {
+				change = append(change, c.change)
+			}
+			s := newSite(t, change...)
+			r := s.upload(s.serve(), c.body, c.header...)
+			ok := r.message() == c.message
+			if pattern, is := strings.CutPrefix(c.message, "^"); is {
+				ok = regexp.MustCompile(pattern).MatchString(r.message())
+			}
+			if r.StatusCode != c.status || !ok {
+				t.Errorf("status %d: %q\nwant   %d: %q", r.StatusCode, r.message(), c.status, c.message)
+			}
+			if keys := s.store.keys(); len(keys) != 0 {
+				t.Errorf("stored %q", keys)
+			}
+			if e := s.event(); e["outcome"] != "refused" || e["status"] != int64(c.status) || e["error"] == nil {
+				t.Errorf("event %v", e)
+			}
+		})
+	}
+}
+
+// TestLimitsAtTheirValue: what is exactly at a limit is taken.
+func TestLimitsAtTheirValue(t *testing.T) {
+	s := newSite(t, func(c *Config) {
+		c.MaxUploadSize = int64(len(symbolZip))
+		c.MaxEntries = 3
+		c.MaxExpanded = 30_000 + 5_000 + 8
+	})
+	if r := s.upload(s.serve(), symbolForm(), asDev); r.StatusCode != http.StatusCreated {
+		t.Errorf("status %d: %s", r.StatusCode, r.body)
+	}
+}
+
+func TestChunkedBodies(t *testing.T) {
+	s := newSite(t)
+	address := s.serve()
+	c := dial(t, address)
+	f := symbolForm()
+	c.send(request(-1, asDev), fmt.Sprintf("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", 1000, f[:1000], len(f)-1000, f[1000:]))
+	if r := c.reply(); r.StatusCode != http.StatusCreated {
+		t.Errorf("status %d: %s", r.StatusCode, r.body)
+	}
+	// The connection goes on being used after an upload that was stored.
+	c.send(request(len(f), asDev), string(f))
+	if r := c.reply(); r.StatusCode != http.StatusCreated {
+		t.Errorf("second upload on the connection: status %d: %s", r.StatusCode, r.body)
+	}
+	c.leave()
+}
+
+func TestFormsWithoutFiles(t *testing.T) {
+	for body, want := range map[string]string{
+		"url=https%3A%2F%2Fx%2Fy.zip":     "This server takes no uploads by URL. Send the archive itself, as a file of the form.",
+		"url=":                            "Must be multipart form data with at least one file",
+		"x=y":                             "Must be multipart form data with at least one file",
+		"":                                "Must be multipart form data with at least one file",
+		"%zz":                             "Must be multipart form data with at least one file",
+		strings.Repeat("x", maxURLForm+1): "The form has more than the 65536 bytes that are allowed. Send the archive and the field 'try', and nothing else.",
+	} {
+		s := newSite(t)
+		c := dial(t, s.serve())
+		c.send("POST /upload/ HTTP/1.1\r\nHost: x\r\nAuth-Token: dev\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+			fmt.Sprintf("Connection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+		if r := c.reply(); r.message() != want || r.StatusCode != 400 && r.StatusCode != 413 {
+			t.Errorf("%.30q: status %d: %q, want %q", body, r.StatusCode, r.message(), want)
+		}
+	}
+}
+
+func TestOtherContentTypes(t *testing.T) {
+	for _, contentType := range []string{"application/zip", "multipart/form-data", "text/plain; charset"} {
+		s := newSite(t)
+		c := dial(t, s.serve())
+		c.send("POST /upload/ HTTP/1.1\r\nHost: x\r\nAuth-Token: dev\r\nConnection: close\r\nContent-Length: 3\r\nContent-Type: ", contentType, "\r\n\r\nPK!")
+		if r := c.reply(); r.StatusCode != 400 || r.message() != "Must be multipart form data with at least one file" {
+			t.Errorf("%s: status %d: %s", contentType, r.StatusCode, r.body)
+		}
+	}
+}
+
+func TestStoreFailures(t *testing.T) {
+	noRoom := &stream.NoRoomError{What: "memory for a part", Limit: 10, InUse: 9}
+	for _, c := range []struct {
+		name    string
+		prepare func(*memoryStore)
+		status  int
+		outcome string
+		message string
+	}{
+		{"at an entry", func(s *memoryStore) {
+			s.onCommit = func(context.Context, string) error { return errStore }
+		}, 503, "failed", "The storage behind this server failed. Nothing is wrong with the upload: trying it again later is safe."},
+		{"for the whole upload", func(s *memoryStore) {
+			s.onBegin = func(fail context.CancelCauseFunc) { fail(errStore) }
+		}, 503, "failed", "The storage behind this server failed. Nothing is wrong with the upload: trying it again later is safe."},
+		{"in publishing", func(s *memoryStore) {
+			s.onPublish = func(context.Context) error { return errStore }
+		}, 503, "failed", "The storage behind this server failed. Nothing is wrong with the upload: trying it again later is safe."},
+		{"for want of room", func(s *memoryStore) {
+			s.onBegin = func(fail context.CancelCauseFunc) { fail(noRoom) }
+		}, 503, "refused", "This server has no room at the moment: memory for a part. Nothing is wrong with the upload: trying it again later is safe."},
+		{"in a way nobody thought of", func(s *memoryStore) {
+			s.onPublish = func(context.Context) error { return errors.New("what") }
+		}, 500, "defect", "Internal Server Error"},
+		{"by a panic", func(s *memoryStore) {
+			s.onPublish = func(context.Context) error { panic("10.0.0.7") }
+		}, 500, "defect", "Internal Server Error"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t)
+			c.prepare(s.store)
+			r := s.upload(s.serve(), symbolForm(), asDev)
+			if r.StatusCode != c.status || r.message() != c.message {
+				t.Errorf("status %d: %q\nwant   %d: %q", r.StatusCode, r.message(), c.status, c.message)
+			}
+			event := s.event()
+			if event["outcome"] != c.outcome || len(s.store.keys()) != 0 {
+				t.Errorf("outcome %v, stored %q", event["outcome"], s.store.keys())
+			}
+			if stack, _ := event["stack"].(string); (c.name == "by a panic") != strings.Contains(stack, "Publish") {
+				t.Errorf("stack %q", stack)
+			}
+		})
+	}
+}
+
+func TestOtherPathsAndMethods(t *testing.T) {
+	s := newSite(t)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		message      string
+	}{
+		{"GET", "/upload/", 405, "Method Not Allowed (GET): /upload/"},
+		{"PUT", "/upload/", 405, "Method Not Allowed (PUT): /upload/"},
+		{"GET", "/upload/auth_info/", 405, "Method Not Allowed (GET): /upload/auth_info/"},
+		{"GET", "/", 404, "Not Found"},
+		{"POST", "/upload", 404, "Not Found"},
+		{"POST", "/upload//", 404, "Not Found"},
+		{"POST", "/upload/../upload/", 404, "Not Found"},
+		{"POST", "/upload/auth_info/", 403, "This requires an Auth-Token to authenticate the request"},
+	} {
+		w := httptest.NewRecorder()
+		s.api.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), c.method, c.path, nil))
+		var f failure
+		if err := json.Unmarshal(w.Body.Bytes(), &f); err != nil || w.Code != c.status || f.Error != c.message {
+			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
+		}
+		if allow := w.Header().Get("Allow"); (allow == "POST") != (c.status == 405) {
+			t.Errorf("%s %s: Allow %q", c.method, c.path, allow)
+		}
+		if got := w.Header().Get("Content-Type"); got != "application/json" {
+			t.Errorf("%s %s: Content-Type %q", c.method, c.path, got)
+		}
+	}
+}
+
+func TestAuthInfo(t *testing.T) {
+	expires := time.Now().Add(time.Hour)
+	entry := func(token string, at time.Time, permissions ...string) Token {
+		return Token{ID: 7, Email: token + "@b", SHA256: tokenDigest(token), Permissions: permissions, ExpiresAt: at}
+	}
+	s := newSite(t, func(c *Config) {
+		c.Tokens, _ = NewTokens(entry("regular", expires, PermissionUpload), entry("try", expires, PermissionUploadTry),
+			entry("both", expires, PermissionUploadTry, PermissionUpload), entry("old", time.Unix(1, 0), PermissionUpload), entry("none", expires))
+	})
+	info := func(token string, try bool) string {
+		return fmt.Sprintf(`{"email":"%s@b","user_id":7,"try_symbols":%t,"token_expires_at":%d,"upload_api_version":1}`, token, try, expires.Unix())
+	}
+	for token, want := range map[string]string{
+		"regular":       info("regular", false),
+		"regular-label": info("regular", false),
+		"try":           info("try", true),
+		"both":          info("both", false),
+		"old":           `{"error":"API Token found but expired"}`,
+		"none":          `{"error":"Forbidden"}`,
+		"nobody":        `{"error":"API Token not matched"}`,
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/upload/auth_info/", nil)
+		r.Header.Set("Auth-Token", token)
+		s.api.ServeHTTP(w, r)
+		status := http.StatusOK
+		if strings.Contains(want, "error") {
+			status = http.StatusForbidden
+		}
+		if got := strings.TrimSpace(w.Body.String()); got != want || w.Code != status {
+			t.Errorf("%s: %d %s, want %d %s", token, w.Code, got, status, want)
+		}
+	}
+}
+
+// brokenWriter panics in the middle of an answer.
+type brokenWriter struct {
+	*httptest.ResponseRecorder
+	inHeader bool
+}
+
+func (b *brokenWriter) Header() http.Header {
+	if b.inHeader {
+		b.inHeader = false
+		panic("header")
+	}
+	return b.ResponseRecorder.Header()
+}
+
+func (b *brokenWriter) Write([]byte) (int, error) { panic("body") }
+
+func TestPanicBeforeAnAnswer(t *testing.T) {
+	s := newSite(t)
+	w := &brokenWriter{ResponseRecorder: httptest.NewRecorder(), inHeader: true}
+	func() {
+		defer func() { _ = recover() }() // the second answer breaks as well
+		s.api.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	}()
+	if w.Code != http.StatusInternalServerError {
+		t.Errorf("status %d, want 500", w.Code)
+	}
+	if n := s.logs.FilterMessage("panic").Len(); n != 1 {
+		t.Errorf("%d panics logged, want 1", n)
+	}
+}
+
+func TestPanicWithinAnAnswer(t *testing.T) {
+	s := newSite(t)
+	defer func() {
+		if p := recover(); p != any(http.ErrAbortHandler) {
+			t.Errorf("panic %v, want http.ErrAbortHandler", p)
+		}
+		if n := s.logs.FilterMessage("panic").Len(); n != 1 {
+			t.Errorf("%d panics logged, want 1", n)
+		}
+	}()
+	s.api.ServeHTTP(&brokenWriter{ResponseRecorder: httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+}
+
+func TestAbortHandlerPassesOn(t *testing.T) {
+	defer func() {
+		if p := recover(); p != any(http.ErrAbortHandler) {
+			t.Errorf("panic %v, want http.ErrAbortHandler", p)
+		}
+	}()
+	_ = guard(func() error { panic(http.ErrAbortHandler) })
+}

@@ -1,0 +1,169 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// closeGrace is how long a client whose body is not read any further has to
+// read its answer before the connection is closed. Closing while bytes of the
+// client lie unread resets the connection, which can take the answer along
+// (RFC 9112, section 9.6).
+const closeGrace = 500 * time.Millisecond
+
+// errDrainOver interrupts a drain that has taken as long as it may.
+var errDrainOver = errors.New("upload: drained for long enough")
+
+// A goneError says that the body broke off: the client closed its connection,
+// or lost it, or broke the transfer's framing.
+type goneError struct {
+	err error
+}
+
+func (e *goneError) Error() string { return "upload: the body broke off: " + e.err.Error() }
+func (e *goneError) Unwrap() error { return e.err }
+
+// An idleError says that the client sent nothing for that long while we were
+// ready to read.
+type idleError struct {
+	idle time.Duration
+}
+
+func (e *idleError) Error() string {
+	return fmt.Sprintf("upload: the client sent nothing for %v", e.idle)
+}
+
+// body is a request's body under progress deadlines: each read has the idle
+// timeout to itself, so that time in which nobody reads never counts, and
+// can be interrupted from any goroutine.
+type body struct {
+	src     io.Reader
+	control *http.ResponseController
+	idle    time.Duration
+	limit   int64 // bytes that may be read; beyond, Read returns over
+	over    error
+
+	// owned by the reading goroutine
+	count   int64
+	started bool // Read was called: a 100 (Continue) that was asked for is sent
+
+	// mu makes setting a deadline one with knowing that it is the right one.
+	mu      sync.Mutex
+	stopped error // why reads are interrupted
+	ended   bool  // all has been read, or release was called: hands off the deadline
+}
+
+func newBody(r *http.Request, control *http.ResponseController, idle time.Duration, limit int64, over error) *body {
+	return &body{
+		src:     r.Body,
+		control: control,
+		idle:    idle,
+		limit:   limit,
+		over:    over,
+		ended:   r.Body == http.NoBody,
+	}
+}
+
+// Read returns io.EOF at the end of a complete body. Its other errors are what
+// the body was interrupted with, [*idleError], [*goneError] and b.over.
+func (b *body) Read(p []byte) (int, error) {
+	if err := b.arm(); err != nil {
+		return 0, err
+	}
+	b.started = true
+	n, err := b.src.Read(p)
+	b.count += int64(n)
+	if err == io.EOF {
+		b.mu.Lock()
+		b.ended = true
+		b.mu.Unlock()
+	}
+	switch {
+	case b.count > b.limit:
+		return n, b.over
+	case err == nil || err == io.EOF:
+		return n, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped != nil {
+		return n, b.stopped
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, &idleError{b.idle}
+	}
+	return n, &goneError{err}
+}
+
+// arm gives the next read its deadline.
+func (b *body) arm() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.ended:
+		// The server reads on by itself now, to learn when the client leaves.
+		return nil
+	case b.stopped != nil:
+		return b.stopped
+	}
+	if err := b.control.SetReadDeadline(time.Now().Add(b.idle)); err != nil {
+		return &goneError{err}
+	}
+	return nil
+}
+
+// interrupt ends the read that is under way, and every later one, with cause.
+func (b *body) interrupt(cause error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended || b.stopped != nil {
+		return
+	}
+	b.stopped = cause
+	// An error means that there is no connection any more: no read is blocked.
+	_ = b.control.SetReadDeadline(time.Now())
+}
+
+// complete reports whether the client has sent all that it had to.
+func (b *body) complete() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended
+}
+
+// drain reads the rest and throws it away, whatever stopped reads before, but
+// no more than limit bytes and no longer than d. Its error says why it did not
+// come to the end.
+func (b *body) drain(limit int64, d time.Duration) error {
+	b.mu.Lock()
+	b.stopped = nil
+	b.mu.Unlock()
+	b.limit = math.MaxInt64
+	timer := time.AfterFunc(d, func() { b.interrupt(errDrainOver) })
+	defer timer.Stop()
+	switch n, err := io.Copy(io.Discard, io.LimitReader(b, limit)); {
+	case err != nil:
+		return err
+	case n == limit && !b.complete():
+		return errDrainOver
+	}
+	return nil
+}
+
+// release is the last call: from here on the connection's deadlines are the
+// server's. It sees to it that the server does not wait for the rest of a body
+// that nobody wanted.
+func (b *body) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended {
+		_ = b.control.SetReadDeadline(time.Now())
+	}
+	b.ended = true
+}

@@ -1,0 +1,199 @@
+package upload
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"spillway/testdata/archive"
+)
+
+// long is more than the buffers of a connection's two ends take together.
+const long = 24 << 20
+
+// badForm is a form whose archive is refused at its first entry, and goes on
+// for n bytes.
+func badForm(n int) []byte {
+	return zipForm(append(named("nonsense"), make([]byte, n)...))
+}
+
+// refusals are answered long before the body's end.
+var refusals = []struct {
+	name   string
+	header []string
+	status int
+}{
+	{"token", []string{"Auth-Token: nobody"}, http.StatusForbidden},
+	{"archive", []string{asDev}, http.StatusBadRequest},
+}
+
+// TestClientThatSendsEverythingFirst: it cannot read its answer before.
+func TestClientThatSendsEverythingFirst(t *testing.T) {
+	for _, refusal := range refusals {
+		t.Run(refusal.name, func(t *testing.T) {
+			s := newSite(t, func(c *Config) { c.MaxUploadSize = 2 * long })
+			c := dial(t, s.serve())
+			f := badForm(long)
+			c.send(request(len(f), refusal.header...), string(f))
+			if r := c.reply(); r.StatusCode != refusal.status || !r.Close {
+				t.Errorf("status %d, close %t: %s", r.StatusCode, r.Close, r.body)
+			}
+			c.closed()
+		})
+	}
+}
+
+// TestClientThatReadsEarly: the answer is there while it sends.
+func TestClientThatReadsEarly(t *testing.T) {
+	for _, refusal := range refusals {
+		t.Run(refusal.name, func(t *testing.T) {
+			s := newSite(t, func(c *Config) { c.MaxUploadSize = 2 * long })
+			c := dial(t, s.serve())
+			f := badForm(long)
+			c.send(request(len(f), refusal.header...), string(f[:100<<10]))
+			if r := c.reply(); r.StatusCode != refusal.status {
+				t.Errorf("status %d: %s", r.StatusCode, r.body)
+			}
+			c.leave()
+		})
+	}
+}
+
+// TestDrainHasItsLimit: beyond 64 MiB, whoever has no token is cut off.
+func TestDrainHasItsLimit(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		mib     int
+		through bool
+	}{
+		{"to the limit", 64, true},
+		{"far beyond", 128, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t, func(c *Config) { c.MaxUploadSize = 1 << 30 })
+			conn := dial(t, s.serve())
+			conn.send(request(c.mib<<20, "Auth-Token: nobody"))
+			if r := conn.reply(); r.StatusCode != http.StatusForbidden {
+				t.Errorf("status %d: %s", r.StatusCode, r.body)
+			}
+			mebibyte := make([]byte, 1<<20)
+			sent := 0
+			for ; sent < c.mib; sent++ {
+				if _, err := conn.Write(mebibyte); err != nil {
+					break
+				}
+			}
+			if (sent == c.mib) != c.through || sent < 64 {
+				t.Errorf("%d of %d MiB were taken", sent, c.mib)
+			}
+			conn.leave()
+		})
+	}
+}
+
+func TestDrainsAreCounted(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.MaxUploadSize = 1 << 30 })
+	c := dial(t, s.serve())
+	for range maxDrains {
+		s.api.drains <- struct{}{}
+	}
+	c.send(request(long, "Auth-Token: nobody"))
+	if r := c.reply(); r.StatusCode != http.StatusForbidden || !r.Close {
+		t.Errorf("status %d, close %t", r.StatusCode, r.Close)
+	}
+	c.closed()
+	for range maxDrains {
+		<-s.api.drains
+	}
+}
+
+// TestExpectContinueRefused: no 100, no drain, the connection is closed.
+func TestExpectContinueRefused(t *testing.T) {
+	for _, n := range []int{5_000, long} {
+		s := newSite(t)
+		c := dial(t, s.serve())
+		c.send(request(n, "Auth-Token: nobody", "Expect: 100-continue"))
+		if r := c.reply(); r.StatusCode != http.StatusForbidden || !r.Close {
+			t.Errorf("%d bytes: status %d, close %t", n, r.StatusCode, r.Close)
+		}
+		c.closed()
+	}
+}
+
+func TestExpectContinueTaken(t *testing.T) {
+	s := newSite(t)
+	c := dial(t, s.serve())
+	f := symbolForm()
+	c.send(request(len(f), asDev, "Expect: 100-continue", "Connection: close"))
+	if line, err := c.from.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("%q, %v, want a 100", line, err)
+	}
+	_, _ = c.from.ReadString('\n')
+	c.send(string(f))
+	if r := c.reply(); r.StatusCode != http.StatusCreated {
+		t.Errorf("status %d: %s", r.StatusCode, r.body)
+	}
+}
+
+// TestRestIsNoRequest: what is left of a body that was not wanted never passes
+// for a request, whether it is drained or not.
+func TestRestIsNoRequest(t *testing.T) {
+	for _, busy := range []int{0, maxDrains} {
+		s := newSite(t)
+		c := dial(t, s.serve())
+		for range busy {
+			s.api.drains <- struct{}{}
+		}
+		smuggled := "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+		c.send(request(2*len(smuggled), "Auth-Token: nobody"), smuggled, smuggled, smuggled)
+		if r := c.reply(); r.StatusCode != http.StatusForbidden {
+			t.Errorf("status %d: %s", r.StatusCode, r.body)
+		}
+		if rest, _ := io.ReadAll(c.from); len(rest) != 0 {
+			t.Errorf("a second answer: %q", rest)
+		}
+		for range busy {
+			<-s.api.drains
+		}
+	}
+}
+
+// TestManyUploadsAtOnce: each has its answer and its objects.
+func TestManyUploadsAtOnce(t *testing.T) {
+	s := newSite(t)
+	address := s.serve()
+	const clients = 12
+	answers := make(chan error, clients)
+	for i := range clients {
+		go func() {
+			name := fmt.Sprintf("m/%X/a.sym", i)
+			f := zipForm(archive.PythonZipfile(archive.File{Name: name, Data: archive.Symbols(uint64(i), 100_000)}))
+			r, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address+"/upload/", bytes.NewReader(f))
+			if err != nil {
+				answers <- err
+				return
+			}
+			r.Header.Set("Auth-Token", "dev")
+			r.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
+			response, err := http.DefaultClient.Do(r)
+			if err == nil {
+				err = response.Body.Close()
+				if response.StatusCode != http.StatusCreated {
+					err = fmt.Errorf("status %d", response.StatusCode)
+				}
+			}
+			answers <- err
+		}()
+	}
+	for range clients {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(s.store.keys()); n != clients {
+		t.Errorf("%d objects, want %d", n, clients)
+	}
+}

@@ -1,0 +1,178 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/dustin/go-humanize"
+
+	"spillway/stream"
+)
+
+// Why an upload is ended from outside.
+var (
+	errUploadTimeout = errors.New("upload: it took longer than an upload may")
+	errShuttingDown  = errors.New("upload: shutting down")
+	errNotWanted     = errors.New("upload: nobody wants the rest of the archive")
+)
+
+// A tooLargeError says that a request is over --max-upload-size.
+type tooLargeError struct {
+	limit int64 // bytes of the archive
+}
+
+func (e *tooLargeError) Error() string {
+	return fmt.Sprintf("upload: an archive of more than %d bytes", e.limit)
+}
+
+// A defectError is a panic.
+type defectError struct {
+	value any
+	stack []byte
+}
+
+func (e *defectError) Error() string { return fmt.Sprintf("upload: panic: %v", e.value) }
+
+// outcome is how an upload ended, for whoever reads the log.
+type outcome string
+
+const (
+	outcomeStored   outcome = "stored"
+	outcomeRefused  outcome = "refused"
+	outcomeFailed   outcome = "failed" // the store did
+	outcomeGone     outcome = "client gone"
+	outcomeTimedOut outcome = "timed out"
+	outcomeShutDown outcome = "shut down"
+	outcomeDefect   outcome = "defect"
+)
+
+// verdict is what an error means for the client.
+type verdict struct {
+	status  int
+	outcome outcome
+	message string
+}
+
+func refused(status int, message string) verdict { return verdict{status, outcomeRefused, message} }
+
+// retry is the verdict of what has nothing to do with the archive.
+func retry(o outcome, message string) verdict {
+	return verdict{http.StatusServiceUnavailable, o, message + " Nothing is wrong with the upload: trying it again later is safe."}
+}
+
+// fixed are the verdicts of the errors that say all by themselves.
+var fixed = []struct {
+	err error
+	verdict
+}{
+	{errNoToken, refused(http.StatusForbidden, "This requires an Auth-Token to authenticate the request")},
+	{errUnknownToken, refused(http.StatusForbidden, "API Token not matched")},
+	{errExpiredToken, refused(http.StatusForbidden, "API Token found but expired")},
+	{errForbidden, refused(http.StatusForbidden, "Forbidden")},
+	{errNotForm, refused(http.StatusBadRequest, "Must be multipart form data with at least one file")},
+	{errNoFile, refused(http.StatusBadRequest, "Must be multipart form data with at least one file")},
+	{errByURL, refused(http.StatusBadRequest, "This server takes no uploads by URL. Send the archive itself, as a file of the form.")},
+	{errTryLate, refused(http.StatusBadRequest, "The field 'try' must come before the archive")},
+	{errFormPart, refused(http.StatusBadRequest, "A part of the form has a missing or malformed Content-Disposition header")},
+	{errFormCut, refused(http.StatusBadRequest, "The form ends before its closing boundary")},
+	{stream.ErrNotZip, refused(http.StatusBadRequest, "File is not a zip file")},
+	{errUploadTimeout, retry(outcomeTimedOut, "The upload took longer than --upload-timeout allows.")},
+	{errShuttingDown, retry(outcomeShutDown, "This server is shutting down.")},
+}
+
+// verdictOn is the one table from errors to answers. Its messages are for
+// clients: they name what the client sent and the settings that it is up
+// against, and nothing of what is inside.
+func verdictOn(err error) verdict {
+	for _, f := range fixed {
+		if errors.Is(err, f.err) {
+			return f.verdict
+		}
+	}
+	if v, ok := verdictOnContent(err); ok {
+		return v
+	}
+	if _, ok := errors.AsType[*idleError](err); ok {
+		return retry(outcomeTimedOut, "Nothing of the upload arrived for as long as --idle-timeout allows.")
+	}
+	if _, ok := errors.AsType[*goneError](err); ok {
+		return verdict{http.StatusBadRequest, outcomeGone, "The upload broke off before its end"}
+	}
+	if e, ok := errors.AsType[*stream.NoRoomError](err); ok {
+		return retry(outcomeRefused, "This server has no room at the moment: "+e.What+".")
+	}
+	if _, ok := errors.AsType[*stream.StoreError](err); ok {
+		return retry(outcomeFailed, "The storage behind this server failed.")
+	}
+	return verdict{http.StatusInternalServerError, outcomeDefect, http.StatusText(http.StatusInternalServerError)}
+}
+
+// verdictOnContent is the part of the table for what the client sent.
+func verdictOnContent(err error) (verdict, bool) {
+	bad := func(format string, args ...any) (verdict, bool) {
+		return refused(http.StatusBadRequest, fmt.Sprintf(format, args...)), true
+	}
+	tooMuch := func(format string, args ...any) (verdict, bool) {
+		return refused(http.StatusRequestEntityTooLarge, fmt.Sprintf(format, args...)), true
+	}
+	if e, ok := errors.AsType[*extensionError](err); ok {
+		return bad(`Unrecognized archive file extension "%s"`, e.extension)
+	}
+	if e, ok := errors.AsType[*snippetError](err); ok {
+		return bad("Content of archive file contains the snippet '%s' which is not allowed", e.snippet)
+	}
+	if e, ok := errors.AsType[*patternError](err); ok {
+		return bad("Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. "+
+			"(First unrecognized pattern was '%s')", e.name)
+	}
+	if e, ok := errors.AsType[*nameLengthError](err); ok {
+		return bad("Entry '%s': its name is longer than the %d bytes that a key in the storage has room for.", e.name, e.max)
+	}
+	if e, ok := errors.AsType[*stream.ChecksumError](err); ok {
+		return bad("Bad CRC-32 for file '%s'", e.Entry)
+	}
+	if e, ok := errors.AsType[*stream.DuplicateError](err); ok {
+		return bad("The zipfile buffer contains two files both called %s and they have difference sizes (%d != %d)", e.Name, e.Later, e.Earlier)
+	}
+	if e, ok := errors.AsType[*stream.FormatError](err); ok {
+		if e.Entry == "" {
+			return bad("The archive is not valid: %s.", e.Reason)
+		}
+		return bad("Entry '%s': %s.", e.Entry, e.Reason)
+	}
+	if _, ok := errors.AsType[*formError](err); ok {
+		return bad("The form is malformed")
+	}
+	if e, ok := errors.AsType[*formLimitError](err); ok {
+		return tooMuch("The form has more than the %d %s that are allowed. Send the archive and the field 'try', and nothing else.", e.limit, e.what)
+	}
+	if e, ok := errors.AsType[*tooLargeError](err); ok {
+		return tooMuch("The upload is larger than the %s that --max-upload-size allows. "+
+			"Split the archive into several, or ask those who run this server for more.", size(e.limit))
+	}
+	if e, ok := errors.AsType[*stream.LimitError](err); ok {
+		return tooMuch("%s", overLimit(e))
+	}
+	if e, ok := errors.AsType[*stream.NeedsSpillError](err); ok {
+		return tooMuch("The archive cannot be read while it arrives: %s. This server has no spill buffer to hold such an archive in. "+
+			"Write it with every size in front of the entry (to a file and not to a pipe), and with nothing before, between or after its entries.", e.Reason)
+	}
+	return verdict{}, false
+}
+
+func overLimit(e *stream.LimitError) string {
+	const remedy = " Split the archive into several, or ask those who run this server for more."
+	switch e.What {
+	case "entries":
+		return fmt.Sprintf("The archive has more than the %d entries that --max-entries allows.", e.Limit) + remedy
+	case "expanded bytes":
+		return fmt.Sprintf("The archive expands to more than the %s that --max-expanded-size allows.", size(e.Limit)) + remedy
+	}
+	return fmt.Sprintf("The archive has more than %d %s.", e.Limit, e.What) + remedy
+}
+
+// size is a number of bytes, rounded for people and in full.
+func size(n int64) string {
+	return fmt.Sprintf("%s (%d bytes)", humanize.IBytes(uint64(max(n, 0))), n)
+}

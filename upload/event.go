@@ -1,0 +1,61 @@
+package upload
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// levels are how much whoever is on call has to do with an outcome.
+var levels = map[outcome]zapcore.Level{
+	outcomeStored:   zapcore.InfoLevel,
+	outcomeRefused:  zapcore.InfoLevel,
+	outcomeGone:     zapcore.InfoLevel,
+	outcomeTimedOut: zapcore.WarnLevel,
+	outcomeShutDown: zapcore.WarnLevel,
+	outcomeFailed:   zapcore.ErrorLevel,
+	outcomeDefect:   zapcore.ErrorLevel,
+}
+
+// log writes the one event of an upload: what it was, and how it ended.
+func (u *upload) log(v verdict, err error) {
+	fields := []zap.Field{
+		zap.Int64("id", u.id),
+		zap.String("user", u.token.Email),
+		zap.String("outcome", string(v.outcome)),
+		zap.Int("status", v.status),
+		zap.String("filename", u.filename),
+		zap.Int64("archive_bytes", u.archiveBytes),
+		zap.Bool("try", u.try),
+		zap.Duration("duration", time.Since(u.began)),
+	}
+	if u.report != nil {
+		fields = append(fields,
+			zap.Int("entries", u.report.Entries),
+			zap.Int64("expanded_bytes", u.report.Expanded),
+			zap.Int("ignored", len(u.report.Ignored)),
+			zap.String("biggest_entry", u.report.Biggest),
+			zap.Int64("biggest_entry_bytes", u.report.BiggestSize),
+			zap.String("at_entry", u.report.At),
+		)
+	}
+	if u.batch != nil {
+		fields = append(fields,
+			zap.Int("uploaded", len(u.batch.Uploaded())),
+			zap.Int("skipped", len(u.batch.Skipped())),
+			zap.Int64("sent_bytes", u.batch.Sent()),
+		)
+	}
+	if u.share != nil {
+		fields = append(fields, zap.Int64("peak_memory_bytes", u.share.Peak()))
+	}
+	if err != nil {
+		fields = append(fields, zap.String("error", err.Error()))
+	}
+	if u.abortErr != nil {
+		fields = append(fields, zap.NamedError("abort_error", u.abortErr))
+	}
+	fields = append(fields, stackOf(err)...)
+	u.api.cfg.Log.Log(levels[v.outcome], "upload", fields...)
+}

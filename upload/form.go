@@ -1,0 +1,220 @@
+package upload
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"mime"
+	"mime/multipart"
+	"strings"
+)
+
+// Limits of a form around its archive.
+const (
+	maxFormParts  = 100      // parts of any kind
+	maxPartHeader = 64 << 10 // bytes of one part's header, or before the first part
+	maxFields     = 1 << 20  // bytes of all fields before the archive
+	maxURLForm    = 64 << 10 // bytes of a form without files
+	maxBoundary   = 70       // characters (RFC 2046, section 5.1.1)
+
+	// formRoom is what the form may take beside the archive, in bytes.
+	formRoom = 1 << 20
+
+	// formBuffer is how much of the body is asked for in one read.
+	formBuffer = 64 << 10
+)
+
+var (
+	errNotForm  = errors.New("upload: the request is no form")
+	errNoFile   = errors.New("upload: the form has neither a file nor a URL")
+	errByURL    = errors.New("upload: the form has a URL and no file")
+	errTryLate  = errors.New("upload: the field try comes after the archive")
+	errFormCut  = errors.New("upload: the body ends before the form's closing boundary")
+	errFormPart = errors.New("upload: a part of the form has no valid Content-Disposition")
+)
+
+// A formError says that a form does not follow RFC 2046.
+type formError struct {
+	err error
+}
+
+func (e *formError) Error() string { return "upload: malformed form: " + e.err.Error() }
+func (e *formError) Unwrap() error { return e.err }
+
+// A formLimitError says that a form is over one of its limits.
+type formLimitError struct {
+	what  string // e.g. "parts"
+	limit int64
+}
+
+func (e *formLimitError) Error() string {
+	return fmt.Sprintf("upload: a form with more than %d %s", e.limit, e.what)
+}
+
+// boundaryOf returns the boundary of a multipart/form-data content type.
+func boundaryOf(contentType string) (string, error) {
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	boundary := params["boundary"]
+	if err != nil || mediaType != "multipart/form-data" || boundary == "" || len(boundary) > maxBoundary {
+		return "", errNotForm
+	}
+	return boundary, nil
+}
+
+// isURLEncoded reports whether a content type is that of a form without files.
+func isURLEncoded(contentType string) bool {
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	return err == nil && mediaType == "application/x-www-form-urlencoded"
+}
+
+// form reads a multipart/form-data body (RFC 7578) forward: the fields before
+// the archive, the archive, and what comes after it.
+type form struct {
+	raw    *rawForm
+	parts  *multipart.Reader
+	count  int
+	fields int64 // bytes that fields before the archive may still take
+
+	try bool // a field try with a value has come
+	url bool // a field url with a value has come
+}
+
+func newForm(body io.Reader, boundary string) *form {
+	raw := newRawForm(bufio.NewReaderSize(body, formBuffer), boundary)
+	return &form{raw: raw, parts: multipart.NewReader(raw, boundary), fields: maxFields}
+}
+
+// A filePart is the part of a form that has the archive.
+type filePart struct {
+	field, filename string
+	content         io.Reader
+}
+
+// part is a part of a form. One with a filename is a file.
+type part struct {
+	*multipart.Part
+	name, filename string
+}
+
+// file reads the form up to the content of its first file. The error is
+// errNoFile or errByURL if it has none.
+func (f *form) file() (*filePart, error) {
+	for {
+		p, err := f.next()
+		switch {
+		case err != nil:
+			return nil, err
+		case p == nil && f.url:
+			return nil, errByURL
+		case p == nil:
+			return nil, errNoFile
+		case p.filename != "":
+			f.raw.allow(math.MaxInt64, nil)
+			return &filePart{field: p.name, filename: baseName(p.filename), content: partReader{f, p.Part}}, nil
+		}
+		f.raw.allow(f.fields, &formLimitError{what: "bytes of fields before the archive", limit: maxFields})
+		given, err := hasValue(p)
+		if err != nil {
+			return nil, f.explain(err)
+		}
+		f.try = f.try || given && p.name == "try"
+		f.url = f.url || given && p.name == "url"
+		f.fields = f.raw.left
+	}
+}
+
+// rest reads what comes after the archive, up to the end of the body. It
+// returns nil only if the closing boundary has come and the body has ended.
+// A field try is an error there unless the archive went to try symbols.
+func (f *form) rest(try bool) error {
+	for {
+		p, err := f.next()
+		if err != nil {
+			return err
+		}
+		f.raw.allow(math.MaxInt64, nil)
+		if p == nil {
+			break
+		}
+		given, err := hasValue(p)
+		if err != nil {
+			return f.explain(err)
+		}
+		if given && p.name == "try" && p.filename == "" && !try {
+			return errTryLate
+		}
+	}
+	if _, err := io.Copy(io.Discard, f.raw); err != nil {
+		return f.explain(err)
+	}
+	return nil
+}
+
+// next returns the next part, or nil when the closing boundary has come.
+func (f *form) next() (*part, error) {
+	f.raw.allow(maxPartHeader, &formLimitError{what: "bytes in the header of a part", limit: maxPartHeader})
+	raw, err := f.parts.NextRawPart()
+	if err == io.EOF && f.raw.closed { //nolint:errorlint // a body that is cut off gives a wrapped one
+		return nil, nil
+	}
+	if err != nil {
+		// Also io.EOF as it is: that of a body that ends within a part's header.
+		return nil, f.explain(err)
+	}
+	if f.count++; f.count > maxFormParts {
+		return nil, &formLimitError{what: "parts", limit: maxFormParts}
+	}
+	disposition, params, err := mime.ParseMediaType(raw.Header.Get("Content-Disposition"))
+	if err != nil || disposition != "form-data" {
+		return nil, errFormPart
+	}
+	return &part{Part: raw, name: params["name"], filename: params["filename"]}, nil
+}
+
+// explain says what an error of the multipart reader means.
+func (f *form) explain(err error) error {
+	switch {
+	case f.raw.err != nil:
+		return f.raw.err
+	case f.raw.ended && f.raw.count == 0:
+		return errNoFile
+	case f.raw.ended && !f.raw.closed:
+		return errFormCut
+	}
+	return &formError{err}
+}
+
+// hasValue reports whether a part has content, and reads it to its end.
+func hasValue(part io.Reader) (bool, error) {
+	n, err := io.Copy(io.Discard, part)
+	return n > 0, err
+}
+
+// baseName returns the last element of a filename, which old clients send with
+// its path (RFC 7578, section 4.2).
+func baseName(filename string) string {
+	return filename[strings.LastIndexAny(filename, `/\`)+1:]
+}
+
+// partReader reads a part's content. It returns io.EOF only where a boundary
+// follows. Once the body has failed, or ended too early, it returns nothing
+// else: the multipart reader would take for content what it holds of a boundary
+// that was cut off.
+type partReader struct {
+	form *form
+	part *multipart.Part
+}
+
+func (r partReader) Read(p []byte) (int, error) {
+	n, err := r.part.Read(p)
+	raw := r.form.raw
+	switch {
+	case raw.err != nil || raw.ended && !raw.closed:
+		return 0, r.form.explain(io.ErrUnexpectedEOF)
+	case err != nil && err != io.EOF: //nolint:errorlint // a Reader's end is never wrapped
+		err = r.form.explain(err)
+	}
+	return n, err
+}

@@ -1,0 +1,305 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"spillway/stream"
+)
+
+const (
+	// shortDrain and shortDrainTime bound what is read of a body after an
+	// answer that the client gets for something else than its archive.
+	shortDrain     = 64 << 20
+	shortDrainTime = 30 * time.Second
+
+	// continuePatience is how long a client may wait for a 100 (Continue)
+	// before it sends its body all the same (RFC 9110, section 10.1.1). curl
+	// waits a second.
+	continuePatience = 900 * time.Millisecond
+)
+
+// upload is one request to /upload/, from its header to the end of its body.
+type upload struct {
+	api   *API
+	w     http.ResponseWriter
+	r     *http.Request
+	body  *body
+	id    int64
+	began time.Time
+
+	// what has become known of it
+	token        Token
+	filename     string
+	archiveBytes int64
+	try          bool
+	share        *stream.Share
+	batch        Batch
+	report       *stream.Report
+	abortErr     error
+}
+
+// serveUpload takes one upload. It answers as soon as it knows what, and then
+// reads what the client still sends, which may not be able to read the answer
+// before it has sent everything.
+func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	taken := a.enter()
+	if taken {
+		defer a.leave()
+	}
+	u := &upload{
+		api: a, w: w, r: r, id: a.ids.next(time.Now()), began: time.Now(),
+		body: newBody(r, control, a.cfg.IdleTimeout, a.cfg.MaxUploadSize+formRoom, &tooLargeError{a.cfg.MaxUploadSize}),
+	}
+	defer u.body.release()
+	err := guard(func() error { //nolint:contextcheck // take says why an upload has a context of its own
+		// Where reading and writing at once cannot be had, an answer could not
+		// be given before the body's end.
+		if err := control.EnableFullDuplex(); err != nil {
+			return err
+		}
+		return u.take(r.Context(), taken)
+	})
+	v := verdict{status: http.StatusCreated, outcome: outcomeStored}
+	if err != nil {
+		v = verdictOn(err)
+	}
+	u.log(v, err)
+	u.answer(v)
+	u.drain(v)
+}
+
+// guard turns a panic of f into a [*defectError].
+func guard(f func() error) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			err = &defectError{p, debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// stackOf is the log field of a panic's stack.
+func stackOf(err error) []zap.Field {
+	if e, ok := errors.AsType[*defectError](err); ok {
+		return []zap.Field{zap.ByteString("stack", e.stack)}
+	}
+	return nil
+}
+
+// take checks what can be known before the body, waits for the upload's turn
+// and receives it.
+func (u *upload) take(requested context.Context, taken bool) (err error) {
+	if u.token, err = u.api.cfg.Tokens.authenticate(u.r, u.began); err != nil {
+		return err
+	}
+	contentType := u.r.Header.Get("Content-Type")
+	boundary, err := boundaryOf(contentType)
+	byURL := isURLEncoded(contentType)
+	switch {
+	case err != nil && !byURL:
+		return err
+	case u.r.ContentLength > u.api.cfg.MaxUploadSize+formRoom:
+		return &tooLargeError{u.api.cfg.MaxUploadSize}
+	case !taken:
+		return errShuttingDown
+	}
+
+	// From here on the upload ends by causes of its own only. The request's
+	// context has nothing to say that reading the body does not say better: it
+	// ends when a read fails, be it by our own deadline.
+	ctx, end := context.WithCancelCause(context.WithoutCancel(requested))
+	defer end(nil)
+	defer context.AfterFunc(u.api.closing, func() { end(errShuttingDown) })() //nolint:contextcheck // the server's end is not the request's
+	if byURL {
+		return u.urlForm(ctx)
+	}
+	if ctx, err = u.admit(requested, ctx, end); err != nil {
+		return err
+	}
+	defer u.share.Close()
+	return u.receive(ctx, boundary)
+}
+
+// admit waits for the upload's turn, with the body unread. An upload that
+// waits is not yet one of those that a shutdown waits for.
+func (u *upload) admit(requested, ctx context.Context, end context.CancelCauseFunc) (_ context.Context, err error) {
+	defer context.AfterFunc(requested, func() { end(&goneError{context.Cause(requested)}) })()
+	defer context.AfterFunc(u.api.stopping, func() { end(errShuttingDown) })()
+	ctx, u.share, err = u.api.cfg.Memory.Admit(ctx)
+	return ctx, err
+}
+
+// interruptible bounds an upload's time, and has the body's reads end when ctx
+// does.
+func (u *upload) interruptible(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithTimeoutCause(ctx, u.api.cfg.UploadTimeout, errUploadTimeout)
+	unhook := context.AfterFunc(ctx, func() { u.body.interrupt(context.Cause(ctx)) })
+	return ctx, func() {
+		unhook()
+		cancel()
+	}
+}
+
+// urlForm reads a form that cannot have a file, only a URL to fetch one from.
+func (u *upload) urlForm(ctx context.Context) error {
+	_, stop := u.interruptible(ctx)
+	defer stop()
+	data, err := io.ReadAll(io.LimitReader(u.body, maxURLForm+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > maxURLForm {
+		return &formLimitError{what: "bytes", limit: maxURLForm}
+	}
+	if values, err := url.ParseQuery(string(data)); err == nil && values.Get("url") != "" {
+		return errByURL
+	}
+	return errNoFile
+}
+
+// receive reads the form and puts the entries of its archive into the store.
+func (u *upload) receive(ctx context.Context, boundary string) (err error) {
+	cfg := &u.api.cfg
+	ctx, stop := u.interruptible(ctx)
+	defer stop()
+
+	form := newForm(u.body, boundary)
+	file, err := form.file()
+	if err != nil {
+		return err
+	}
+	u.try = form.try || u.token.onlyTry()
+	if u.filename, err = archiveName(file.field, file.filename); err != nil {
+		return err
+	}
+
+	ctx, u.batch = cfg.Store.Begin(ctx, u.share, u.try)
+	published := false
+	defer func() {
+		if !published {
+			u.abortErr = u.batch.Abort()
+		}
+	}()
+	defer context.AfterFunc(ctx, func() { u.body.interrupt(context.Cause(ctx)) })()
+	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
+	u.report, err = stream.ReadZip(ctx, &archiveReader{u, file.content}, u.share, u.batch, stream.Rules{
+		Form: names.form, MaxEntries: cfg.MaxEntries, MaxExpanded: cfg.MaxExpanded,
+	})
+	if err != nil {
+		return err
+	}
+	if err := form.rest(u.try); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	// All has arrived and is verified. From here on neither the client's
+	// leaving nor any timeout of the upload stops it: what is being published
+	// would be half there, and a retry would have to begin again.
+	if err := u.batch.Publish(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	published = true
+	return nil
+}
+
+// archiveReader is the archive of an upload, counted and held to its limit.
+type archiveReader struct {
+	u       *upload
+	content io.Reader
+}
+
+func (a *archiveReader) Read(p []byte) (int, error) {
+	n, err := a.content.Read(p)
+	a.u.archiveBytes += int64(n)
+	if limit := a.u.api.cfg.MaxUploadSize; a.u.archiveBytes > limit {
+		return n, &tooLargeError{limit}
+	}
+	return n, err
+}
+
+// Interrupt makes a Read that waits for the client return, see
+// [stream.Interrupter].
+func (a *archiveReader) Interrupt() { a.u.body.interrupt(errNotWanted) }
+
+// answer answers and flushes. A connection whose client has yet to send is not
+// used again: nothing of the rest may be taken for another request.
+func (u *upload) answer(v verdict) {
+	if !u.body.complete() {
+		u.w.Header().Set("Connection", "close")
+	}
+	if v.outcome != outcomeStored {
+		writeJSON(u.w, v.status, failure{v.message})
+		return
+	}
+	writeJSON(u.w, v.status, stored{storedUpload{
+		ID:           u.id,
+		Size:         u.archiveBytes,
+		Filename:     u.filename,
+		Bucket:       u.api.cfg.Store.Bucket(u.try),
+		TrySymbols:   u.try,
+		RedirectURLs: []string{},
+		CompletedAt:  time.Now().UTC().Format(timeFormat),
+		CreatedAt:    u.began.UTC().Format(timeFormat),
+		User:         u.token.Email,
+		SkippedKeys:  list(u.batch.Skipped()),
+		UploadedKeys: list(u.batch.Uploaded()),
+		IgnoredKeys:  list(u.report.Ignored),
+	}})
+}
+
+// drain reads what the client sends after its answer, within limits.
+func (u *upload) drain(v verdict) {
+	if u.body.complete() || v.outcome == outcomeGone {
+		return
+	}
+	if u.r.Header.Get("Expect") != "" && !u.body.started {
+		// The client was never asked for its body. If it has waited for long,
+		// it may be sending all the same.
+		if time.Since(u.began) > continuePatience {
+			u.linger()
+		}
+		return
+	}
+	select {
+	case u.api.drains <- struct{}{}:
+		defer func() { <-u.api.drains }()
+	default:
+		u.linger()
+		return
+	}
+	defer context.AfterFunc(u.api.closing, func() { u.body.interrupt(errShuttingDown) })()
+	limit, d := int64(shortDrain), shortDrainTime
+	ours := v.outcome == outcomeTimedOut || v.outcome == outcomeShutDown
+	if !ours && v.status != http.StatusForbidden && v.status != http.StatusUnauthorized {
+		limit, d = u.api.cfg.MaxUploadSize+formRoom, u.api.cfg.UploadTimeout
+	}
+	err := u.body.drain(limit, d)
+	if _, gone := errors.AsType[*goneError](err); err != nil && !gone {
+		u.linger()
+	}
+}
+
+// linger leaves the client time to read its answer.
+func (u *upload) linger() {
+	timer := time.NewTimer(closeGrace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-u.api.closing.Done():
+	}
+}

@@ -1,0 +1,300 @@
+package upload
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+const boundary = "------------------------7a1d"
+
+// formPart is a part of a form. One with a filename is a file.
+type formPart struct {
+	name, filename string
+	content        []byte
+}
+
+// encode lays a form out as curl does.
+func encode(parts ...formPart) []byte {
+	var b bytes.Buffer
+	for _, p := range parts {
+		fmt.Fprintf(&b, "--%s\r\nContent-Disposition: form-data; name=%q", boundary, p.name)
+		if p.filename != "" {
+			fmt.Fprintf(&b, "; filename=%q\r\nContent-Type: application/octet-stream", p.filename)
+		}
+		fmt.Fprintf(&b, "\r\n\r\n%s\r\n", p.content)
+	}
+	fmt.Fprintf(&b, "--%s--\r\n", boundary)
+	return b.Bytes()
+}
+
+// symbolZip is an archive with a symbol file, another file and one that is
+// ignored.
+var symbolZip = archive.PythonZipfile(
+	archive.File{Name: "app.pdb/ABC1/app.sym", Data: archive.Symbols(1, 30_000)},
+	archive.File{Name: "app.pdb/ABC1/app.ex_", Data: archive.Noise(1, 5_000)},
+	archive.File{Name: "build-symbols.txt", Data: []byte("app.sym\n")},
+)
+
+// symbolKeys are the keys of symbolZip, without a prefix.
+var symbolKeys = []string{"app.pdb/ABC1/app.ex_", "app.pdb/ABC1/app.sym"}
+
+func symbolForm() []byte { return encode(formPart{"symbols.zip", "symbols.zip", symbolZip}) }
+
+// site is an API with a store in memory.
+type site struct {
+	t      testing.TB
+	api    *API
+	memory *stream.Memory
+	store  *memoryStore
+	logs   *observer.ObservedLogs
+}
+
+// newSite makes one with room for two uploads. At the test's end, it sees to
+// it that all batches have ended and that the budget is whole.
+func newSite(t testing.TB, change ...func(*Config)) *site {
+	t.Helper()
+	memory, err := stream.NewMemory(64<<20, 5<<20, 2, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zapcore.DebugLevel)
+	s := &site{t: t, memory: memory, store: newMemoryStore(t), logs: logs}
+	cfg := Config{
+		Memory: memory, Store: s.store, Tokens: DevTokens(), Log: zap.New(core),
+		MaxUploadSize: 1 << 20, MaxEntries: 100, MaxExpanded: 64 << 20,
+		IdleTimeout: 10 * time.Second, UploadTimeout: time.Minute,
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	s.api = New(cfg)
+	return s
+}
+
+// idle checks that nothing is under way and nothing kept.
+func (s *site) idle() {
+	s.t.Helper()
+	s.store.check()
+	if u := s.memory.Usage(); u != (stream.Usage{Total: u.Total}) {
+		s.t.Errorf("the budget afterwards: %+v", u)
+	}
+	if len(s.api.drains) != 0 {
+		s.t.Errorf("%d bodies are still being drained", len(s.api.drains))
+	}
+}
+
+// serve runs the site on a real connection until the test ends, and returns
+// its address. Then no goroutine may be left.
+func (s *site) serve() (address string) {
+	s.t.Helper()
+	before := runtime.NumGoroutine()
+	server := httptest.NewUnstartedServer(s.api)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Start()
+	s.t.Cleanup(func() {
+		server.Close() // waits for requests
+		http.DefaultClient.CloseIdleConnections()
+		s.idle()
+		for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				stacks := make([]byte, 1<<20)
+				s.t.Errorf("goroutines left:\n%s", stacks[:runtime.Stack(stacks, true)])
+				return
+			}
+		}
+	})
+	return server.Listener.Addr().String()
+}
+
+// event is the one log event of an upload.
+func (s *site) event() map[string]any {
+	s.t.Helper()
+	events := s.logs.FilterMessage("upload").All()
+	if len(events) != 1 {
+		s.t.Fatalf("%d log events, want 1: %v", len(events), events)
+	}
+	return events[0].ContextMap()
+}
+
+// request is an upload's header for a body of n bytes, or chunked if n < 0.
+func request(n int, lines ...string) string {
+	h := "POST /upload/ HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=" + boundary + "\r\n"
+	if n < 0 {
+		h += "Transfer-Encoding: chunked\r\n"
+	} else {
+		h += fmt.Sprintf("Content-Length: %d\r\n", n)
+	}
+	for _, l := range lines {
+		h += l + "\r\n"
+	}
+	return h + "\r\n"
+}
+
+const asDev = "Auth-Token: dev"
+
+// reply is an answer with its body read.
+type reply struct {
+	*http.Response
+	body []byte
+}
+
+// message is what the answer says went wrong.
+func (r *reply) message() string {
+	var f failure
+	if err := json.Unmarshal(r.body, &f); err != nil {
+		return fmt.Sprintf("not JSON: %q", r.body)
+	}
+	return f.Error
+}
+
+// readReply reads an answer and checks what holds for all.
+func readReply(t testing.TB, from *bufio.Reader) *reply {
+	t.Helper()
+	response, err := http.ReadResponse(from, nil)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	body, err := io.ReadAll(response.Body)
+	err = errors.Join(err, response.Body.Close())
+	if err != nil {
+		t.Fatalf("the answer breaks off: %v", err)
+	}
+	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind != "application/json" || !json.Valid(body) {
+		t.Errorf("the answer is not JSON: %s %q", kind, body)
+	}
+	retryable := response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusTooManyRequests
+	if (response.Header.Get("Retry-After") != "") != retryable {
+		t.Errorf("status %d with Retry-After %q", response.StatusCode, response.Header.Get("Retry-After"))
+	}
+	return &reply{response, body}
+}
+
+// client is a client that has its connection in its own hands.
+type client struct {
+	net.Conn
+	t    testing.TB
+	from *bufio.Reader
+}
+
+func dial(t testing.TB, address string) *client {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return newClient(t, conn)
+}
+
+func newClient(t testing.TB, conn net.Conn) *client {
+	c := &client{Conn: conn, t: t, from: bufio.NewReader(conn)}
+	c.patience(10 * time.Minute)
+	return c
+}
+
+// patience is how long the client takes part in its test.
+func (c *client) patience(d time.Duration) {
+	c.t.Helper()
+	if err := c.SetDeadline(time.Now().Add(d)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// leave closes the client's end.
+func (c *client) leave() {
+	c.t.Helper()
+	if err := c.Close(); err != nil {
+		c.t.Error(err)
+	}
+}
+
+func (c *client) send(data ...string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, strings.Join(data, "")); err != nil {
+		c.t.Fatalf("sending: %v", err)
+	}
+}
+
+func (c *client) reply() *reply {
+	c.t.Helper()
+	return readReply(c.t, c.from)
+}
+
+// closed waits until the server has closed the connection.
+func (c *client) closed() {
+	c.t.Helper()
+	if b, err := c.from.ReadByte(); err == nil {
+		c.t.Errorf("the server goes on with %q, want the connection closed", b)
+	}
+}
+
+// upload posts a body in one go.
+func (s *site) upload(address string, body []byte, lines ...string) *reply {
+	s.t.Helper()
+	c := dial(s.t, address)
+	c.send(request(len(body), append(lines, "Connection: close")...), string(body))
+	return c.reply()
+}
+
+// pipes is a listener whose connections are pipes, which fake time can see.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.done)
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
+
+// serveInBubble runs the site within a bubble of synctest, which does not end
+// before all goroutines have.
+func (s *site) serveInBubble() (connect func() *client, stop func()) {
+	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	server := &http.Server{Handler: s.api, ErrorLog: log.New(io.Discard, "", 0)}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(p)
+	}()
+	connect = func() *client {
+		here, there := net.Pipe()
+		p.conns <- there
+		return newClient(s.t, here)
+	}
+	return connect, func() {
+		_ = server.Close() // the listener's error was Serve's as well
+		<-served
+	}
+}

@@ -1,0 +1,203 @@
+package upload
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+
+	"spillway/stream"
+)
+
+// errStore is how a memoryStore fails.
+var errStore = &stream.StoreError{Op: "UploadPart", Key: "k", Err: errors.New("10.0.0.7 said no")}
+
+// memoryStore is a Store in memory that holds its callers to the Store's
+// contract.
+type memoryStore struct {
+	t testing.TB
+
+	// The hooks run, if set, before what they are named for.
+	onBegin   func(fail context.CancelCauseFunc)
+	onCommit  func(ctx context.Context, name string) error
+	onPublish func(ctx context.Context) error
+
+	mu      sync.Mutex
+	objects map[string][]byte // what is visible, by key
+	batches []*memoryBatch
+}
+
+func newMemoryStore(t testing.TB) *memoryStore {
+	return &memoryStore{t: t, objects: make(map[string][]byte)}
+}
+
+func (s *memoryStore) Begin(ctx context.Context, _ *stream.Share, try bool) (context.Context, Batch) {
+	ctx, fail := context.WithCancelCause(ctx)
+	b := &memoryBatch{store: s, try: try, fail: fail}
+	s.mu.Lock()
+	s.batches = append(s.batches, b)
+	s.mu.Unlock()
+	if s.onBegin != nil {
+		s.onBegin(fail)
+	}
+	return ctx, b
+}
+
+func (s *memoryStore) Bucket(try bool) string {
+	if try {
+		return "symbols-try"
+	}
+	return "symbols"
+}
+
+func (s *memoryStore) MaxName(bool) int { return 1021 }
+
+// keys are the keys that are visible.
+func (s *memoryStore) keys() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.objects))
+}
+
+// begun is how many batches there have been, and ended how many of them have
+// been published or aborted.
+func (s *memoryStore) begun() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.batches)
+}
+
+// check says what is wrong with how the store was used.
+func (s *memoryStore) check() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, b := range s.batches {
+		b.mu.Lock()
+		if !b.ended {
+			s.t.Errorf("batch %d was neither published nor aborted", i)
+		}
+		for _, o := range b.objects {
+			if !o.committed && !o.dropped {
+				s.t.Errorf("batch %d: object %q was neither committed nor dropped", i, o.Name)
+			}
+		}
+		b.mu.Unlock()
+	}
+}
+
+type memoryBatch struct {
+	store *memoryStore
+	try   bool
+	fail  context.CancelCauseFunc
+
+	mu        sync.Mutex
+	objects   []*memoryObject
+	published bool
+	ended     bool
+	uploaded  []string
+	skipped   []string
+	sent      int64
+}
+
+type memoryObject struct {
+	stream.Entry
+	batch              *memoryBatch
+	body               bytes.Buffer
+	committed, dropped bool
+}
+
+func (b *memoryBatch) Create(e stream.Entry) stream.Object {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended || b.published {
+		b.store.t.Errorf("Create(%q) after the batch's end", e.Name)
+	}
+	o := &memoryObject{Entry: e, batch: b}
+	b.objects = append(b.objects, o)
+	return o
+}
+
+func (o *memoryObject) Part(_ context.Context, buf *stream.Buffer) (bool, error) {
+	buf.Full()
+	o.body.Write(buf.Bytes())
+	buf.Release()
+	return true, nil
+}
+
+func (o *memoryObject) Commit(ctx context.Context, rest *stream.Buffer, _ stream.Facts) error {
+	defer rest.Release()
+	if hook := o.batch.store.onCommit; hook != nil {
+		if err := hook(ctx, o.Name); err != nil {
+			return err
+		}
+	}
+	o.body.Write(rest.Bytes())
+	o.batch.mu.Lock()
+	defer o.batch.mu.Unlock()
+	o.committed = true
+	return nil
+}
+
+func (o *memoryObject) Drop() {
+	o.batch.mu.Lock()
+	defer o.batch.mu.Unlock()
+	o.dropped = true
+}
+
+// Publish makes objects visible under the key that the real store would use.
+// What is there already with the same body counts as skipped.
+func (b *memoryBatch) Publish(ctx context.Context) error {
+	if b.store.onPublish != nil {
+		if err := b.store.onPublish(ctx); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("publishing on a context that has ended: %w", context.Cause(ctx))
+	}
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.published || b.ended {
+		b.store.t.Error("Publish after the batch's end")
+	}
+	b.published, b.ended = true, true
+	for _, o := range b.objects {
+		if !o.committed || o.dropped {
+			continue
+		}
+		key := "v1/" + o.Name
+		if b.try {
+			key = "try/" + key
+		}
+		if old, there := b.store.objects[key]; there && bytes.Equal(old, o.body.Bytes()) {
+			b.skipped = append(b.skipped, o.Name)
+			continue
+		}
+		b.store.objects[key] = o.body.Bytes()
+		b.uploaded = append(b.uploaded, o.Name)
+		b.sent += int64(o.body.Len())
+	}
+	b.fail(nil)
+	return nil
+}
+
+func (b *memoryBatch) Abort() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		b.store.t.Error("Abort after the batch's end")
+	}
+	b.ended = true
+	b.fail(nil)
+	return nil
+}
+
+func (b *memoryBatch) Uploaded() []string { return b.uploaded }
+func (b *memoryBatch) Skipped() []string  { return b.skipped }
+func (b *memoryBatch) Sent() int64        { return b.sent }

@@ -1,0 +1,410 @@
+package upload
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/testdata/archive"
+)
+
+// bubble runs a test against a site in fake time. Its goroutines have to end
+// by themselves once the server has been told to.
+func bubble(t *testing.T, test func(t *testing.T, s *site, connect func() *client)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		connect, stop := s.serveInBubble()
+		test(t, s, connect)
+		synctest.Wait()
+		s.idle()
+		stop()
+	})
+}
+
+// expect checks an answer and when it came.
+func (c *client) expect(began time.Time, after time.Duration, status int) {
+	c.t.Helper()
+	r := c.reply()
+	if took := time.Since(began); r.StatusCode != status || took != after {
+		c.t.Errorf("status %d after %v, want %d after %v: %s", r.StatusCode, took, status, after, r.body)
+	}
+}
+
+func TestIdleTimeout(t *testing.T) {
+	f := symbolForm()
+	for where, n := range map[string]int{"before the body": 0, "in the form": 60, "in the archive": len(f) / 2, "after the archive": len(f) - 5} {
+		t.Run(where, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *site, connect func() *client) {
+				c := connect()
+				c.send(request(len(f), asDev), string(f[:n]))
+				c.expect(time.Now(), 10*time.Second, 503)
+				c.closed()
+				if e := s.event(); e["outcome"] != "timed out" {
+					t.Errorf("event %v", e)
+				}
+				if len(s.store.keys()) != 0 {
+					t.Errorf("stored %q", s.store.keys())
+				}
+				c.leave()
+			})
+		})
+	}
+}
+
+// TestSlowClientIsNotIdle, but there is an end to everything.
+func TestSlowClientIsNotIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		c := connect()
+		f := symbolForm()
+		began := time.Now()
+		c.send(request(len(f), asDev), string(f[:1000]))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := 1000; ; i++ {
+				time.Sleep(9 * time.Second)
+				if _, err := c.Write(f[i : i+1]); err != nil {
+					return
+				}
+			}
+		}()
+		c.expect(began, time.Minute, 503)
+		c.leave()
+		<-done
+		if e := s.event(); e["outcome"] != "timed out" {
+			t.Errorf("event %v", e)
+		}
+	})
+}
+
+// TestTimeInWhichNobodyReads is not the client's.
+func TestTimeInWhichNobodyReads(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		s.store.onBegin = func(context.CancelCauseFunc) { time.Sleep(50 * time.Second) }
+		c := connect()
+		f := symbolForm()
+		began := time.Now()
+		c.send(request(len(f), asDev, "Connection: close"), string(f))
+		c.expect(began, 50*time.Second, 201)
+		c.leave()
+	})
+}
+
+// TestStoreFailsWhileTheClientIsSilent: the read is interrupted.
+func TestStoreFailsWhileTheClientIsSilent(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		s.store.onBegin = func(fail context.CancelCauseFunc) { time.AfterFunc(3*time.Second, func() { fail(errStore) }) }
+		c := connect()
+		f := symbolForm()
+		c.send(request(len(f), asDev), string(f[:len(f)/2]))
+		c.expect(time.Now(), 3*time.Second, 503)
+		c.leave()
+		if e := s.event(); e["outcome"] != "failed" {
+			t.Errorf("event %v", e)
+		}
+	})
+}
+
+// TestPublishingGoesOn without the client, and past the upload's timeout.
+func TestPublishingGoesOn(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		s.store.onPublish = func(context.Context) error {
+			time.Sleep(2 * time.Minute)
+			return nil
+		}
+		c := connect()
+		f := symbolForm()
+		c.send(request(len(f), asDev), string(f))
+		time.Sleep(time.Second)
+		c.leave()
+		time.Sleep(3 * time.Minute)
+		if e := s.event(); e["outcome"] != "stored" || len(s.store.keys()) != 2 {
+			t.Errorf("event %v, stored %q", e, s.store.keys())
+		}
+	})
+}
+
+// TestNothingIsPublishedBeforeTheFormsEnd: the archive is whole, but the body
+// goes on.
+func TestNothingIsPublishedBeforeTheFormsEnd(t *testing.T) {
+	for _, rest := range []int{len(theEnd), 2, 1} {
+		bubble(t, func(t *testing.T, s *site, connect func() *client) {
+			c := connect()
+			f := symbolForm()
+			c.send(request(len(f), asDev, "Connection: close"), string(f[:len(f)-rest]))
+			time.Sleep(5 * time.Second)
+			if len(s.store.keys()) != 0 || s.store.begun() != 1 {
+				t.Errorf("%d bytes before the end: stored %q", rest, s.store.keys())
+			}
+			c.send(string(f[len(f)-rest:]))
+			if r := c.reply(); r.StatusCode != http.StatusCreated || len(s.store.keys()) != 2 {
+				t.Errorf("status %d: %s", r.StatusCode, r.body)
+			}
+			c.leave()
+		})
+	}
+}
+
+// TestEveryCutOff: nothing is stored or kept of a body that breaks off.
+func TestEveryCutOff(t *testing.T) {
+	f := symbolForm()
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(f), f)
+	for _, framing := range []struct {
+		name, header string
+		body         string
+	}{
+		{"length", request(len(f), asDev), string(f)},
+		{"chunked", request(-1, asDev), chunk},
+		{"chunked in a form cut off", request(-1, asDev), fmt.Sprintf("%x\r\n%s\r\n", len(f)-20, f[:len(f)-20])},
+	} {
+		bubble(t, func(t *testing.T, s *site, connect func() *client) {
+			var cuts []int
+			for n := 0; n < len(framing.body)-80; n += 173 {
+				cuts = append(cuts, n)
+			}
+			for n := len(framing.body) - 80; n < len(framing.body); n++ {
+				cuts = append(cuts, n)
+			}
+			for _, n := range cuts {
+				s.logs.TakeAll()
+				c := connect()
+				c.send(framing.header, framing.body[:n])
+				c.leave()
+				synctest.Wait()
+				if e := s.event(); e["outcome"] != "client gone" {
+					t.Errorf("%s, cut after %d bytes: event %v", framing.name, n, e)
+				}
+				s.idle()
+			}
+			if len(s.store.keys()) != 0 {
+				t.Errorf("stored %q", s.store.keys())
+			}
+		})
+	}
+}
+
+// fill has n uploads under way that wait for the rest of their body.
+func fill(t *testing.T, s *site, connect func() *client, n int) (finish []func() *reply) {
+	t.Helper()
+	f := symbolForm()
+	for range n {
+		c := connect()
+		c.send(request(len(f), asDev, "Connection: close"), string(f[:len(f)/2]))
+		finish = append(finish, func() *reply {
+			defer c.leave()
+			c.send(string(f[len(f)/2:]))
+			return c.reply()
+		})
+	}
+	synctest.Wait()
+	if u := s.memory.Usage(); u.Uploads != n {
+		t.Fatalf("%d uploads are under way, want %d", u.Uploads, n)
+	}
+	return finish
+}
+
+// TestAdmission: an upload waits for its turn with its body unread.
+func TestAdmission(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		finish := fill(t, s, connect, 2)
+		late := connect()
+		began := time.Now()
+		late.send(request(5000, asDev, "Expect: 100-continue"))
+		late.expect(began, time.Second, 503) // and not a 100
+		late.closed()
+		late.leave()
+
+		next := connect()
+		f := symbolForm()
+		next.send(request(len(f), asDev, "Expect: 100-continue", "Connection: close"))
+		time.Sleep(500 * time.Millisecond)
+		if r := finish[0](); r.StatusCode != 201 {
+			t.Errorf("first: status %d: %s", r.StatusCode, r.body)
+		}
+		if line, err := next.from.ReadString('\n'); err != nil || !bytes.Contains([]byte(line), []byte("100 Continue")) {
+			t.Errorf("%q, %v, want a 100 once it is the upload's turn", line, err)
+		}
+		_, _ = next.from.ReadString('\n')
+		next.send(string(f))
+		if r := next.reply(); r.StatusCode != 201 {
+			t.Errorf("next: status %d: %s", r.StatusCode, r.body)
+		}
+		next.leave()
+		if r := finish[1](); r.StatusCode != 201 {
+			t.Errorf("second: status %d: %s", r.StatusCode, r.body)
+		}
+	})
+}
+
+// drain begins a shutdown with that much time.
+func drain(t *testing.T, s *site, d time.Duration) (wait func() (took time.Duration)) {
+	t.Helper()
+	done := make(chan time.Duration, 1)
+	began := time.Now()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), d)
+		defer cancel()
+		if err := s.api.Drain(ctx); err != nil {
+			t.Errorf("Drain: %v", err)
+		}
+		done <- time.Since(began)
+	}()
+	synctest.Wait()
+	return func() time.Duration { return <-done }
+}
+
+func TestDrainWithNothingToDo(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		if took := drain(t, s, time.Minute)(); took != 0 {
+			t.Errorf("took %v", took)
+		}
+		c := connect()
+		c.send(request(0, asDev, "Connection: close"))
+		if r := c.reply(); r.StatusCode != 503 {
+			t.Errorf("an upload after that: status %d: %s", r.StatusCode, r.body)
+		}
+		if e := s.event(); e["outcome"] != "shut down" {
+			t.Errorf("event %v", e)
+		}
+		c.leave()
+	})
+}
+
+func TestDrainWaitsForUploads(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		finish := fill(t, s, connect, 1)
+		wait := drain(t, s, time.Minute)
+		late := connect()
+		began := time.Now()
+		late.send(request(5000, asDev))
+		late.expect(began, 0, 503)
+		late.leave()
+		time.Sleep(5 * time.Second)
+		if r := finish[0](); r.StatusCode != 201 {
+			t.Errorf("status %d: %s", r.StatusCode, r.body)
+		}
+		if took := wait(); took != 5*time.Second {
+			t.Errorf("took %v, want 5s", took)
+		}
+	})
+}
+
+// TestDrainEndsWhatWaits: what has not had its turn may as well go elsewhere.
+func TestDrainEndsWhatWaits(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		finish := fill(t, s, connect, 2)
+		waiting := connect()
+		waiting.send(request(5000, asDev))
+		synctest.Wait()
+		began := time.Now()
+		wait := drain(t, s, time.Minute)
+		waiting.expect(began, 0, 503)
+		waiting.leave()
+		for _, f := range finish {
+			f()
+		}
+		wait()
+	})
+}
+
+func TestDrainEndsUploadsInTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		c := connect()
+		f := symbolForm()
+		began := time.Now()
+		c.send(request(len(f), asDev), string(f[:len(f)/2]))
+		wait := drain(t, s, 5*time.Second)
+		c.expect(began, 5*time.Second, 503)
+		if took := wait(); took != 5*time.Second {
+			t.Errorf("took %v, want 5s", took)
+		}
+		if e := s.event(); e["outcome"] != "shut down" || len(s.store.keys()) != 0 {
+			t.Errorf("event %v, stored %q", e, s.store.keys())
+		}
+		c.leave()
+	})
+}
+
+func TestDrainLetsPublishingEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		s.store.onPublish = func(context.Context) error {
+			time.Sleep(20 * time.Second)
+			return nil
+		}
+		c := connect()
+		f := symbolForm()
+		began := time.Now()
+		c.send(request(len(f), asDev, "Connection: close"), string(f))
+		wait := drain(t, s, 5*time.Second)
+		c.expect(began, 20*time.Second, 201)
+		if took := wait(); took != 20*time.Second {
+			t.Errorf("took %v, want 20s", took)
+		}
+		c.leave()
+	})
+}
+
+// TestDrainHasAnEnd, even if an upload has none.
+func TestDrainHasAnEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		s.store.onPublish = func(context.Context) error {
+			time.Sleep(time.Hour)
+			return nil
+		}
+		c := connect()
+		f := symbolForm()
+		c.send(request(len(f), asDev, "Connection: close"), string(f))
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := s.api.Drain(ctx); err == nil || time.Since(began) != 5*time.Second+endWait {
+			t.Errorf("Drain: %v after %v", err, time.Since(began))
+		}
+		c.patience(2 * time.Hour)
+		c.reply()
+		c.leave()
+	})
+}
+
+// TestDrainOfABodyHasItsTime: a client that has no token and sends on and on.
+func TestDrainOfABodyHasItsTime(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		c := connect()
+		began := time.Now()
+		c.send(request(1<<20, "Auth-Token: nobody"))
+		c.expect(began, 0, 403)
+		for range 1000 {
+			if _, err := c.Write([]byte("x")); err != nil {
+				break
+			}
+			time.Sleep(time.Second)
+		}
+		if took := time.Since(began); took < shortDrainTime || took > shortDrainTime+5*time.Second {
+			t.Errorf("read on for %v, want %v", took, shortDrainTime)
+		}
+		c.leave()
+	})
+}
+
+// TestEntryFailsWhileTheClientIsSilent: the rest of the archive is not waited
+// for.
+func TestEntryFailsWhileTheClientIsSilent(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		s.store.onCommit = func(context.Context, string) error {
+			time.Sleep(2 * time.Second)
+			return errStore
+		}
+		f := zipForm(archive.PythonZipfile(
+			archive.File{Name: "a/1/b", Data: archive.Noise(1, 20_000)},
+			archive.File{Name: "a/1/c", Data: archive.Noise(2, 20_000)}))
+		c := connect()
+		c.send(request(len(f), asDev), string(f[:len(f)-15_000]))
+		c.expect(time.Now(), 2*time.Second, 503)
+		c.leave()
+	})
+}

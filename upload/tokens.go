@@ -1,0 +1,214 @@
+package upload
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// What a token may be used for.
+const (
+	PermissionUpload    = "upload_symbols"     // symbols, and try symbols
+	PermissionUploadTry = "upload_try_symbols" // try symbols
+)
+
+// tokensPoll is how often the tokens file is looked at for changes.
+const tokensPoll = time.Second
+
+var (
+	errNoToken      = errors.New("upload: no token")
+	errUnknownToken = errors.New("upload: unknown token")
+	errExpiredToken = errors.New("upload: expired token")
+	errForbidden    = errors.New("upload: the token has no permission to upload")
+)
+
+// A Token is an entry of the tokens file. The token itself is in no file.
+type Token struct {
+	ID          int       `json:"id"` // of the user, whose tokens have it in common
+	Email       string    `json:"email"`
+	SHA256      string    `json:"sha256"` // of the token, in hexadecimal
+	Permissions []string  `json:"permissions"`
+	CreatedAt   time.Time `json:"created_at"`
+	ExpiresAt   time.Time `json:"expires_at"`
+	Note        string    `json:"note,omitempty"`
+}
+
+// may reports whether the token has a permission.
+func (t Token) may(permission string) bool { return slices.Contains(t.Permissions, permission) }
+
+// onlyTry reports whether all that is uploaded with the token is try symbols.
+func (t Token) onlyTry() bool { return !t.may(PermissionUpload) && t.may(PermissionUploadTry) }
+
+// Tokens knows who may upload.
+type Tokens struct {
+	path string // empty: the entries never change
+	log  *zap.Logger
+
+	reloading sync.Mutex
+	seen      os.FileInfo // of the file when it was last read, nil if it was not there; guarded by reloading
+
+	entries atomic.Pointer[[]tokenEntry]
+}
+
+type tokenEntry struct {
+	Token
+	digest [sha256.Size]byte
+}
+
+// NewTokens makes tokens that never change.
+func NewTokens(entries ...Token) (*Tokens, error) {
+	t := &Tokens{log: zap.NewNop()}
+	if err := t.set(entries); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// DevTokens are the tokens dev, for symbols, and devtry, for try symbols only.
+// Everybody knows them: they are for development.
+func DevTokens() *Tokens {
+	now := time.Now().UTC()
+	entry := func(id int, token, permission string) Token {
+		return Token{
+			ID: id, Email: token + "@example.com", SHA256: tokenDigest(token), Permissions: []string{permission},
+			CreatedAt: now, ExpiresAt: now.AddDate(1, 0, 0),
+		}
+	}
+	t, err := NewTokens(entry(1, "dev", PermissionUpload), entry(2, "devtry", PermissionUploadTry))
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+// LoadTokens reads a tokens file. Call [Tokens.Watch] to follow its changes.
+func LoadTokens(path string, log *zap.Logger) (*Tokens, error) {
+	t := &Tokens{path: path, log: log}
+	if err := t.load(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Reload reads the tokens file again. If it cannot be read or is not valid,
+// the tokens stay as they are, and the error is logged as well.
+func (t *Tokens) Reload() error {
+	if t.path == "" {
+		return nil
+	}
+	err := t.load()
+	if err != nil {
+		t.log.Error("tokens file not usable, the last good one stays in force", zap.String("path", t.path), zap.Error(err))
+		return err
+	}
+	t.log.Info("tokens file loaded", zap.String("path", t.path), zap.Int("tokens", len(*t.entries.Load())))
+	return nil
+}
+
+// Watch reloads the tokens file whenever it has changed, until ctx ends.
+func (t *Tokens) Watch(ctx context.Context) {
+	ticker := time.NewTicker(tokensPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if t.changed() {
+				_ = t.Reload() // logged there; the next change is the next chance
+			}
+		}
+	}
+}
+
+// changed reports whether the file is another than the one that was last read.
+func (t *Tokens) changed() bool {
+	if t.path == "" {
+		return false
+	}
+	t.reloading.Lock()
+	defer t.reloading.Unlock()
+	now, _ := os.Stat(t.path)
+	if now == nil || t.seen == nil {
+		return (now == nil) != (t.seen == nil)
+	}
+	return !os.SameFile(now, t.seen) || !now.ModTime().Equal(t.seen.ModTime()) || now.Size() != t.seen.Size()
+}
+
+func (t *Tokens) load() error {
+	t.reloading.Lock()
+	defer t.reloading.Unlock()
+	// Looked at before it is read: what changes in between is read again.
+	t.seen, _ = os.Stat(t.path)
+	entries, err := readTokens(t.path)
+	if err != nil {
+		return err
+	}
+	return t.set(entries)
+}
+
+func (t *Tokens) set(tokens []Token) error {
+	if err := validTokens(tokens); err != nil {
+		return err
+	}
+	entries := make([]tokenEntry, len(tokens))
+	for i, token := range tokens {
+		entries[i].Token = token
+		if _, err := hex.Decode(entries[i].digest[:], []byte(token.SHA256)); err != nil {
+			return err
+		}
+	}
+	t.entries.Store(&entries)
+	return nil
+}
+
+// tokenDigest is the SHA-256 of a token in hexadecimal.
+func tokenDigest(token string) string {
+	digest := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(digest[:])
+}
+
+// authenticate finds the token of a request. How long it takes says nothing
+// of the tokens there are but their number.
+func (t *Tokens) authenticate(r *http.Request, now time.Time) (Token, error) {
+	given := r.Header.Get("Auth-Token")
+	if given == "" {
+		return Token{}, errNoToken
+	}
+	given, _, _ = strings.Cut(given, "-") // the rest is a label
+	digest := sha256.Sum256([]byte(given))
+	entries := *t.entries.Load()
+	found := -1
+	for i := range entries {
+		equal := subtle.ConstantTimeCompare(entries[i].digest[:], digest[:])
+		found = subtle.ConstantTimeSelect(equal, i, found)
+	}
+	if found < 0 {
+		return Token{}, errUnknownToken
+	}
+	token := entries[found].Token
+	switch {
+	case !now.Before(token.ExpiresAt):
+		return token, errExpiredToken
+	case !token.may(PermissionUpload) && !token.may(PermissionUploadTry):
+		return token, errForbidden
+	}
+	return token, nil
+}
+
+// Authorized reports whether a request has a token that may upload anything.
+func (t *Tokens) Authorized(r *http.Request) bool {
+	_, err := t.authenticate(r, time.Now())
+	return err == nil
+}

@@ -1,0 +1,329 @@
+package upload
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// authenticate presents a value of the Auth-Token header.
+func authenticate(t *Tokens, given string, now time.Time) (Token, error) {
+	r := httptest.NewRequestWithContext(context.Background(), "POST", "/upload/", nil)
+	if given != "" {
+		r.Header.Set("Auth-Token", given)
+	}
+	return t.authenticate(r, now)
+}
+
+func TestAuthenticate(t *testing.T) {
+	expires := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	entry := func(token string, permissions ...string) Token {
+		return Token{Email: token + "@example.com", SHA256: tokenDigest(token), Permissions: permissions, ExpiresAt: expires}
+	}
+	upper := entry("upper", PermissionUpload)
+	upper.SHA256 = strings.ToUpper(upper.SHA256)
+	tokens, err := NewTokens(entry("aa", PermissionUpload), entry("bb", PermissionUploadTry), entry("none"), upper,
+		entry("both", PermissionUpload, PermissionUploadTry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := expires.Add(-time.Nanosecond)
+	for _, c := range []struct {
+		given string
+		now   time.Time
+		email string
+		err   error
+	}{
+		{"aa", before, "aa@example.com", nil},
+		{"bb", before, "bb@example.com", nil},
+		{"both", before, "both@example.com", nil},
+		{"upper", before, "upper@example.com", nil},
+		{"aa-a label-of mine", before, "aa@example.com", nil},
+		{"aa-", before, "aa@example.com", nil},
+		{"", before, "", errNoToken},
+		{"-aa", before, "", errUnknownToken},
+		{"a", before, "", errUnknownToken},
+		{"AA", before, "", errUnknownToken},
+		{tokenDigest("aa"), before, "", errUnknownToken},
+		{"aa", expires, "aa@example.com", errExpiredToken},
+		{"none", before, "none@example.com", errForbidden},
+		{"none", expires, "none@example.com", errExpiredToken},
+	} {
+		got, err := authenticate(tokens, c.given, c.now)
+		if got.Email != c.email || !errors.Is(err, c.err) {
+			t.Errorf("%q at %v: %q, %v, want %q, %v", c.given, c.now, got.Email, err, c.email, c.err)
+		}
+	}
+}
+
+func TestOnlyTry(t *testing.T) {
+	for permissions, want := range map[string]bool{
+		PermissionUpload: false, PermissionUploadTry: true, PermissionUpload + " " + PermissionUploadTry: false, "": false,
+	} {
+		if got := (Token{Permissions: strings.Fields(permissions)}).onlyTry(); got != want {
+			t.Errorf("%q: %t, want %t", permissions, got, want)
+		}
+	}
+}
+
+func soon() time.Time { return time.Now().Add(time.Hour) }
+
+func TestCreateListRevoke(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	var made []string
+	for _, email := range []string{"a@example.com", "b@example.com", "A@example.com"} {
+		token, err := CreateToken(path, email, []string{PermissionUpload}, soon(), "for a test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(token) {
+			t.Errorf("token %q is not 64 hexadecimal digits", token)
+		}
+		made = append(made, token)
+	}
+	data, _ := os.ReadFile(path)
+	for _, token := range made {
+		if strings.Contains(string(data), token) {
+			t.Error("the file has a token in it")
+		}
+	}
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, want 0600", info.Mode())
+	}
+
+	list, err := ListTokens(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int
+	for i, entry := range list {
+		ids = append(ids, entry.ID)
+		if entry.SHA256 != tokenDigest(made[i]) || entry.Note != "for a test" || time.Since(entry.CreatedAt) > time.Minute {
+			t.Errorf("entry %d: %+v", i, entry)
+		}
+	}
+	if !slices.Equal(ids, []int{1, 2, 1}) {
+		t.Errorf("user ids %v, want one for each address", ids)
+	}
+
+	tokens, err := LoadTokens(path, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := authenticate(tokens, made[1], time.Now()); err != nil {
+		t.Errorf("a new token: %v", err)
+	}
+	for _, prefix := range []string{"", "xyz"} {
+		if _, err := RevokeToken(path, prefix); err == nil {
+			t.Errorf("revoking %q did something", prefix)
+		}
+	}
+	revoked, err := RevokeToken(path, strings.ToUpper(tokenDigest(made[1])[:20]))
+	if err != nil || revoked.Email != "b@example.com" {
+		t.Errorf("revoked %+v, %v", revoked, err)
+	}
+	if err := tokens.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := authenticate(tokens, made[1], time.Now()); !errors.Is(err, errUnknownToken) {
+		t.Errorf("a revoked token: %v", err)
+	}
+	if _, err := authenticate(tokens, made[0], time.Now()); err != nil {
+		t.Errorf("another token after revoking one: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(left) != 1 {
+		t.Errorf("the folder has %v, want the file only", left)
+	}
+}
+
+func TestRevokeNeedsEnoughOfADigest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	for range 17 { // two of them begin with the same digit
+		if _, err := CreateToken(path, "a@example.com", []string{PermissionUpload}, soon(), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, _ := ListTokens(path)
+	seen := make(map[string]bool)
+	for _, entry := range list {
+		if first := entry.SHA256[:1]; seen[first] {
+			if _, err := RevokeToken(path, first); err == nil {
+				t.Error("revoked one of two")
+			}
+		} else {
+			seen[first] = true
+		}
+	}
+	if after, _ := ListTokens(path); len(after) != 17 {
+		t.Errorf("%d entries are left of 17", len(after))
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	for what, create := range map[string]func() (string, error){
+		"no address": func() (string, error) {
+			return CreateToken(path, "someone", []string{PermissionUpload}, soon(), "")
+		},
+		"no permission": func() (string, error) { return CreateToken(path, "a@example.com", nil, soon(), "") },
+		"unknown permission": func() (string, error) {
+			return CreateToken(path, "a@example.com", []string{"upload"}, soon(), "")
+		},
+		"the past": func() (string, error) {
+			return CreateToken(path, "a@example.com", []string{PermissionUpload}, time.Now().Add(-time.Second), "")
+		},
+	} {
+		if token, err := create(); err == nil || token != "" {
+			t.Errorf("%s: made %q", what, token)
+		}
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a refusal made a file")
+	}
+}
+
+func TestEditsAtOnceLoseNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			if _, err := CreateToken(path, fmt.Sprintf("%d@example.com", i), []string{PermissionUpload}, soon(), ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	list, err := ListTokens(path)
+	ids := make(map[int]bool)
+	for _, entry := range list {
+		ids[entry.ID] = true
+	}
+	if err != nil || len(list) != 20 || len(ids) != 20 {
+		t.Errorf("%d entries with %d ids, %v, want 20", len(list), len(ids), err)
+	}
+}
+
+func TestEditKeepsWhatTheGroupMayDo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	if err := os.WriteFile(path, []byte(`{"tokens":[]}`), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CreateToken(path, "a@example.com", []string{PermissionUpload}, soon(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o640 {
+		t.Errorf("mode %v, want 0640", info.Mode())
+	}
+}
+
+func TestTokensFilesThatAreNotValid(t *testing.T) {
+	digest := tokenDigest("x")
+	entry := func(change func(map[string]any)) string {
+		e := map[string]any{"id": 1, "email": "a@example.com", "sha256": digest, "permissions": []string{PermissionUpload}, "expires_at": "2030-01-01T00:00:00Z"}
+		change(e)
+		data, _ := json.Marshal(map[string]any{"tokens": []any{e}})
+		return string(data)
+	}
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	write := func(content string) {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := entry(func(map[string]any) {})
+	write(good)
+	if _, err := LoadTokens(path, zap.NewNop()); err != nil {
+		t.Errorf("the entry that the others are made of: %v", err)
+	}
+	for what, content := range map[string]string{
+		"nothing":            "",
+		"cut off":            good[:len(good)-3],
+		"more":               good + "{}",
+		"a token in clear":   entry(func(e map[string]any) { e["sha256"] = "x" }),
+		"no expiry":          entry(func(e map[string]any) { delete(e, "expires_at") }),
+		"no address":         entry(func(e map[string]any) { delete(e, "email") }),
+		"unknown permission": entry(func(e map[string]any) { e["permissions"] = []string{"upload"} }),
+		"unknown field":      entry(func(e map[string]any) { e["expiry"] = "2030-01-01T00:00:00Z" }),
+		"a token twice":      strings.Replace(good, "}]", "},"+good[len(`{"tokens":[`):len(good)-2]+"]", 1),
+	} {
+		write(content)
+		if _, err := LoadTokens(path, zap.NewNop()); err == nil {
+			t.Errorf("%s: loaded %q", what, content)
+		}
+	}
+}
+
+func TestWatchFollowsTheFile(t *testing.T) {
+	folder := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(folder, "tokens.json")
+		first, err := CreateToken(path, "a@example.com", []string{PermissionUpload}, soon(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		core, logs := observer.New(zapcore.ErrorLevel)
+		tokens, err := LoadTokens(path, zap.New(core))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go tokens.Watch(ctx)
+		wait := func() {
+			time.Sleep(2 * tokensPoll)
+			synctest.Wait()
+		}
+		known := func(token string) bool {
+			_, err := authenticate(tokens, token, time.Now())
+			return err == nil
+		}
+
+		second, err := CreateToken(path, "b@example.com", []string{PermissionUpload}, soon(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wait(); !known(first) || !known(second) {
+			t.Error("a new entry is not followed")
+		}
+		good, _ := os.ReadFile(path)
+		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if wait(); !known(first) || !known(second) {
+			t.Error("a broken file locks everybody out")
+		}
+		if wait(); logs.Len() != 1 {
+			t.Errorf("%d errors logged for one broken file, want 1", logs.Len())
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if wait(); !known(first) || logs.Len() != 2 {
+			t.Errorf("a file that is gone: known %t, %d errors logged, want true, 2", known(first), logs.Len())
+		}
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := RevokeToken(path, tokenDigest(first)); err != nil {
+			t.Fatal(err)
+		}
+		if wait(); known(first) || !known(second) {
+			t.Error("a revoked token is still good, or another one is not")
+		}
+	})
+}
