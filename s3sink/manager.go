@@ -1,6 +1,8 @@
 //nolint:staticcheck // feature/s3/manager is deprecated; why it is used all the same, whole says
 package s3sink
 
+//lint:file-ignore SA1019 As above, for staticcheck run by itself.
+
 import (
 	"context"
 	"hash/crc32"

@@ -157,8 +157,11 @@ func TestRefusals(t *testing.T) {
 		{"empty", zipForm(nil), []string{asDev}, 400, "File is not a zip file", nil},
 		{"an archive cut off in a whole form", zipForm(symbolZip[:len(symbolZip)/2]), []string{asDev}, 400, "File is not a zip file", nil},
 		{"checksum wrong", zipForm(wrongCRC), []string{asDev}, 400, "^(Bad CRC-32 for file 'a/1/b'|Entry 'a/1/b': .*\\.)$", nil},
-		{"two sizes", zipForm(archive.PythonZipfile(archive.File{Name: "a/1/b", Data: make([]byte, 39)}, archive.File{Name: "a/1/b", Data: make([]byte, 24)})),
-			[]string{asDev}, 400, "The zipfile buffer contains two files both called a/1/b and they have difference sizes (24 != 39)", nil},
+		{
+			"two sizes", zipForm(archive.PythonZipfile(archive.File{Name: "a/1/b", Data: make([]byte, 39)}, archive.File{Name: "a/1/b", Data: make([]byte, 24)})),
+			[]string{asDev},
+			400, "The zipfile buffer contains two files both called a/1/b and they have difference sizes (24 != 39)", nil,
+		},
 		{"snippet", zipForm(named("qcom/proprietary/x")), []string{asDev}, 400, "Content of archive file contains the snippet 'qcom/proprietary' which is not allowed", nil},
 		{"own snippet", zipForm(named("secret/1/x")), []string{asDev}, 400, "Content of archive file contains the snippet 'secret' which is not allowed", func(c *Config) { c.Disallowed = []string{"secret"} }},
 		{"no symbol key", zipForm(named("xpcshell.dbg/<A>/xpcshell")), []string{asDev}, 400, "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. (First unrecognized pattern was 'xpcshell.dbg/<A>/xpcshell')", nil},
