@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"runtime/pprof"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/s3server"
+)
+
+// inside is a service within the test's own process, before a real S3 server,
+// so that the test can look at what it keeps.
+type inside struct {
+	*service
+	s3     s3server.Client
+	bucket string
+	events chan zapcore.Entry // one for each upload, once its room is given back
+	served chan error
+}
+
+func startInside(t *testing.T) *inside {
+	t.Helper()
+	server := s3server.Start(t)
+	in := &inside{s3: server.Client, bucket: server.Bucket(t), events: make(chan zapcore.Entry, 1), served: make(chan error, 1)}
+	t.Setenv("AWS_ACCESS_KEY_ID", server.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", server.SecretKey)
+	s, _, err := parse([]string{
+		"--dev", "--listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + in.bucket,
+	}, func(string) string { return "" }, io.Discard)
+	if err == nil {
+		err = s.Serve.complete()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := zap.New(zapcore.NewNopCore()).WithOptions(zap.WrapCore(func(zapcore.Core) zapcore.Core {
+		return zapcore.RegisterHooks(observed{}, func(e zapcore.Entry) error {
+			if e.Message == "upload" {
+				in.events <- e
+			}
+			return nil
+		})
+	}))
+	noLimit := func(string) string { return "off" } // the heap of the tests is not the program's
+	if in.service, err = newService(t.Context(), &s.Serve, noLimit, log); err != nil {
+		t.Fatal(err)
+	}
+	go func() { in.served <- in.public.Serve(in.public.listener) }()
+	return in
+}
+
+// observed is a core that takes every entry and writes none.
+type observed struct{ zapcore.LevelEnabler }
+
+func (observed) Enabled(zapcore.Level) bool          { return true }
+func (o observed) With([]zapcore.Field) zapcore.Core { return o }
+func (o observed) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return c.AddCore(e, o)
+}
+func (observed) Write(zapcore.Entry, []zapcore.Field) error { return nil }
+func (observed) Sync() error                                { return nil }
+
+// sendBroken sends the first part of a request and closes the connection.
+func (in *inside) sendBroken(t *testing.T, contentType string, length int, body io.Reader) {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", in.public.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(conn, "POST /upload/ HTTP/1.1\r\nHost: spillway\r\nAuth-Token: dev\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", contentType, length)
+	if err == nil {
+		_, err = io.Copy(conn, body)
+	}
+	if err = errors.Join(err, conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	<-in.events
+}
+
+// wantNothing checks that an upload left nothing: no object, no unfinished
+// upload, no memory.
+func (in *inside) wantNothing(t *testing.T, what string) {
+	t.Helper()
+	if keys := in.s3.Keys(t, in.bucket); len(keys) != 0 {
+		t.Errorf("%s: visible: %q", what, keys)
+	}
+	if uploads := in.s3.Uploads(t, in.bucket); len(uploads) != 0 {
+		t.Errorf("%s: unfinished multipart uploads: %v", what, uploads)
+	}
+	if u := in.memory.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
+		t.Errorf("%s: memory is kept: %+v", what, u)
+	}
+}
+
+// end ends the service and checks that none of its goroutines is left.
+func (in *inside) end(t *testing.T) {
+	t.Helper()
+	if err := in.shutDown(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if err := <-in.served; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
+	var stacks bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
+		t.Fatal(err)
+	}
+	for stack := range strings.SplitSeq(stacks.String(), "\n\n") {
+		for _, room := range []string{"spillway/upload.", "spillway/stream.", "spillway/s3sink."} {
+			if strings.Contains(stack, room) {
+				t.Errorf("a goroutine is left:\n%s", stack)
+				break
+			}
+		}
+	}
+}
+
+// form is an archive in a form, and the form's content type.
+func form(t *testing.T, zip []byte) (body []byte, contentType string) {
+	t.Helper()
+	var buf bytes.Buffer
+	w := multipart.NewWriter(&buf)
+	file, err := w.CreateFormFile("symbols.zip", "symbols.zip")
+	if err == nil {
+		_, err = file.Write(zip)
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes(), w.FormDataContentType()
+}
+
+// TestCutOff closes the connection at many places of an upload. Nothing of it
+// is left: a whole archive in a form that lacks its end is cut off as well.
+func TestCutOff(t *testing.T) {
+	in := startInside(t)
+	defer in.end(t)
+	var files []archive.File
+	for i := range uint64(5) {
+		files = append(files, archive.File{Name: archive.SymbolsName(i), Data: archive.Noise(i, 40_000)})
+	}
+	body, contentType := form(t, archive.PythonZipfile(files...))
+	for at := 0; at < len(body); at += 1000 {
+		in.sendBroken(t, contentType, len(body), bytes.NewReader(body[:at]))
+		in.wantNothing(t, fmt.Sprintf("cut off at byte %d", at))
+	}
+	for missing := 1; missing <= 6; missing++ {
+		cut := len(body) - missing
+		in.sendBroken(t, contentType, len(body), bytes.NewReader(body[:cut]))
+		in.wantNothing(t, fmt.Sprintf("cut off %d bytes before the end", missing))
+	}
+	// The request is complete, but for its form's closing boundary. A line's end
+	// behind the boundary is not part of it.
+	for missing := 3; missing <= 60; missing++ {
+		cut := body[:len(body)-missing]
+		in.sendBroken(t, contentType, len(cut), bytes.NewReader(cut))
+		in.wantNothing(t, fmt.Sprintf("without the last %d bytes of the form", missing))
+	}
+}
+
+// TestCutOffWithinParts closes the connection in the middle of an entry of many
+// parts, some of which are staged.
+func TestCutOffWithinParts(t *testing.T) {
+	in := startInside(t)
+	defer in.end(t)
+	body, contentType := form(t, archive.PythonZipfile(
+		archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 100_000)},
+		archive.File{Name: archive.SymbolsName(2), Data: archive.Noise(2, 100<<20)},
+	))
+	in.sendBroken(t, contentType, len(body), bytes.NewReader(body[:len(body)/2]))
+	in.wantNothing(t, "cut off in the middle")
+}

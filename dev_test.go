@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// What --dev prints works when it is pasted into a shell; where there is no
+// curl, the same requests do.
+func TestPrintedCommandsWork(t *testing.T) {
+	s := startEmbedded(t)
+	upload, readBack := printedCommands(t, s)
+	_, err := exec.LookPath("curl")
+	if err != nil {
+		t.Log("there is no curl: its requests are made without it")
+		upload = func() string {
+			sample := get(t, s.API+samplePath)
+			a := mustSend(t, s.API, "dev", sample.body)
+			return strings.Join(append(a.Upload.UploadedKeys, a.Upload.SkippedKeys...), " ")
+		}
+		readBack = func() string {
+			return string(gunzip(t, get(t, s.S3+"/symbols/v1/"+sampleSymbols).body))
+		}
+	}
+	for _, what := range []string{"first", "second"} {
+		if out := upload(); !strings.Contains(out, sampleSymbols) || strings.Contains(out, `"error"`) {
+			t.Errorf("%s upload: %s", what, out)
+		}
+	}
+	if out := readBack(); !strings.HasPrefix(out, "MODULE Linux x86_64 ") || !strings.HasSuffix(out, "\n") {
+		t.Errorf("read back: %q", out)
+	}
+	s.wantNoUploads(t)
+	if keys := s.s3.Keys(t, s.bucket); len(keys) != 2 {
+		t.Errorf("the bucket holds %q", keys)
+	}
+}
+
+// printedCommands returns functions that run the two lines that --dev prints.
+func printedCommands(t *testing.T, s system) (upload, readBack func() string) {
+	t.Helper()
+	uploadLine, err := s.AwaitStdout(within(t), "  curl ", "--form")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readLine, err := s.AwaitStdout(within(t), "  curl ", "gunzip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell := func(line string) func() string {
+		return func() string {
+			t.Helper()
+			var stderr bytes.Buffer
+			c := exec.CommandContext(within(t), "/bin/sh", "-c", line)
+			c.Stderr = &stderr
+			out, err := c.Output()
+			if err != nil || stderr.Len() != 0 {
+				t.Errorf("%s: %v %s", line, err, &stderr)
+			}
+			return string(out)
+		}
+	}
+	return shell(uploadLine), shell(readLine)
+}
+
+// An address that is taken is no bad setting: it may be free the next time.
+func TestTakenAddress(t *testing.T) {
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, stderr := command(t, 1, "--dev", "--dev-s3-listen=127.0.0.1:0", "--listen="+taken.Addr().String())
+	if strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--listen: ") {
+		t.Errorf("stderr %q", stderr)
+	}
+}
+
+func TestProbes(t *testing.T) {
+	for _, store := range stores {
+		t.Run(store.name, func(t *testing.T) {
+			s := store.start(t)
+			for path, want := range map[string]int{
+				"/__lbheartbeat__": 200, "/__heartbeat__": 200, "/__version__": 200, "/__error__": 403,
+				"/": 404, "//upload/": 404, "/upload": 404, "/upload/": 405, "/debug/pprof/": 404,
+			} {
+				if got := get(t, s.API+path); got.status != want || !bytes.HasPrefix(got.body, []byte("{")) {
+					t.Errorf("GET %s: %d %q, want %d and JSON", path, got.status, got.body, want)
+				}
+			}
+			s.wantNothing(t)
+		})
+	}
+	t.Run("bucket that is not there", func(t *testing.T) {
+		s := startBeside(t, "--s3-bucket=no-such-bucket")
+		if got := get(t, s.API+"/__heartbeat__"); got.status != 500 || !bytes.Contains(got.body, []byte(`"storage":"error"`)) {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+		if got := get(t, s.API+"/__lbheartbeat__"); got.status != 200 {
+			t.Errorf("the balancer is told %d, want 200", got.status)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+// Command spillway takes archives of debug symbols over HTTP and puts their
+// files into S3.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// Exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2 // a bad setting
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// A settingError says that a setting, well-formed in itself, does not work out.
+type settingError struct {
+	err error // says which
+}
+
+func (e *settingError) Error() string { return e.err.Error() }
+func (e *settingError) Unwrap() error { return e.err }
+
+// run is the program. It returns its exit status when ctx or a signal ends it.
+// args has no program name.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	s, command, err := parse(args, getenv, stdout)
+	switch {
+	case errors.Is(err, errHelp):
+		return exitDone
+	case err != nil:
+		return usage(stderr, err)
+	}
+	switch command {
+	case "serve":
+		if err := s.Serve.complete(); err != nil {
+			return usage(stderr, err)
+		}
+		err = serve(ctx, &s.Serve, getenv, stdout, stderr)
+	case "token create", "token list", "token revoke <digest>":
+		err = manageTokens(command, &s.Token, stdout, stderr)
+	case "version":
+		_, err = fmt.Fprintln(stdout, readBuildInfo())
+	}
+	if _, ok := errors.AsType[*settingError](err); ok {
+		return usage(stderr, err)
+	}
+	if err != nil {
+		complain(stderr, err)
+		return exitFailed
+	}
+	return exitDone
+}
+
+func usage(stderr io.Writer, err error) int {
+	complain(stderr, err)
+	return exitUsage
+}
+
+// complain writes err as one line.
+func complain(stderr io.Writer, err error) {
+	fmt.Fprintln(stderr, "spillway:", strings.Join(strings.Fields(err.Error()), " "))
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// closeTimeout is how long connections get to end after the uploads have.
+const closeTimeout = 5 * time.Second
+
+// errCutShort says that a second signal ended the process.
+var errCutShort = errors.New("ended by a second signal, before the uploads under way were")
+
+// serve takes uploads until ctx or a signal ends it.
+func serve(ctx context.Context, s *serveSettings, getenv func(string) string, stdout, stderr io.Writer) error {
+	log, err := newLogger(stderr, s.LogLevel, s.LogFormat)
+	if err != nil {
+		return &settingError{fmt.Errorf("--log-level: %w", err)}
+	}
+	// From here on, for a signal that comes early has to count.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	svc, err := newService(ctx, s, getenv, log)
+	if err != nil {
+		return err
+	}
+	return svc.run(ctx, signals, stdout)
+}
+
+// run serves until ctx or a signal ends it, and then ends what is under way.
+// After an error of one of the servers it does the same. Only on a second
+// signal does it return without waiting.
+func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io.Writer) error {
+	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { svc.tokens.Watch(watch) })
+	failed := make(chan error, 2) // one for each endpoint
+	for _, e := range []*endpoint{svc.public, svc.embedded} {
+		if e != nil {
+			running.Go(func() {
+				if err := e.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
+					failed <- err
+				}
+			})
+		}
+	}
+	err := svc.announce(stdout)
+	if err == nil {
+		err = svc.await(ctx, signals, failed)
+	}
+
+	ended := make(chan error, 1)
+	go func() {
+		err := svc.shutDown(context.WithoutCancel(ctx))
+		unwatch()
+		running.Wait()
+		ended <- err
+	}()
+	for {
+		select {
+		case endErr := <-ended:
+			return errors.Join(err, endErr)
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				svc.log.Error("a second signal: ending at once", zap.Stringer("signal", s))
+				return errCutShort
+			}
+		}
+	}
+}
+
+// announce says where the service listens, which it does by now.
+func (svc *service) announce(stdout io.Writer) error {
+	fields := []zap.Field{zap.String("version", readBuildInfo().version), zap.String("api", svc.public.address())}
+	s3 := ""
+	if svc.embedded != nil {
+		s3 = svc.embedded.address()
+		fields = append(fields, zap.String("s3", s3))
+	}
+	svc.log.Info("listening", fields...)
+	if svc.settings.Dev {
+		return printDevHelp(stdout, svc.settings, svc.public.address(), s3)
+	}
+	return nil
+}
+
+// await returns when the service has to end. The error is that of a server.
+func (svc *service) await(ctx context.Context, signals <-chan os.Signal, failed <-chan error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			svc.log.Info("shutting down", zap.Error(context.Cause(ctx)))
+			return nil
+		case err := <-failed:
+			svc.log.Error("a server has failed: shutting down", zap.Error(err))
+			return err
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				// The error is in the log, and the tokens that were there stay.
+				_ = svc.tokens.Reload()
+				continue
+			}
+			svc.log.Info("shutting down", zap.Stringer("signal", s), zap.Duration("drain_timeout", svc.settings.DrainTimeout))
+			return nil
+		}
+	}
+}
+
+// shutDown refuses new uploads, waits for those under way as long as the
+// settings say, ends the rest and closes the servers.
+func (svc *service) shutDown(ctx context.Context) error {
+	svc.health.SetDraining()
+	draining, cancel := context.WithTimeout(ctx, svc.settings.DrainTimeout)
+	defer cancel()
+	err := svc.api.Drain(draining)
+	for _, e := range []*endpoint{svc.public, svc.embedded} {
+		if e != nil {
+			err = errors.Join(err, e.end(ctx))
+		}
+	}
+	if err == nil {
+		svc.log.Info("shut down")
+	}
+	return err
+}
+
+// end closes a server once its connections are idle, or when they take too long.
+func (e *endpoint) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	err := e.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return e.Close()
+	}
+	return err
+}

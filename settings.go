@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/dustin/go-humanize"
+)
+
+// settings are the commands and their flags. Each flag has an environment
+// variable of its name, see [variable].
+type settings struct {
+	Serve   serveSettings   `cmd:"" default:"withargs" help:"Take uploads until SIGTERM (the default command)."`
+	Token   tokenSettings   `cmd:"" help:"Make, list and revoke the tokens that clients upload with."`
+	Version versionSettings `cmd:"" help:"Print the version."`
+}
+
+type serveSettings struct {
+	Listen string `default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where the API listens."`
+
+	Dev         bool   `help:"For development, on loopback only: an S3 server in this process, the tokens 'dev' (regular symbols) and 'devtry' (try symbols), console logs. With --s3-endpoint, that S3 server instead of one in this process."`
+	DevS3Listen string `name:"dev-s3-listen" default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Where the S3 server of --dev listens. It keeps objects in memory only."`
+
+	S3Bucket      string   `name:"s3-bucket" placeholder:"NAME" help:"Bucket for symbols. Required, but with --dev it is 'symbols'. Credentials come the AWS SDK's usual way."`
+	S3TryBucket   string   `name:"s3-try-bucket" placeholder:"NAME" help:"Bucket for try symbols, if not the same."`
+	S3Region      string   `name:"s3-region" placeholder:"NAME" help:"Region of the buckets, if it is not where the AWS SDK looks for it."`
+	S3Endpoint    string   `name:"s3-endpoint" placeholder:"URL" help:"S3 server, if it is not AWS."`
+	S3PathStyle   bool     `name:"s3-path-style" help:"Name the bucket in the path of a request, not in its host. With --dev this is always so."`
+	S3Prefix      string   `name:"s3-prefix" default:"v1/" placeholder:"TEXT" help:"What the keys of symbols begin with."`
+	S3TryPrefix   string   `name:"s3-try-prefix" default:"try/v1/" placeholder:"TEXT" help:"What the keys of try symbols begin with."`
+	S3PartSize    byteSize `name:"s3-part-size" default:"8MiB" placeholder:"SIZE" help:"Largest part of a multipart upload, 5MiB to 5GiB. A part is never more than a sixth of --memory."`
+	S3Concurrency int      `name:"s3-concurrency" default:"64" placeholder:"COUNT" help:"Requests to S3 in flight at once, of all uploads together."`
+	SkipBySize    bool     `help:"Skip an entry also where the stored object has no hash to compare, but the same length."`
+
+	TokensFile string `placeholder:"PATH" help:"The tokens that clients upload with. Required, but with --dev. It is read again when it changes and on SIGHUP."`
+
+	Memory          byteSize      `default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes some 50 MiB more."`
+	MaxUploadSize   byteSize      `default:"2GiB" placeholder:"SIZE" help:"Largest request."`
+	MaxEntries      int           `default:"20000" placeholder:"COUNT" help:"Most entries in an archive, directories included."`
+	MaxExpandedSize byteSize      `default:"48GiB" placeholder:"SIZE" help:"Most bytes of an archive's entries together, expanded."`
+	MaxUploads      int           `default:"64" placeholder:"COUNT" help:"Uploads at once. More of them wait."`
+	RoomWait        time.Duration `default:"30s" placeholder:"TIME" help:"How long an upload waits for its turn or for memory before it is answered with 503."`
+	IdleTimeout     time.Duration `default:"60s" placeholder:"TIME" help:"How long a client may send nothing."`
+	UploadTimeout   time.Duration `default:"15m" placeholder:"TIME" help:"How long an upload may take until it is verified."`
+	DrainTimeout    time.Duration `default:"60s" placeholder:"TIME" help:"How long uploads under way may go on after SIGTERM or SIGINT."`
+
+	GzipExtensions     []string `default:".sym" placeholder:"LIST" help:"Extensions of the files that are stored gzipped, separated by commas. Case does not matter."`
+	DisallowedSnippets []string `default:"qcom/proprietary" placeholder:"LIST" help:"Archives are refused that hold a name with one of these in it, separated by commas."`
+
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error."`
+	LogFormat string `default:"" enum:",json,console" placeholder:"FORMAT" help:"json or console. If it is not set: json, with --dev console."`
+}
+
+type versionSettings struct{}
+
+// byteSize is a number of bytes, written as "64MiB", "5 GB" or plain digits.
+type byteSize int64
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (s *byteSize) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > math.MaxInt64 {
+		return fmt.Errorf("%q is not a size such as 64MiB", text)
+	}
+	*s = byteSize(n)
+	return nil
+}
+
+// String writes the size in a unit that keeps it exact.
+func (s byteSize) String() string {
+	for _, unit := range []struct {
+		size byteSize
+		name string
+	}{{humanize.GiByte, "GiB"}, {humanize.MiByte, "MiB"}, {humanize.KiByte, "KiB"}} {
+		if s > 0 && s%unit.size == 0 {
+			return fmt.Sprintf("%d%s", s/unit.size, unit.name)
+		}
+	}
+	return fmt.Sprintf("%d", int64(s))
+}
+
+var _ encoding.TextUnmarshaler = (*byteSize)(nil)
+
+// variable is the environment variable that sets a flag.
+func variable(flag string) string {
+	return "SPILLWAY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// errHelp says that help was asked for and has been printed.
+var errHelp = errors.New("help was printed")
+
+// parse reads the settings from the command line and, for flags that are not
+// there, from the environment; a variable that is set to nothing counts as not
+// set. It returns the command: "serve", "token create" and so on. Help goes to
+// stdout; then the error is errHelp. Every other error is a line for the user.
+func parse(args []string, getenv func(string) string, stdout io.Writer) (*settings, string, error) {
+	s := new(settings)
+	helped := false
+	parser, err := kong.New(s,
+		kong.Name("spillway"),
+		kong.Description("A streaming upload proxy: takes archives of debug symbols over HTTP and puts their files into S3."),
+		kong.Writers(stdout, io.Discard),
+		kong.Exit(func(int) { helped = true }),
+		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+			if value := getenv(variable(flag.Name)); value != "" && flag.Name != "help" {
+				return value, nil
+			}
+			return nil, nil
+		})),
+		kong.ValueFormatter(describe),
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}),
+		kong.Help(printHelp),
+	)
+	if err != nil {
+		return nil, "", err
+	}
+	ctx, err := parser.Parse(args)
+	switch {
+	case helped:
+		return nil, "", errHelp
+	case err != nil:
+		return nil, "", err
+	}
+	return s, ctx.Command(), nil
+}
+
+// printHelp writes the help of a command, and after that of the program itself
+// the one of its default command, which has most of the flags.
+func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil || ctx.Selected() != nil {
+		return err
+	}
+	serve, err := kong.Trace(ctx.Kong, []string{"serve"})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(ctx.Stdout)
+	return kong.DefaultHelpPrinter(options, serve)
+}
+
+// describe is what --help says of a flag: its help, default and variable.
+func describe(value *kong.Value) string {
+	if value.Flag == nil || value.Name == "help" {
+		return value.Help
+	}
+	if value.HasDefault && value.Default != "" {
+		return fmt.Sprintf("%s Default: %s. $%s", value.Help, value.Default, variable(value.Name))
+	}
+	return fmt.Sprintf("%s $%s", value.Help, variable(value.Name))
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"syscall"
+	"testing"
+
+	"spillway/testdata/archive"
+)
+
+func sendSignal(t *testing.T, s system, sig syscall.Signal) {
+	t.Helper()
+	if err := s.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// large is an archive that makes several parts.
+func large() (name string, zip []byte) {
+	name = archive.SymbolsName(1) + ".dbg"
+	return name, archive.Build(archive.Entry{Name: name, Data: archive.Noise(1, 60<<20)})
+}
+
+func TestIdleProcessEndsOnASignal(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			s := startEmbedded(t)
+			if got := get(t, s.API+"/__lbheartbeat__").status; got != 200 {
+				t.Errorf("heartbeat %d, want 200", got)
+			}
+			sendSignal(t, s, sig)
+			wantExit(t, s.Daemon, 0)
+		})
+	}
+}
+
+// After SIGTERM an upload that is under way is finished, and no other is taken.
+func TestUploadUnderWayIsFinished(t *testing.T) {
+	s := startBeside(t)
+	name, zip := large()
+	u := stall(t, s, zip)
+	sendSignal(t, s, syscall.SIGTERM)
+	awaitLog(t, s.Daemon, "shutting down")
+
+	if got := get(t, s.API+"/__lbheartbeat__").status; got != 503 {
+		t.Errorf("heartbeat %d, want 503", got)
+	}
+	if a := mustSend(t, s.API, "dev", zip); a.status != 503 {
+		t.Errorf("another upload: %+v, want 503", a)
+	}
+	s.wantStored(t, "v1/", nil)
+
+	close(u.rest)
+	if a := u.wait(t); a.status != 201 {
+		t.Errorf("%+v, want 201", a)
+	}
+	wantExit(t, s.Daemon, 0)
+	if keys := s.s3.Keys(t, s.bucket); len(keys) != 1 || keys[0] != "v1/"+name {
+		t.Errorf("the bucket holds %q", keys)
+	}
+	s.wantNoUploads(t)
+}
+
+// What does not end within the time to drain is aborted, cleanly.
+func TestUploadThatStallsIsAborted(t *testing.T) {
+	s := startBeside(t, "--drain-timeout=100ms")
+	_, zip := large()
+	u := stall(t, s, zip)
+	sendSignal(t, s, syscall.SIGTERM)
+	if a := u.wait(t); a.status != 503 {
+		t.Errorf("%+v, want 503", a)
+	}
+	wantExit(t, s.Daemon, 0)
+	s.wantNothing(t)
+}
+
+// A second signal does not wait for anything.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	s := startBeside(t)
+	_, zip := large()
+	u := stall(t, s, zip)
+	sendSignal(t, s, syscall.SIGTERM)
+	awaitLog(t, s.Daemon, "shutting down")
+	sendSignal(t, s, syscall.SIGINT)
+	wantExit(t, s.Daemon, 1)
+	close(u.rest)
+	if err := <-u.err; err == nil {
+		t.Errorf("answer %+v, want a broken connection", <-u.answer)
+	}
+}

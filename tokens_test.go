@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/s3server"
+)
+
+// command runs the program in this process and returns what it wrote.
+func command(t *testing.T, wantStatus int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	var out, errs strings.Builder
+	if status := run(t.Context(), args, environment(nil), &out, &errs); status != wantStatus {
+		t.Fatalf("spillway %v: exit status %d, want %d; %s", args, status, wantStatus, &errs)
+	}
+	return out.String(), errs.String()
+}
+
+// authInfo is the status of a question who somebody is.
+func authInfo(ctx context.Context, t *testing.T, api, token string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/auth_info/", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Auth-Token", token)
+	a, err := roundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.status
+}
+
+// A token works from when it is made until it is revoked, without a restart.
+func TestTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens.json")
+	flag := "--tokens-file=" + file
+	_, complaint := command(t, 1, "token", "list", flag)
+	if !strings.Contains(complaint, file) {
+		t.Errorf("listing a file that is not there says %q", complaint)
+	}
+	first, _ := command(t, 0, "token", "create", flag, "--email=first@example.com", "--note=the first")
+	first = strings.TrimSuffix(first, "\n")
+
+	server := s3server.Start(t)
+	bucket := server.Bucket(t)
+	d := start(t, credentialsOf(server), flag, "--s3-bucket="+bucket, "--s3-region="+s3server.Region, "--s3-endpoint="+server.Endpoint, "--s3-path-style")
+	s := system{d, server.Client, bucket}
+	ctx := within(t)
+	if got := authInfo(ctx, t, d.API, first); got != 200 {
+		t.Errorf("the first token: %d, want 200", got)
+	}
+	if got := authInfo(ctx, t, d.API, "dev"); got != 403 {
+		t.Errorf("the token dev without --dev: %d, want 403", got)
+	}
+	files := archive.Samples(1)
+	if a := mustSend(t, d.API, first+"-label", archive.GoWriter(files...)); a.status != 201 {
+		t.Errorf("%+v", a)
+	}
+	s.wantStored(t, "v1/", files)
+
+	second, _ := command(t, 0, "token", "create", flag, "--email=second@example.com", "--permission=upload_try_symbols")
+	second = strings.TrimSuffix(second, "\n")
+	awaitLog(t, d, "tokens file loaded", `"tokens":2`)
+	if got := authInfo(ctx, t, d.API, second); got != 200 {
+		t.Errorf("a token that was made later: %d, want 200", got)
+	}
+
+	list, _ := command(t, 0, "token", "list", flag)
+	lines := strings.Split(strings.TrimSpace(list), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[1], "first@example.com") || !strings.Contains(lines[1], "the first") || !strings.Contains(lines[2], "upload_try_symbols") {
+		t.Fatalf("list:\n%s", list)
+	}
+	if strings.Contains(list, first) || strings.Contains(list, second) {
+		t.Error("the list holds a token")
+	}
+	digest, _, _ := strings.Cut(lines[1], " ")
+	command(t, 1, "token", "revoke", flag, "0123")
+	if out, _ := command(t, 0, "token", "revoke", flag, digest); !strings.Contains(out, "first@example.com") {
+		t.Errorf("revoke says %q", out)
+	}
+	awaitLog(t, d, "tokens file loaded", `"tokens":1`)
+	if got := authInfo(ctx, t, d.API, first); got != 403 {
+		t.Errorf("a revoked token: %d, want 403", got)
+	}
+	if got := authInfo(ctx, t, d.API, second); got != 200 {
+		t.Errorf("the other token: %d, want 200", got)
+	}
+}
+
+func TestTokensAreReadAgainOnSIGHUP(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens.json")
+	command(t, 0, "token", "create", "--tokens-file="+file, "--email=a@example.com")
+	d := start(t, nil, "--tokens-file="+file, "--s3-bucket=b", "--s3-region=us-east-1")
+	if err := d.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	awaitLog(t, d, "tokens file loaded", `"tokens":1`)
+}
+
+// A tokens file that cannot be used stops the start, with one line.
+func TestBadTokensFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens.json")
+	_, stderr := command(t, 2, "--listen=127.0.0.1:0", "--s3-bucket=b", "--s3-region=us-east-1", "--tokens-file="+file)
+	if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "spillway: --tokens-file: ") || !strings.Contains(stderr, file) {
+		t.Errorf("stderr %q", stderr)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if out, _ := command(t, 0, "version"); !strings.HasPrefix(out, "spillway ") {
+		t.Errorf("version says %q", out)
+	}
+}

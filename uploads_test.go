@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	"spillway/testdata/archive"
+)
+
+// The archives of every writer are stored file by file, and a second time
+// nothing is sent.
+func TestEveryWriter(t *testing.T) {
+	for _, store := range stores {
+		t.Run(store.name, func(t *testing.T) {
+			t.Parallel()
+			s := store.start(t)
+			var all []archive.File
+			for i, w := range archive.Writers {
+				files := archive.Samples(uint64(100 * (i + 1)))
+				all = append(all, stored(files)...)
+				zip := w.Write(files...)
+				want := names(stored(files))
+
+				first := mustSend(t, s.API, "dev", zip)
+				slices.Sort(first.Upload.UploadedKeys)
+				if first.status != 201 || !slices.Equal(first.Upload.UploadedKeys, want) || len(first.Upload.SkippedKeys) != 0 {
+					t.Errorf("%s: %+v, want %q uploaded", w.Name, first, want)
+				}
+				if u := first.Upload; u.Size != int64(len(zip)) || u.Filename != "symbols.zip" || u.Bucket != s.bucket || !slices.Equal(u.IgnoredKeys, []string{"build-symbols.txt"}) {
+					t.Errorf("%s: %+v", w.Name, first)
+				}
+				second := mustSend(t, s.API, "dev", zip)
+				slices.Sort(second.Upload.SkippedKeys)
+				if second.status != 201 || !slices.Equal(second.Upload.SkippedKeys, want) || len(second.Upload.UploadedKeys) != 0 {
+					t.Errorf("%s again: %+v, want %q skipped", w.Name, second, want)
+				}
+			}
+			s.wantStored(t, "v1/", all)
+			s.wantNoUploads(t)
+		})
+	}
+}
+
+func TestTrySymbols(t *testing.T) {
+	s := startEmbedded(t)
+	files := archive.Samples(1)
+	if a := mustSend(t, s.API, "devtry", archive.PythonZipfile(files...)); a.status != 201 {
+		t.Fatalf("%+v", a)
+	}
+	s.wantStored(t, "try/v1/", files)
+}
+
+// What is refused leaves nothing behind, small or large.
+func TestRefused(t *testing.T) {
+	large := archive.SymbolsName(1)
+	for _, store := range stores {
+		t.Run(store.name, func(t *testing.T) {
+			t.Parallel()
+			s := store.start(t)
+			good := archive.PythonZipfile(archive.File{Name: archive.SymbolsName(2), Data: archive.Symbols(2, 5000)})
+			bad := archive.Build(
+				archive.Entry{Name: archive.SymbolsName(2), Data: archive.Symbols(2, 5000), Method: archive.Deflate},
+				archive.Entry{Name: large, Data: archive.Noise(1, 20<<20)},
+				archive.Entry{
+					Name: archive.SymbolsName(3), Data: archive.Symbols(3, 5000), Method: archive.Deflate,
+					Local: func(h *archive.LocalHeader) { h.CRC32++ }, Row: func(r *archive.Row) { r.CRC32++ },
+				},
+			)
+			for _, c := range []struct {
+				name, token string
+				zip         []byte
+				status      int
+				says        string
+			}{
+				{"token", "nobody", good, 403, "API Token not matched"},
+				{"not a zip", "dev", archive.Noise(1, 1000), 400, "File is not a zip file"},
+				{"checksum", "dev", bad, 400, "Bad CRC-32 for file '" + archive.SymbolsName(3) + "'"},
+				{"cut off", "dev", bad[:len(bad)-1], 400, "File is not a zip file"},
+			} {
+				if a := mustSend(t, s.API, c.token, c.zip); a.status != c.status || a.Error != c.says {
+					t.Errorf("%s: %d %q, want %d %q", c.name, a.status, a.Error, c.status, c.says)
+				}
+			}
+			s.wantNothing(t)
+		})
+	}
+}
+
+var errClientGone = errors.New("the client goes away")
+
+// An upload whose client goes away in the middle of an entry of several parts
+// leaves nothing, and its time comes to an end.
+func TestClientGoesAway(t *testing.T) {
+	for _, store := range stores {
+		t.Run(store.name, func(t *testing.T) {
+			t.Parallel()
+			s := store.start(t)
+			_, zip := large()
+			half := io.MultiReader(bytes.NewReader(zip[:len(zip)/2]), failing{errClientGone})
+			if a, err := send(within(t), s.API, "dev", half); !errors.Is(err, errClientGone) {
+				t.Fatalf("answer %+v, error %v", a, err)
+			}
+			awaitLog(t, s.Daemon, `"msg":"upload"`, `"outcome":"client gone"`)
+			s.wantNothing(t)
+		})
+	}
+}
+
+// failing is a reader that fails.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// stalled sends an archive with an entry of several parts up to its middle, and
+// returns once the program is busy with it; go on sends the rest.
+type stalled struct {
+	rest   chan struct{} // closed to go on
+	answer chan answer
+	err    chan error
+}
+
+func stall(t *testing.T, s system, zip []byte) *stalled {
+	t.Helper()
+	u := &stalled{rest: make(chan struct{}), answer: make(chan answer, 1), err: make(chan error, 1)}
+	sent := make(chan struct{})
+	ctx := within(t)
+	content := io.MultiReader(
+		bytes.NewReader(zip[:len(zip)/2]),
+		&gate{ctx: ctx, reached: sent, open: u.rest},
+		bytes.NewReader(zip[len(zip)/2:]),
+	)
+	go func() {
+		a, err := send(ctx, s.API, "dev", content)
+		u.answer <- a
+		u.err <- err
+	}()
+	select {
+	case <-sent: // far more than the sockets between us could take
+	case <-ctx.Done():
+		t.Fatal("the program does not read")
+	}
+	return u
+}
+
+func (u *stalled) wait(t *testing.T) answer {
+	t.Helper()
+	if err := <-u.err; err != nil {
+		t.Fatal(err)
+	}
+	return <-u.answer
+}
+
+// gate is an empty reader that ends once it is open.
+type gate struct {
+	ctx     context.Context
+	reached chan<- struct{}
+	open    <-chan struct{}
+}
+
+func (g *gate) Read([]byte) (int, error) {
+	if g.reached != nil {
+		close(g.reached)
+		g.reached = nil
+	}
+	select {
+	case <-g.open:
+		return 0, io.EOF
+	case <-g.ctx.Done():
+		return 0, context.Cause(g.ctx)
+	}
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"spillway/stream"
+)
+
+const (
+	mebibyte byteSize = 1 << 20
+	gibibyte byteSize = 1 << 30
+
+	// What S3 takes of a part and of a multipart upload (S3 User Guide,
+	// "Amazon S3 multipart upload limits").
+	minPartSize = 5 * mebibyte
+	maxPartSize = 5 * gibibyte
+	maxParts    = 10_000
+
+	devBucket = "symbols"
+	devRegion = "us-east-1"
+)
+
+// complete checks the settings and fills in those that follow from others. Its
+// error is a line for the user.
+func (s *serveSettings) complete() error {
+	if s.Dev {
+		s.completeDev()
+	}
+	if s.LogFormat == "" {
+		s.LogFormat = "json"
+	}
+	s.DisallowedSnippets = slices.DeleteFunc(s.DisallowedSnippets, func(t string) bool { return t == "" })
+	s.GzipExtensions = slices.DeleteFunc(s.GzipExtensions, func(t string) bool { return t == "" })
+	return firstOf(
+		s.checkAddresses,
+		s.checkStore,
+		s.checkLimits,
+		s.checkTimes,
+		s.checkNames,
+	)
+}
+
+func firstOf(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *serveSettings) completeDev() {
+	if s.S3Bucket == "" {
+		s.S3Bucket = devBucket
+	}
+	if s.S3Region == "" {
+		s.S3Region = devRegion
+	}
+	s.S3PathStyle = true
+	if s.LogFormat == "" {
+		s.LogFormat = "console"
+	}
+}
+
+// embedded reports whether the S3 server is one in this process.
+func (s *serveSettings) embedded() bool { return s.Dev && s.S3Endpoint == "" }
+
+func (s *serveSettings) checkAddresses() error {
+	addresses := []struct{ flag, value string }{{"listen", s.Listen}}
+	if s.embedded() {
+		addresses = append(addresses, struct{ flag, value string }{"dev-s3-listen", s.DevS3Listen})
+	}
+	for _, a := range addresses {
+		host, _, err := net.SplitHostPort(a.value)
+		if err != nil {
+			return fmt.Errorf("--%s: %q is not an address such as 127.0.0.1:8000", a.flag, a.value)
+		}
+		if s.Dev && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+			return fmt.Errorf("--%s: %q is not a loopback address, and --dev, whose tokens everybody knows, listens on no other", a.flag, a.value)
+		}
+	}
+	return nil
+}
+
+func (s *serveSettings) checkStore() error {
+	if s.S3Bucket == "" {
+		return errors.New("--s3-bucket is required: the bucket that symbols go to (or --dev, to try things out)")
+	}
+	if s.S3Endpoint != "" {
+		u, err := url.Parse(s.S3Endpoint)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("--s3-endpoint: %q is not a URL such as https://s3.example.com", s.S3Endpoint)
+		}
+	}
+	switch {
+	case s.TokensFile == "" && !s.Dev:
+		return errors.New("--tokens-file is required: the tokens that clients upload with (see spillway token create)")
+	case s.TokensFile != "" && s.Dev:
+		return errors.New("--tokens-file: --dev has tokens of its own, dev and devtry, and takes no others")
+	}
+	return nil
+}
+
+func (s *serveSettings) checkLimits() error {
+	for _, c := range []struct {
+		flag  string
+		value int
+	}{
+		{"s3-concurrency", s.S3Concurrency},
+		{"max-entries", s.MaxEntries},
+		{"max-uploads", s.MaxUploads},
+	} {
+		if c.value < 1 {
+			return fmt.Errorf("--%s: %d is less than 1", c.flag, c.value)
+		}
+	}
+	for _, c := range []struct {
+		flag  string
+		value byteSize
+	}{
+		{"max-upload-size", s.MaxUploadSize},
+		{"max-expanded-size", s.MaxExpandedSize},
+	} {
+		if c.value < 1 {
+			return fmt.Errorf("--%s: it has to be more than 0", c.flag)
+		}
+	}
+	if s.S3PartSize < minPartSize || s.S3PartSize > maxPartSize {
+		return fmt.Errorf("--s3-part-size: %v is outside %v to %v, which is what S3 takes", s.S3PartSize, minPartSize, maxPartSize)
+	}
+	memory, err := s.newMemory()
+	if err != nil {
+		return fmt.Errorf("--memory: %w", err)
+	}
+	if part := byteSize(memory.PartSize()); part*maxParts < s.MaxExpandedSize {
+		return fmt.Errorf("--max-expanded-size: %v does not fit into the %d parts of %v that an object can have: lower it, or raise --s3-part-size (and --memory, which is six parts or more)",
+			s.MaxExpandedSize, maxParts, part)
+	}
+	return nil
+}
+
+// newMemory makes the budget of the settings.
+func (s *serveSettings) newMemory() (*stream.Memory, error) {
+	return stream.NewMemory(int64(s.Memory), int64(s.S3PartSize), s.MaxUploads, s.RoomWait)
+}
+
+func (s *serveSettings) checkTimes() error {
+	for _, c := range []struct {
+		flag  string
+		value time.Duration
+	}{
+		{"room-wait", s.RoomWait},
+		{"idle-timeout", s.IdleTimeout},
+		{"upload-timeout", s.UploadTimeout},
+		{"drain-timeout", s.DrainTimeout},
+	} {
+		if c.value <= 0 {
+			return fmt.Errorf("--%s: %v is not more than 0", c.flag, c.value)
+		}
+	}
+	return nil
+}
+
+func (s *serveSettings) checkNames() error {
+	for i, e := range s.GzipExtensions {
+		if !strings.HasPrefix(e, ".") || len(e) < 2 || strings.ContainsAny(e, "/ ") {
+			return fmt.Errorf("--gzip-extensions: %q is not an extension such as .sym", e)
+		}
+		s.GzipExtensions[i] = strings.ToLower(e)
+	}
+	return nil
+}

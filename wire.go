@@ -1,0 +1,238 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"spillway/health"
+	"spillway/s3sink"
+	"spillway/stream"
+	"spillway/upload"
+)
+
+const (
+	// readHeaderTimeout and idleTimeout bound what is no upload yet: the bodies
+	// of uploads have deadlines of their own, which move as bytes arrive.
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+
+	maxHeaderBytes = 64 << 10
+
+	// overhead is what the process takes beside the budget, in bytes: code,
+	// stacks, connections and their buffers.
+	overhead = 48 << 20
+
+	// devKey is the access key and the secret of the embedded S3, which checks
+	// neither.
+	devKey = "spillway"
+)
+
+// service is the parts of the serve command, put together.
+type service struct {
+	settings *serveSettings
+	log      *zap.Logger
+	tokens   *upload.Tokens
+	memory   *stream.Memory
+	api      *upload.API
+	health   *health.Health
+
+	public   *endpoint
+	embedded *endpoint // the S3 server of --dev; nil if there is none
+}
+
+// endpoint is a server and what it listens on.
+type endpoint struct {
+	*http.Server
+	listener net.Listener
+}
+
+// address is where clients reach e.
+func (e *endpoint) address() string { return e.listener.Addr().String() }
+
+// newService puts the parts together and listens; it serves nothing yet. Its
+// error is a [*settingError] where that is what it takes to get on.
+func newService(ctx context.Context, s *serveSettings, getenv func(string) string, log *zap.Logger) (_ *service, err error) {
+	svc := &service{settings: s, log: log}
+	defer func() {
+		if err != nil {
+			svc.closeListeners()
+		}
+	}()
+	if svc.tokens, err = newTokens(s, log); err != nil {
+		return nil, err
+	}
+	if svc.memory, err = s.newMemory(); err != nil {
+		return nil, &settingError{fmt.Errorf("--memory: %w", err)}
+	}
+	if s.embedded() {
+		if err := svc.embedS3(ctx); err != nil {
+			return nil, err
+		}
+	}
+	sink, err := svc.newSink(ctx)
+	if err != nil {
+		return nil, &settingError{err}
+	}
+	svc.api = upload.New(upload.Config{
+		Memory:         svc.memory,
+		Store:          store{sink},
+		Tokens:         svc.tokens,
+		Log:            log,
+		MaxUploadSize:  int64(s.MaxUploadSize),
+		MaxEntries:     s.MaxEntries,
+		MaxExpanded:    int64(s.MaxExpandedSize),
+		GzipExtensions: s.GzipExtensions,
+		Disallowed:     s.DisallowedSnippets,
+		IdleTimeout:    s.IdleTimeout,
+		UploadTimeout:  s.UploadTimeout,
+	})
+	svc.health = health.New(health.Config{
+		Version: healthVersion(readBuildInfo()),
+		Storage: sink.Probe,
+		Memory: func() (used, total int64) {
+			u := svc.memory.Usage()
+			return u.Floors + u.Leased + u.Held, u.Total
+		},
+		Allowed: svc.tokens.Authorized,
+		Log:     log,
+	})
+	handler, err := svc.handler()
+	if err != nil {
+		return nil, err
+	}
+	if svc.public, err = listen(ctx, s.Listen, handler, log); err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	limitHeap(s, getenv)
+	return svc, nil
+}
+
+func newTokens(s *serveSettings, log *zap.Logger) (*upload.Tokens, error) {
+	if s.Dev {
+		return upload.DevTokens(), nil
+	}
+	tokens, err := upload.LoadTokens(s.TokensFile, log)
+	if err != nil {
+		return nil, &settingError{fmt.Errorf("--tokens-file: %w", err)}
+	}
+	return tokens, nil
+}
+
+// embedS3 makes the S3 server of --dev and listens for it.
+func (svc *service) embedS3(ctx context.Context) error {
+	s := svc.settings
+	buckets := slices.Compact([]string{s.S3Bucket, cmp.Or(s.S3TryBucket, s.S3Bucket)})
+	handler, err := s3sink.NewEmbedded(buckets...)
+	if err != nil {
+		return &settingError{fmt.Errorf("--s3-bucket: %w", err)}
+	}
+	if svc.embedded, err = listen(ctx, s.DevS3Listen, handler, svc.log); err != nil {
+		return fmt.Errorf("--dev-s3-listen: %w", err)
+	}
+	return nil
+}
+
+// newSink makes the store, whose parts are the budget's.
+func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
+	s := svc.settings
+	cfg := s3sink.Config{
+		Bucket:      s.S3Bucket,
+		TryBucket:   s.S3TryBucket,
+		Region:      s.S3Region,
+		Endpoint:    s.S3Endpoint,
+		PathStyle:   s.S3PathStyle,
+		Prefix:      s.S3Prefix,
+		TryPrefix:   s.S3TryPrefix,
+		PartSize:    int64(svc.memory.PartSize()),
+		Concurrency: s.S3Concurrency,
+		SkipBySize:  s.SkipBySize,
+	}
+	if svc.embedded != nil {
+		cfg.Endpoint = "http://" + svc.embedded.address()
+		cfg.AccessKey, cfg.SecretKey = devKey, devKey
+	}
+	return s3sink.New(ctx, cfg)
+}
+
+// store is the sink as uploads see it.
+type store struct {
+	*s3sink.Sink
+}
+
+// Begin implements [upload.Store].
+func (s store) Begin(ctx context.Context, share *stream.Share, try bool) (context.Context, upload.Batch) {
+	return s.Sink.Begin(ctx, share, try)
+}
+
+// MaxName implements [upload.Store].
+func (s store) MaxName(bool) int { return s.Sink.MaxName() }
+
+// handler shares the paths out.
+func (svc *service) handler() (http.Handler, error) {
+	handlers := make(map[string]http.Handler)
+	for _, path := range health.Paths {
+		handlers[path] = svc.health
+	}
+	if svc.settings.Dev {
+		sample, err := newSample()
+		if err != nil {
+			return nil, err
+		}
+		handlers[samplePath] = sample
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h, ok := handlers[r.URL.Path]; ok {
+			h.ServeHTTP(w, r)
+			return
+		}
+		svc.api.ServeHTTP(w, r)
+	}), nil
+}
+
+func listen(ctx context.Context, address string, handler http.Handler, log *zap.Logger) (*endpoint, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	errorLog, err := zap.NewStdLogAt(log, zap.WarnLevel)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return &endpoint{&http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          errorLog,
+	}, listener}, nil
+}
+
+func (svc *service) closeListeners() {
+	for _, e := range []*endpoint{svc.public, svc.embedded} {
+		if e != nil {
+			// It has never been served from: there is nothing to lose.
+			_ = e.listener.Close()
+		}
+	}
+}
+
+// limitHeap has the garbage collector keep the process near its budget, unless
+// the environment has its own idea or the embedded S3 keeps objects in the heap.
+func limitHeap(s *serveSettings, getenv func(string) string) {
+	if getenv("GOMEMLIMIT") == "" && !s.embedded() {
+		debug.SetMemoryLimit(int64(s.Memory) + overhead)
+	}
+}
+
+func healthVersion(b buildInfo) health.Version {
+	return health.Version{Source: b.source, Version: b.version, Commit: b.commit, Build: b.build}
+}
