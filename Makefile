@@ -1,0 +1,74 @@
+# What people and machines do with the source. `make help` lists it.
+
+GO       ?= go
+FUZZTIME ?= 10s
+
+# The go command leaves packages under testdata out of every "...".
+PACKAGES := ./... $(addprefix ./,$(sort $(dir $(wildcard testdata/*/*.go))))
+
+# The tools, each in a folder of its version, so that a new pin is installed anew.
+BIN           := $(CURDIR)/.bin
+VERSITYGW     := $(BIN)/v1.8.0/versitygw
+GOFUMPT       := $(BIN)/v0.12.0/gofumpt
+STATICCHECK   := $(BIN)/v0.8.2/staticcheck
+GOLANGCI_LINT := $(BIN)/v2.15.0/golangci-lint
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS := -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.build=$(BUILD)
+
+# The race detector needs a C compiler, and cgo is off where there is none.
+RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
+
+.PHONY: help
+help:
+	@sed -n 's/^\([a-z]*\):.*## */make \1	/p' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the program: ./spillway
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o spillway .
+
+.PHONY: demo
+demo: ## an upload from end to end, shown
+	$(GO) run ./testdata/demo
+
+.PHONY: test
+test: $(VERSITYGW) ## every test, also those that need a real S3 server
+	$(if $(RACE),,@echo 'No C compiler here: the tests run without the race detector.')
+	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test $(RACE) -timeout 30m $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## each fuzz test for FUZZTIME (10s)
+	@set -e; found=; \
+	for package in $$($(GO) list $(PACKAGES)); do \
+		names=$$($(GO) test -list '^Fuzz' $$package); \
+		for name in $$(echo "$$names" | sed -n '/^Fuzz/p'); do \
+			found=yes; echo "$$package $$name"; \
+			$(GO) test -run '^$$' -fuzz "^$$name"'$$' -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done; \
+	test -n "$$found" || { echo 'no fuzz test found' >&2; exit 1; }
+
+.PHONY: lint
+lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, the walls between the packages
+	@files=$$($(GOFUMPT) -l .); test -z "$$files" || { echo "not formatted by gofumpt: $$files" >&2; exit 1; }
+	$(GO) vet $(PACKAGES)
+	$(STATICCHECK) $(PACKAGES)
+	$(GOLANGCI_LINT) run $(PACKAGES)
+	$(GO) mod tidy -diff
+
+.PHONY: clean
+clean: ## removes what the other targets made
+	rm -rf spillway $(BIN)
+
+$(VERSITYGW):
+	GOBIN=$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+$(GOFUMPT):
+	GOBIN=$(@D) $(GO) install mvdan.cc/gofumpt@v0.12.0
+
+$(STATICCHECK):
+	GOBIN=$(@D) $(GO) install honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+$(GOLANGCI_LINT):
+	GOBIN=$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
