@@ -15,6 +15,8 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+
+	"go.uber.org/zap"
 )
 
 func TestUpload(t *testing.T) {
@@ -69,6 +71,17 @@ func TestUpload(t *testing.T) {
 	}
 	if _, failed := event["error"]; failed {
 		t.Errorf("event of what went well: %v", event)
+	}
+
+	symbols := s.logs.FilterMessage("entry verified").FilterField(zap.String("entry", symbolKeys[1])).All()
+	if len(symbols) != 1 {
+		t.Fatalf("%d events of %s", len(symbols), symbolKeys[1])
+	}
+	about := symbols[0].ContextMap()
+	for _, field := range []string{"os", "arch", "debug_id", "debug_file", "code_id", "generator"} {
+		if about[field] == "" {
+			t.Errorf("the event of a symbol file lacks its %s: %v", field, about)
+		}
 	}
 
 	if err := json.Unmarshal(s.upload(address, symbolForm(), asDev).body, &got); err != nil {

@@ -195,7 +195,8 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 	}()
 	defer context.AfterFunc(ctx, func() { u.body.interrupt(context.Cause(ctx)) })()
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
-	u.report, err = stream.ReadZip(ctx, &archiveReader{u, file.content}, u.share, u.batch, stream.Rules{
+	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
+	u.report, err = stream.ReadZip(ctx, &archiveReader{u, file.content}, u.share, entries, stream.Rules{
 		Form: names.form, MaxEntries: cfg.MaxEntries, MaxExpanded: cfg.MaxExpanded,
 	})
 	if err != nil {
