@@ -99,7 +99,7 @@ func start(t *testing.T, env []string, args ...string) *daemon.Daemon {
 
 func startBinary(t *testing.T, binary string, env []string, args ...string) *daemon.Daemon {
 	t.Helper()
-	d, err := daemon.Start(binary, env, append(args, "--listen=127.0.0.1:0")...)
+	d, err := daemon.Start(t.Context(), binary, env, append(args, "--listen=127.0.0.1:0")...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func TestTrySymbols(t *testing.T) {
 
 // What is refused leaves nothing behind, small or large.
 func TestRefused(t *testing.T) {
-	large := archive.SymbolsName(1)
+	wide := archive.SymbolsName(1)
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +64,7 @@ func TestRefused(t *testing.T) {
 			good := archive.PythonZipfile(archive.File{Name: archive.SymbolsName(2), Data: archive.Symbols(2, 5000)})
 			bad := archive.Build(
 				archive.Entry{Name: archive.SymbolsName(2), Data: archive.Symbols(2, 5000), Method: archive.Deflate},
-				archive.Entry{Name: large, Data: archive.Noise(1, 20<<20)},
+				archive.Entry{Name: wide, Data: archive.Noise(1, 20<<20)},
 				archive.Entry{
 					Name: archive.SymbolsName(3), Data: archive.Symbols(3, 5000), Method: archive.Deflate,
 					Local: func(h *archive.LocalHeader) { h.CRC32++ }, Row: func(r *archive.Row) { r.CRC32++ },

@@ -15,10 +15,7 @@ func TestWritersAreReadable(t *testing.T) {
 	files := Samples(1)
 	for _, w := range Writers {
 		t.Run(w.Name, func(t *testing.T) {
-			got := make(map[string][]byte)
-			for name, data := range readAll(t, w.Write(files...)) {
-				got[name] = data
-			}
+			got := readAll(t, w.Write(files...))
 			delete(got, "META-INF/")
 			if len(got) != len(files) {
 				t.Errorf("%d entries, want %d", len(got), len(files))
@@ -83,8 +80,12 @@ func TestSymbolsCompressLikeSymbols(t *testing.T) {
 	}
 	var out bytes.Buffer
 	w := zlib.NewWriter(&out)
-	w.Write(text)
-	w.Close()
+	if _, err := w.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if ratio := float64(size) / float64(out.Len()); ratio < 4.4 || ratio > 4.7 {
 		t.Errorf("compresses %.2f times, want 4.4 to 4.7", ratio)
 	}

@@ -46,37 +46,38 @@ type Daemon struct {
 	hold    io.Closer // the guard's standard input
 	stdout  output
 	stderr  output
-	ended   chan struct{} // closed after waitErr is set
-	waitErr error
+	ended   chan struct{} // closed once the process has ended and its output is read
 }
 
 // Start runs the program with these arguments, which have it log JSON, and
-// returns when it listens. The environment is this process's with env added.
-func Start(binary string, env []string, args ...string) (*Daemon, error) {
+// returns when it listens. The environment is this process's with env added. The
+// process is killed when ctx ends; the caller closes it.
+func Start(ctx context.Context, binary string, env []string, args ...string) (*Daemon, error) {
 	d := &Daemon{ended: make(chan struct{})}
-	d.command = exec.Command(binary, args...)
+	d.command = exec.CommandContext(ctx, binary, args...)
 	d.command.Env = append(os.Environ(), env...)
 	d.command.Stdout, d.command.Stderr = &d.stdout, &d.stderr
 	if err := d.command.Start(); err != nil {
 		return nil, err
 	}
-	if err := d.startGuard(); err != nil {
+	if err := d.startGuard(ctx); err != nil {
 		return nil, errors.Join(err, d.command.Process.Kill(), d.command.Wait())
 	}
 	go func() {
-		d.waitErr = d.command.Wait()
+		// How the process ended is in its state; its output needs no copying error.
+		_ = d.command.Wait()
 		close(d.ended)
 	}()
 
-	if err := d.awaitAddresses(); err != nil {
+	if err := d.awaitAddresses(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
 
 // awaitAddresses waits for the event that says where the process listens.
-func (d *Daemon) awaitAddresses() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+func (d *Daemon) awaitAddresses(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	line, err := d.AwaitLog(ctx, `"msg":"listening"`)
 	if err != nil {
@@ -93,8 +94,8 @@ func (d *Daemon) awaitAddresses() error {
 	return nil
 }
 
-func (d *Daemon) startGuard() error {
-	d.guard = exec.Command("/bin/sh", "-c", watchdog, "sh", strconv.Itoa(d.PID()))
+func (d *Daemon) startGuard(ctx context.Context) error {
+	d.guard = exec.CommandContext(ctx, "/bin/sh", "-c", watchdog, "sh", strconv.Itoa(d.PID()))
 	hold, err := d.guard.StdinPipe()
 	if err != nil {
 		return err
@@ -139,18 +140,23 @@ func (d *Daemon) Log() string {
 // Close kills the process if it still runs.
 func (d *Daemon) Close() error {
 	// The guard goes first, so that it never kills a number that has a new owner.
-	err := errors.Join(d.guard.Process.Kill(), ignoreExit(d.guard.Wait()), ignoreClosed(d.hold.Close()))
+	err := errors.Join(ignoreDone(d.guard.Process.Kill()), ignoreExit(d.guard.Wait()), ignoreClosed(d.hold.Close()))
 	if !d.Ended() {
-		if killErr := d.command.Process.Kill(); !errors.Is(killErr, os.ErrProcessDone) {
-			err = errors.Join(err, killErr)
-		}
+		err = errors.Join(err, ignoreDone(d.command.Process.Kill()))
 		<-d.ended
 	}
 	return err
 }
 
+func ignoreDone(err error) error {
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
 func ignoreExit(err error) error {
-	if _, exited := errors.AsType[*exec.ExitError](err); exited {
+	if _, exited := errors.AsType[*exec.ExitError](err); exited || errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err

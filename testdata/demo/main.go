@@ -44,7 +44,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	say(out, "Starting spillway --dev")
-	d, err := daemon.Start(binary, nil, "--dev", "--log-format=json", "--listen=127.0.0.1:0", "--dev-s3-listen=127.0.0.1:0")
+	d, err := daemon.Start(ctx, binary, nil, "--dev", "--log-format=json", "--listen=127.0.0.1:0", "--dev-s3-listen=127.0.0.1:0")
 	if err != nil {
 		return err
 	}
