@@ -38,7 +38,7 @@ type serveSettings struct {
 	S3Concurrency int      `name:"s3-concurrency" default:"64" placeholder:"COUNT" help:"Requests to S3 in flight at once, of all uploads together."`
 	SkipBySize    bool     `help:"Skip an entry also where the stored object has no hash to compare, but the same length."`
 
-	TokensFile string `placeholder:"PATH" help:"The tokens that clients upload with. Required, but with --dev. It is read again when it changes and on SIGHUP."`
+	TokensFile string `placeholder:"PATH" help:"The tokens that clients upload with. Required, but with --dev, which has tokens beside it. It is read again when it changes and on SIGHUP."`
 
 	Memory          byteSize      `default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes some 50 MiB more."`
 	MaxUploadSize   byteSize      `default:"2GiB" placeholder:"SIZE" help:"Largest request."`

@@ -117,10 +117,14 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 }
 
 func newTokens(s *serveSettings, log *zap.Logger) (*upload.Tokens, error) {
+	var fixed []upload.Token
 	if s.Dev {
-		return upload.DevTokens(), nil
+		fixed = upload.DevTokens()
 	}
-	tokens, err := upload.LoadTokens(s.TokensFile, log)
+	if s.TokensFile == "" {
+		return upload.NewTokens(fixed...)
+	}
+	tokens, err := upload.LoadTokens(s.TokensFile, log, fixed...)
 	if err != nil {
 		return nil, &settingError{fmt.Errorf("--tokens-file: %w", err)}
 	}

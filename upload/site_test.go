@@ -77,10 +77,14 @@ func newSite(t testing.TB, change ...func(*Config)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tokens, err := NewTokens(DevTokens()...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	core, logs := observer.New(zapcore.DebugLevel)
 	s := &site{t: t, memory: memory, store: newMemoryStore(t), logs: logs}
 	cfg := Config{
-		Memory: memory, Store: s.store, Tokens: DevTokens(), Log: zap.New(core),
+		Memory: memory, Store: s.store, Tokens: tokens, Log: zap.New(core),
 		MaxUploadSize: 1 << 20, MaxEntries: 100, MaxExpanded: 64 << 20,
 		IdleTimeout: 10 * time.Second, UploadTimeout: time.Minute,
 	}

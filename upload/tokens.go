@@ -52,8 +52,9 @@ func (t Token) onlyTry() bool { return !t.may(PermissionUpload) && t.may(Permiss
 
 // Tokens knows who may upload.
 type Tokens struct {
-	path string // empty: the entries never change
-	log  *zap.Logger
+	path  string  // empty: the entries never change
+	fixed []Token // there beside those of the file
+	log   *zap.Logger
 
 	reloading sync.Mutex
 	seen      os.FileInfo // of the file when it was last read, nil if it was not there; guarded by reloading
@@ -77,7 +78,7 @@ func NewTokens(entries ...Token) (*Tokens, error) {
 
 // DevTokens are the tokens dev, for symbols, and devtry, for try symbols only.
 // Everybody knows them: they are for development.
-func DevTokens() *Tokens {
+func DevTokens() []Token {
 	now := time.Now().UTC()
 	entry := func(id int, token, permission string) Token {
 		return Token{
@@ -85,16 +86,13 @@ func DevTokens() *Tokens {
 			CreatedAt: now, ExpiresAt: now.AddDate(1, 0, 0),
 		}
 	}
-	t, err := NewTokens(entry(1, "dev", PermissionUpload), entry(2, "devtry", PermissionUploadTry))
-	if err != nil {
-		panic(err)
-	}
-	return t
+	return []Token{entry(1, "dev", PermissionUpload), entry(2, "devtry", PermissionUploadTry)}
 }
 
-// LoadTokens reads a tokens file. Call [Tokens.Watch] to follow its changes.
-func LoadTokens(path string, log *zap.Logger) (*Tokens, error) {
-	t := &Tokens{path: path, log: log}
+// LoadTokens reads a tokens file; beside its entries there are always the fixed
+// ones. Call [Tokens.Watch] to follow its changes.
+func LoadTokens(path string, log *zap.Logger, fixed ...Token) (*Tokens, error) {
+	t := &Tokens{path: path, fixed: fixed, log: log}
 	if err := t.load(); err != nil {
 		return nil, err
 	}
@@ -155,7 +153,7 @@ func (t *Tokens) load() error {
 	if err != nil {
 		return err
 	}
-	return t.set(entries)
+	return t.set(slices.Concat(t.fixed, entries))
 }
 
 func (t *Tokens) set(tokens []Token) error {
