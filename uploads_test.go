@@ -79,7 +79,8 @@ func TestRefused(t *testing.T) {
 				{"token", "nobody", good, 403, "API Token not matched"},
 				{"not a zip", "dev", archive.Noise(1, 1000), 400, "File is not a zip file"},
 				{"checksum", "dev", bad, 400, "Bad CRC-32 for file '" + archive.SymbolsName(3) + "'"},
-				{"cut off", "dev", bad[:len(bad)-1], 400, "File is not a zip file"},
+				{"cut off", "dev", good[:len(good)-1], 400, "File is not a zip file"},
+				{"checksum, and cut off behind it", "dev", bad[:len(bad)-1], 400, "Bad CRC-32 for file '" + archive.SymbolsName(3) + "'"},
 			} {
 				if a := mustSend(t, s.API, c.token, c.zip); a.status != c.status || a.Error != c.says {
 					t.Errorf("%s: %d %q, want %d %q", c.name, a.status, a.Error, c.status, c.says)

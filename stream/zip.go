@@ -99,10 +99,15 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 	defer verifiers.Put(z.own)
 
 	kept, err := z.read()
+	if z.in.src.err == nil {
+		// Where the archive is at fault, what is wrong with an earlier entry is
+		// said, and not what is wrong behind it.
+		_ = z.workers.Wait() // the first error is the context's cause
+	}
 	if err != nil {
 		z.fail(err)
 	}
-	_ = z.workers.Wait() // the first error is the context's cause
+	_ = z.workers.Wait()
 	if err == nil {
 		err = context.Cause(ctx)
 	} else if first := context.Cause(ctx); first != nil {
@@ -179,9 +184,6 @@ func (z *zipReader) needsSpill(reason string) error {
 		}
 		z.in.skip(len(b))
 	}
-	// Where an entry before is damaged, that is what is wrong, and not what
-	// follows it.
-	_ = z.workers.Wait() // the first error is the context's cause
 	if !endsInZip(tail) {
 		return ErrNotZip
 	}
