@@ -1,7 +1,7 @@
 # What people and machines do with the source. `make help` lists it.
 
 GO       ?= go
-FUZZTIME ?= 10s
+FUZZTIME ?= 30s
 
 # The go command leaves packages under testdata out of every "...".
 PACKAGES := ./... $(addprefix ./,$(sort $(dir $(wildcard testdata/*/*.go))))
@@ -38,7 +38,7 @@ test: $(VERSITYGW) ## every test, also those that need a real S3 server
 	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test $(RACE) -timeout 30m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: fuzz
-fuzz: ## each fuzz test for FUZZTIME (10s)
+fuzz: ## each fuzz test for FUZZTIME (30s)
 	@set -e; found=; \
 	for package in $$($(GO) list $(PACKAGES)); do \
 		names=$$($(GO) test -list '^Fuzz' $$package); \

@@ -128,6 +128,20 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
+// TestTheEarlierFaultIsSaid: an entry that a worker finds to be damaged comes
+// before what is wrong behind it, whichever is found first.
+func TestTheEarlierFaultIsSaid(t *testing.T) {
+	damaged := entry("a.sym")
+	damaged.Local = func(h *archive.LocalHeader) { h.CRC32++ }
+	damaged.Row = func(r *archive.Row) { r.CRC32++ }
+	data := archive.Build(damaged, entry("b.dll"))
+	m := newMemory(t)
+	for range 200 {
+		_, _, err := reading{data: data[:len(data)-1], memory: m}.do(t)
+		checkError(t, err, &stream.ChecksumError{Entry: "a.sym"})
+	}
+}
+
 // TestCutOffWithinParts ends archives with bodies of several parts.
 func TestCutOffWithinParts(t *testing.T) {
 	m := newMemory(t)
