@@ -88,7 +88,8 @@ func (z *zipReader) begin(e *entry) error {
 	if len(z.entries) >= z.rules.MaxEntries {
 		return &LimitError{What: "entries", Limit: int64(z.rules.MaxEntries)}
 	}
-	if size := int64(entryMemory + len(e.name)); z.table < size {
+	size := int64(entryMemory + len(e.name))
+	if z.table < size {
 		release, err := z.share.Reserve(z.ctx, tableStep)
 		if err != nil {
 			return err
@@ -96,7 +97,7 @@ func (z *zipReader) begin(e *entry) error {
 		z.grown = append(z.grown, release)
 		z.table += tableStep
 	}
-	z.table -= int64(entryMemory + len(e.name))
+	z.table -= size
 	z.entries = append(z.entries, e)
 	return nil
 }

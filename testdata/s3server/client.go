@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 )
 
@@ -120,17 +119,6 @@ func (c Client) Object(t testing.TB, bucket, key string) (Object, bool) {
 		ContentEncoding: aws.ToString(out.ContentEncoding),
 		Metadata:        out.Metadata,
 	}, true
-}
-
-// Checksum returns the CRC-32 that the server keeps of an object, in base64,
-// and whether it is that of the whole body and not one of its parts' checksums.
-func (c Client) Checksum(t testing.TB, bucket, key string) (crc32 string, whole bool) {
-	t.Helper()
-	out, err := c.api.HeadObject(context.Background(), &s3.HeadObjectInput{Bucket: &bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return aws.ToString(out.ChecksumCRC32), out.ChecksumType == types.ChecksumTypeFullObject
 }
 
 // Put stores an object as another program might have.
