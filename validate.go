@@ -144,7 +144,7 @@ func (s *serveSettings) checkLimits() error {
 
 // newMemory makes the budget of the settings.
 func (s *serveSettings) newMemory() (*stream.Memory, error) {
-	return stream.NewMemory(int64(s.Memory), int64(s.S3PartSize), s.MaxUploads, s.RoomWait)
+	return stream.NewMemory(int64(s.Memory), int64(s.S3PartSize), s.MaxUploads, s.RoomWait, nil)
 }
 
 func (s *serveSettings) checkTimes() error {

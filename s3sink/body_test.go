@@ -1,26 +1,28 @@
 package s3sink
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"testing/iotest"
 )
 
 func TestBody(t *testing.T) {
 	content := []byte("the bytes of a part, of which there are some")
-	if err := iotest.TestReader(newBody(content), content); err != nil {
+	if err := iotest.TestReader(newBody(bytes.NewReader(content), 0, int64(len(content))), content); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestBodyCut(t *testing.T) {
-	b := newBody([]byte("part"))
+	b := newBody(strings.NewReader("part"), 0, 4)
 	p := make([]byte, 2)
 	if _, err := io.ReadFull(b, p); err != nil {
 		t.Fatal(err)
 	}
-	b.cut()
+	_ = b.cut(nil)
 	if n, err := b.Read(p); n != 0 || !errors.Is(err, errCut) {
 		t.Errorf("Read after the cut: %d, %v", n, err)
 	}
@@ -30,14 +32,14 @@ func TestBodyCut(t *testing.T) {
 	if _, err := b.Seek(0, io.SeekStart); err == nil {
 		t.Error("Seek after the cut succeeds")
 	}
-	b.cut()
+	_ = b.cut(nil)
 }
 
 // TestBodyCutWaits has a reader that never stops: once cut has returned, the
 // bytes may change under it. The race detector sees if they are still read.
 func TestBodyCutWaits(t *testing.T) {
 	buffer := make([]byte, 1<<16)
-	b := newBody(buffer)
+	b := newBody(bytes.NewReader(buffer), 0, int64(len(buffer)))
 	ended := make(chan error)
 	begun := make(chan struct{})
 	go func() {
@@ -53,7 +55,7 @@ func TestBodyCutWaits(t *testing.T) {
 		}
 	}()
 	<-begun
-	b.cut()
+	_ = b.cut(nil)
 	clear(buffer)
 	if err := <-ended; !errors.Is(err, errCut) {
 		t.Error(err)

@@ -148,9 +148,7 @@ func (s *store) create(ctx context.Context, t target, a attributes) (id string, 
 // uploadPart sends a part. It reports whether it is clear what became of it:
 // it is not where an attempt failed, which the store may still be working at.
 // Its request is a lasting one.
-func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, data []byte, crc32 uint32) (part sentPart, clear bool, err error) {
-	body := newBody(data)
-	defer body.cut()
+func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, body *body, crc32 uint32) (part sentPart, clear bool, err error) {
 	out, err := s.api.UploadPart(lasting(ctx), &s3.UploadPartInput{
 		Bucket:        &t.bucket,
 		Key:           &t.key,
@@ -159,7 +157,7 @@ func (s *store) uploadPart(ctx context.Context, t target, id string, number int3
 		Body:          body,
 		ChecksumCRC32: aws.String(encodeCRC32(crc32)),
 	})
-	if err != nil {
+	if err = body.cut(err); err != nil {
 		return sentPart{}, false, failure("UploadPart", t, err)
 	}
 	attempts, _ := retry.GetAttemptResults(out.ResultMetadata)

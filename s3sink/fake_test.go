@@ -118,7 +118,7 @@ func refuse(status int, code string) *http.Response {
 // newFakeRig is a rig over a fakeStore.
 func newFakeRig(t *testing.T, store *fakeStore, adjust func(*s3sink.Config)) *rig {
 	t.Helper()
-	memory, err := stream.NewMemory(40<<20, 5<<20, 4, time.Minute)
+	memory, err := stream.NewMemory(40<<20, 5<<20, 4, time.Minute, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ type rig struct {
 
 func newRig(t *testing.T, client s3server.Client, adjust func(*s3sink.Config)) *rig {
 	t.Helper()
-	memory, err := stream.NewMemory(40<<20, 5<<20, 4, 30*time.Second)
+	memory, err := stream.NewMemory(40<<20, 5<<20, 4, 30*time.Second, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +164,7 @@ func (f file) write(ctx context.Context, share *stream.Share, batch *s3sink.Batc
 			return o, err
 		}
 		_, _ = b.Write(body[:partSize])
+		b.Full()
 		body = body[partSize:]
 		wanted, err := o.Part(ctx, b)
 		if err != nil {
@@ -184,6 +185,7 @@ func (f file) write(ctx context.Context, share *stream.Share, batch *s3sink.Batc
 		}
 	}
 	_, _ = rest.Write(body)
+	rest.Full()
 	return o, o.Commit(ctx, rest, f.facts())
 }
 

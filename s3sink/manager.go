@@ -5,7 +5,7 @@ package s3sink
 
 import (
 	"context"
-	"hash/crc32"
+	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
@@ -31,9 +31,12 @@ func newWhole(api *s3.Client, partSize int64) whole {
 
 // put writes an object of at most a part. It is visible, whole, if put returns
 // nil, and may be visible otherwise.
-func (w whole) put(ctx context.Context, t target, a attributes, data []byte) error {
-	body := newBody(data)
-	defer body.cut()
+func (w whole) put(ctx context.Context, t target, a attributes, r io.ReaderAt, n int64) error {
+	var crc32 uint32
+	if err := sum(r, 0, n, &crc32); err != nil {
+		return failure("PutObject", t, err)
+	}
+	body := newBody(r, 0, n)
 	_, err := w.uploader.Upload(ctx, &s3.PutObjectInput{
 		Bucket:          &t.bucket,
 		Key:             &t.key,
@@ -41,7 +44,7 @@ func (w whole) put(ctx context.Context, t target, a attributes, data []byte) err
 		ContentType:     optional(a.contentType),
 		ContentEncoding: optional(a.contentEncoding),
 		Metadata:        a.metadata,
-		ChecksumCRC32:   aws.String(encodeCRC32(crc32.ChecksumIEEE(data))),
+		ChecksumCRC32:   aws.String(encodeCRC32(crc32)),
 	})
-	return failure("PutObject", t, err)
+	return failure("PutObject", t, body.cut(err))
 }

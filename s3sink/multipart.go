@@ -3,7 +3,7 @@ package s3sink
 import (
 	"context"
 	"errors"
-	"hash/crc32"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -48,17 +48,21 @@ func beginMultipart(ctx context.Context, s *store, t target, a attributes) (*mul
 	return &multipart{store: s, target: t, id: id, checksWhole: checksWhole}, nil
 }
 
-// next counts data as the next part and returns the function that sends it,
-// which is called once. data must not change until that has returned.
-func (m *multipart) next(data []byte) (send func(context.Context) error) {
+// next counts the n bytes of r at the offset off as the next part and returns
+// the function that sends it, which is called once. They must not change until
+// that has returned. The error is that of r.
+func (m *multipart) next(r io.ReaderAt, off, n int64) (send func(context.Context) error, err error) {
+	var sumOfPart uint32
+	if err := sum(r, off, n, &sumOfPart, &m.crc32); err != nil {
+		return nil, err
+	}
 	m.last++
 	number := m.last
-	m.size += int64(len(data))
-	m.crc32 = crc32.Update(m.crc32, crc32.IEEETable, data)
+	m.size += n
 	m.inFlight.Add(1)
 	return func(ctx context.Context) error {
 		defer m.inFlight.Done()
-		part, clear, err := m.store.uploadPart(ctx, m.target, m.id, number, data, crc32.ChecksumIEEE(data))
+		part, clear, err := m.store.uploadPart(ctx, m.target, m.id, number, newBody(r, off, n), sumOfPart)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.unclear = m.unclear || !clear
@@ -67,7 +71,7 @@ func (m *multipart) next(data []byte) (send func(context.Context) error) {
 		}
 		m.parts = append(m.parts, part)
 		return nil
-	}
+	}, nil
 }
 
 // complete makes the object visible. All parts have been sent.

@@ -2,9 +2,22 @@ package s3sink
 
 import (
 	"context"
+	"errors"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"spillway/stream"
+)
+
+const (
+	// maxParts is how many parts a multipart upload may have (S3 User Guide,
+	// "Amazon S3 multipart upload limits").
+	maxParts = 10_000
+
+	// partsAtOnce is how many parts of a body that is on disk are on their way
+	// at the same time.
+	partsAtOnce = 4
 )
 
 // state is how far an object is on its way.
@@ -35,9 +48,9 @@ type object struct {
 
 	mu     sync.Mutex // guards what follows; taken before Batch.mu
 	state  state
-	upload *multipart     // nil if there is none
-	body   *stream.Buffer // if state is held; nil if empty
-	length int64          // of the body in bytes, once it is held or staged
+	upload *multipart  // nil if there is none
+	body   stream.Body // if state is held; nil if empty
+	length int64       // of the body in bytes, once it is held or staged
 }
 
 func (o *object) target() target {
@@ -62,8 +75,7 @@ func (o *object) to(s state) bool {
 }
 
 // Part implements [stream.Object].
-func (o *object) Part(ctx context.Context, buf *stream.Buffer) (wanted bool, err error) {
-	buf.Full()
+func (o *object) Part(ctx context.Context, buf stream.Body) (wanted bool, err error) {
 	if !o.inParts {
 		if err := o.beginParts(ctx); err != nil {
 			buf.Release()
@@ -127,13 +139,18 @@ func (o *object) begin(ctx context.Context) error {
 }
 
 // send sends a part in the background. It releases buf.
-func (o *object) send(buf *stream.Buffer) error {
+func (o *object) send(buf stream.Body) error {
 	b := o.batch
 	if b.ctx.Err() != nil {
 		buf.Release()
 		return context.Cause(b.ctx)
 	}
-	send := o.upload.next(buf.Bytes())
+	send, err := o.upload.next(buf, 0, buf.Size())
+	if err != nil {
+		buf.Release()
+		b.fail(err)
+		return err
+	}
 	b.work.Go(func() {
 		defer buf.Release()
 		if err := send(b.ctx); err != nil {
@@ -145,13 +162,10 @@ func (o *object) send(buf *stream.Buffer) error {
 
 // Commit implements [stream.Object]. A body without parts before it goes on in
 // the background: the store is asked for the object, then it is held or staged.
-func (o *object) Commit(ctx context.Context, rest *stream.Buffer, facts stream.Facts) error {
-	if rest != nil {
-		rest.Full()
-		if len(rest.Bytes()) == 0 {
-			rest.Release()
-			rest = nil
-		}
+func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Facts) error {
+	if rest != nil && rest.Size() == 0 {
+		rest.Release()
+		rest = nil
 	}
 	stated := o.known.sized
 	o.known = known{sized: true, hashed: true, size: facts.Size, crc32: facts.CRC32, md5: facts.MD5}
@@ -163,13 +177,20 @@ func (o *object) Commit(ctx context.Context, rest *stream.Buffer, facts stream.F
 	defer leave()
 	err := o.batch.run(both, func() { o.settle(rest) }) //nolint:contextcheck // what goes on in the background outlives the call
 	if err != nil {
-		rest.Release()
+		release(rest)
 	}
 	return err
 }
 
+// release releases a body, which is nil if it is empty.
+func release(body stream.Body) {
+	if body != nil {
+		body.Release()
+	}
+}
+
 // commitParts ends a body of which parts went before.
-func (o *object) commitParts(rest *stream.Buffer, stated bool) error {
+func (o *object) commitParts(rest stream.Body, stated bool) error {
 	b := o.batch
 	now := different
 	if stated {
@@ -177,11 +198,11 @@ func (o *object) commitParts(rest *stream.Buffer, stated bool) error {
 	}
 	switch {
 	case o.verdict == equal:
-		rest.Release()
+		release(rest)
 		o.to(skipped)
 		return nil
 	case now == equal:
-		rest.Release()
+		release(rest)
 		o.to(skipped)
 		b.work.Go(func() { b.discard(o.upload) })
 		return nil
@@ -200,15 +221,15 @@ func (o *object) commitParts(rest *stream.Buffer, stated bool) error {
 
 // settle finds out what becomes of a committed body that is all in rest, nil if
 // it is empty. It releases rest, or leaves it to the object.
-func (o *object) settle(rest *stream.Buffer) {
+func (o *object) settle(rest stream.Body) {
 	b := o.batch
 	stored, err := b.sink.store.head(b.ctx, o.target())
 	switch {
 	case err != nil:
-		rest.Release()
+		release(rest)
 		b.fail(err)
 	case compare(o.form, o.known, stored, b.sink.skipBySize) == equal:
-		rest.Release()
+		release(rest)
 		o.to(skipped)
 	case rest == nil || rest.Held():
 		o.hold(rest)
@@ -218,13 +239,13 @@ func (o *object) settle(rest *stream.Buffer) {
 }
 
 // hold keeps the body until the object is published, or until somebody waits
-// for the room that it takes.
-func (o *object) hold(body *stream.Buffer) {
+// for the memory that it takes.
+func (o *object) hold(body stream.Body) {
 	b := o.batch
 	o.mu.Lock()
 	if o.state == dropped {
 		o.mu.Unlock()
-		body.Release()
+		release(body)
 		return
 	}
 	o.state = held
@@ -233,7 +254,11 @@ func (o *object) hold(body *stream.Buffer) {
 		o.mu.Unlock()
 		return
 	}
-	o.length = int64(len(body.Bytes()))
+	o.length = body.Size()
+	if body.Memory() == 0 {
+		o.mu.Unlock()
+		return
+	}
 	b.mu.Lock()
 	b.held = append(b.held, o)
 	b.mu.Unlock()
@@ -246,16 +271,15 @@ func (o *object) hold(body *stream.Buffer) {
 	}
 }
 
-// stage sends the whole body as a multipart upload of one part. It releases
-// body.
-func (o *object) stage(body *stream.Buffer) {
+// stage sends the whole body as a multipart upload. It releases body.
+func (o *object) stage(body stream.Body) {
 	defer body.Release()
 	b := o.batch
-	if err := o.begin(b.ctx); err != nil {
-		b.fail(err)
-		return
+	err := o.begin(b.ctx)
+	if err == nil {
+		err = o.sendAll(body)
 	}
-	if err := o.upload.next(body.Bytes())(b.ctx); err != nil {
+	if err != nil {
 		b.fail(err)
 		return
 	}
@@ -265,6 +289,25 @@ func (o *object) stage(body *stream.Buffer) {
 	if !o.to(staged) {
 		b.discard(o.upload)
 	}
+}
+
+// sendAll sends the whole body in as few parts as it takes, a few of them at a
+// time.
+func (o *object) sendAll(body stream.Body) error {
+	size := max(o.batch.sink.partSize, (body.Size()+maxParts-1)/maxParts)
+	parts, ctx := errgroup.WithContext(o.batch.ctx)
+	parts.SetLimit(partsAtOnce)
+	for off := int64(0); off < body.Size() && ctx.Err() == nil; off += size {
+		send, err := o.upload.next(body, off, min(size, body.Size()-off))
+		if err != nil {
+			return errors.Join(err, parts.Wait())
+		}
+		parts.Go(func() error { return send(ctx) })
+	}
+	if err := parts.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(o.batch.ctx) // it may have kept parts from being sent
 }
 
 // Drop implements [stream.Object]. What has been staged is aborted in the
@@ -280,7 +323,7 @@ func (o *object) Drop() {
 	o.state = dropped
 	switch {
 	case before == held:
-		o.body.Release()
+		release(o.body)
 		o.body = nil
 	case before == staging || before == skipped:
 		// What is under way sees that the object has been dropped.

@@ -33,6 +33,7 @@ func (b *Batch) Publish(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { b.endWorking(context.Cause(ctx)) })
 	defer stop()
 	b.work.Wait()
+	b.stageLarge()
 
 	err := b.publish()                 //nolint:contextcheck // ctx ends the batch's own context
 	if left := b.clear(); err != nil { //nolint:contextcheck // aborts outlive ctx
@@ -43,6 +44,25 @@ func (b *Batch) Publish(ctx context.Context) error {
 	b.endWorking(errEnded)
 	b.endReading(errEnded)
 	return err
+}
+
+// stageLarge stages the bodies on disk that are larger than a part: nothing is
+// visible before all parts of all objects are at the store. Bodies in memory
+// are never larger.
+func (b *Batch) stageLarge() {
+	for _, o := range b.all() {
+		o.mu.Lock()
+		body := o.body
+		large := o.state == held && body != nil && body.Size() > b.sink.partSize
+		if large {
+			o.state, o.body = staging, nil
+		}
+		o.mu.Unlock()
+		if large && b.run(b.ctx, func() { o.stage(body) }) != nil {
+			body.Release()
+		}
+	}
+	b.work.Wait()
 }
 
 // publish publishes until the first failure.
@@ -82,12 +102,12 @@ func (o *object) publish(ctx context.Context) error {
 	var err error
 	switch o.state {
 	case held:
-		var data []byte
-		if o.body != nil {
-			data = o.body.Bytes()
+		body := o.body
+		if body == nil {
+			body = nothing{}
 		}
-		err = o.batch.sink.store.put(ctx, o.target(), attributesOf(o.form, o.known), data)
-		o.body.Release()
+		err = o.batch.sink.store.put(ctx, o.target(), attributesOf(o.form, o.known), body, body.Size())
+		body.Release()
 		o.body = nil
 	case staged:
 		err = o.upload.complete(ctx)
@@ -133,7 +153,7 @@ func (b *Batch) clear() error {
 	var uploads []*multipart
 	for _, o := range b.all() {
 		o.mu.Lock()
-		o.body.Release()
+		release(o.body)
 		o.body = nil
 		if o.upload != nil && o.state != published {
 			uploads = append(uploads, o.upload)

@@ -42,7 +42,7 @@ func (b *Batch) makeRoom() {
 }
 
 // oldestHeld takes the body away from the object that has been held longest.
-func (b *Batch) oldestHeld() (*object, *stream.Buffer) {
+func (b *Batch) oldestHeld() (*object, stream.Body) {
 	for {
 		b.mu.Lock()
 		if len(b.held) == 0 {
@@ -61,7 +61,7 @@ func (b *Batch) oldestHeld() (*object, *stream.Buffer) {
 
 // giveUpBody returns the body if the object is still held. It is for the caller
 // to stage, then.
-func (o *object) giveUpBody() *stream.Buffer {
+func (o *object) giveUpBody() stream.Body {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.state != held {

@@ -63,8 +63,8 @@ type Sink struct {
 	regular place
 	try     place
 
-	skipBySize  bool
-	concurrency int
+	partSize   int64 // bytes
+	skipBySize bool
 
 	// pending bounds the operations that batches have begun, those that wait
 	// for their turn or between two attempts included: each costs some memory.
@@ -100,12 +100,12 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 		return nil, err
 	}
 	return &Sink{
-		store:       store,
-		regular:     place{cfg.Bucket, cfg.Prefix},
-		try:         place{cfg.TryBucket, cfg.TryPrefix},
-		skipBySize:  cfg.SkipBySize,
-		concurrency: cfg.Concurrency,
-		pending:     make(chan struct{}, 2*cfg.Concurrency),
+		store:      store,
+		regular:    place{cfg.Bucket, cfg.Prefix},
+		try:        place{cfg.TryBucket, cfg.TryPrefix},
+		partSize:   cfg.PartSize,
+		skipBySize: cfg.SkipBySize,
+		pending:    make(chan struct{}, 2*cfg.Concurrency),
 	}, nil
 }
 

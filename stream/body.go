@@ -46,7 +46,7 @@ func newBody(ctx context.Context, share *Share, e *entry) *body {
 	w := &body{ctx: ctx, share: share, obj: e.obj}
 	size := int64(-1)
 	switch {
-	case e.descriptor():
+	case !e.stated:
 	case e.form == AsIs:
 		size = e.size
 	case e.form == Gzip && e.method == methodDeflate:
@@ -63,8 +63,9 @@ func newBody(ctx context.Context, share *Share, e *entry) *body {
 func (w *body) Write(p []byte) (int, error) {
 	size := len(p)
 	for len(p) > 0 && !w.unwanted {
-		if w.b != nil && len(w.b.Free()) == 0 {
+		if w.b != nil && w.b.left() == 0 {
 			full := w.b
+			full.Full()
 			w.b = nil
 			w.parts++
 			wanted, err := w.obj.Part(w.ctx, full)
@@ -81,14 +82,17 @@ func (w *body) Write(p []byte) (int, error) {
 			}
 			w.b = b
 		}
-		n, _ := w.b.Write(p)
+		n, err := w.b.Write(p)
+		if err != nil {
+			return 0, err
+		}
 		p = p[n:]
 	}
 	return size, nil
 }
 
 // rest returns what has not been handed over, for the object's Commit.
-func (w *body) rest() *Buffer {
+func (w *body) rest() Body {
 	rest := w.b
 	w.b = nil
 	if w.unwanted {
@@ -97,16 +101,17 @@ func (w *body) rest() *Buffer {
 	if rest == nil {
 		rest, _ = w.share.Hold(0)
 	}
-	if w.parts == 0 && !rest.Held() {
+	rest.Full()
+	if w.parts == 0 && !rest.Held() && rest.Memory() > 0 {
 		// What turned out to be small need not go to the store before it is
 		// published, if there is room to keep it.
-		if held, ok := w.share.Hold(len(rest.Bytes())); ok {
-			_, _ = held.Write(rest.Bytes())
+		if held, ok := w.share.Hold(rest.size); ok {
+			_, _ = held.Write(rest.data) // it fits, and is in memory
+			held.Full()
 			rest.Release()
 			rest = held
 		}
 	}
-	rest.Full()
 	return rest
 }
 
@@ -169,23 +174,25 @@ func (d *deflater) end(f Facts) error {
 
 // whole reads a body of one part whose size is known from in: head, n bytes of
 // the archive, and tail. The caller releases the buffer.
-func whole(ctx context.Context, share *Share, in *input, head []byte, n int, tail []byte) (*Buffer, error) {
-	size := len(head) + n + len(tail)
-	b, ok := share.Hold(size)
+func whole(ctx context.Context, share *Share, in *window, head []byte, n int64, tail []byte) (*Buffer, error) {
+	b, ok := share.Hold(len(head) + int(n) + len(tail))
 	if !ok {
 		var err error
 		if b, err = share.Lease(ctx); err != nil {
 			return nil, err
 		}
 	}
-	_, _ = b.Write(head)
-	err := in.readFull(b.Free()[:n])
+	_, err := b.Write(head)
+	if err == nil {
+		err = in.moveTo(b, n)
+	}
+	if err == nil {
+		_, err = b.Write(tail)
+	}
 	if err != nil {
 		b.Release()
 		return nil, err
 	}
-	b.Filled(n)
-	_, _ = b.Write(tail)
 	b.Full()
 	return b, nil
 }

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +37,7 @@ func (z *zipReader) directory() (map[*entry]bool, error) {
 			return nil, err
 		}
 	}
-	if err := z.end(listing.rows, start, z.in.offset-start); err != nil {
+	if err := z.end(listing.rows, start-z.prefix, z.in.offset-start); err != nil {
 		return nil, err
 	}
 	for _, e := range listing.order {
@@ -78,8 +79,12 @@ func (z *zipReader) match(r *row) (*entry, error) {
 	if r.disk != 0 {
 		return nil, r.bad("it is on another disk of several")
 	}
+	r.offset += z.prefix
+	if z.in.held && r.offset >= z.in.origin {
+		return z.laterEntry(r)
+	}
 	i, found := slices.BinarySearchFunc(z.entries, r.offset, func(e *entry, offset int64) int {
-		return int(min(max(e.offset-offset, -1), 1))
+		return cmp.Compare(e.offset, offset)
 	})
 	if !found {
 		return nil, r.bad("the central directory places it at byte " + strconv.FormatInt(r.offset, 10) + ", where no entry starts")
@@ -124,7 +129,7 @@ func (l *listing) kept() map[*entry]bool {
 // records must follow each other at once and say where they are; whoever looks
 // for them from the archive's end then finds the same ones.
 func (z *zipReader) end(rows int, offset, size int64) error {
-	at := z.in.offset
+	at := z.in.offset - z.prefix
 	var wide *end
 	b, err := z.in.need(4)
 	if err != nil {
@@ -134,7 +139,7 @@ func (z *zipReader) end(rows int, offset, size int64) error {
 		if wide, err = z.end64(at); err != nil {
 			return err
 		}
-	} else if len(z.in.last) == locator64Len && le.Uint32(z.in.last) == sigLocator64 {
+	} else if last := z.in.before(locator64Len); len(last) == locator64Len && le.Uint32(last) == sigLocator64 {
 		// Python would follow what looks like a locator at the end of a comment.
 		return &FormatError{Reason: "a false zip64 locator stands before its end of central directory record"}
 	}

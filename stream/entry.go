@@ -8,7 +8,10 @@
 // All memory that grows with an archive comes out of one [Memory].
 package stream
 
-import "context"
+import (
+	"context"
+	"io"
+)
 
 // Form says in which form an entry is stored.
 type Form int
@@ -56,14 +59,38 @@ type Object interface {
 	// it; the object releases b, also when it returns an error. It reports
 	// false when the store is known to have the object already: then no more
 	// parts are wanted, but Commit or Drop still is.
-	Part(ctx context.Context, b *Buffer) (wanted bool, err error)
+	Part(ctx context.Context, b Body) (wanted bool, err error)
 
 	// Commit takes over the rest of the body (nil after Part reported false;
-	// without bytes if it is empty; of at most one part) and says that the
-	// entry is verified and what was counted over it. The object releases
-	// rest, also when it returns an error.
-	Commit(ctx context.Context, rest *Buffer, facts Facts) error
+	// without bytes if it is empty; of at most one part, unless it is all of
+	// the body and takes no memory) and says that the entry is verified and
+	// what was counted over it. The object releases rest, also when it returns
+	// an error.
+	Commit(ctx context.Context, rest Body, facts Facts) error
 
 	// Drop gives the object up: it will not be published.
 	Drop()
+}
+
+// A Body is all of an object's bytes or a part of them, complete, in memory or
+// on disk. It does not change until it is released.
+type Body interface {
+	// ReadAt reads from many goroutines at once. It fails with a [*DiskError]
+	// where the bytes are on a disk that does.
+	io.ReaderAt
+
+	// Size is in bytes.
+	Size() int64
+
+	// Memory is how much of the budget Release gives back, in bytes. It is zero
+	// where the bytes are on disk.
+	Memory() int64
+
+	// Held reports whether the body may be kept until the upload is published.
+	// If not, it goes to the store at once.
+	Held() bool
+
+	// Release gives its room back. It may be called more than once. Nobody
+	// reads from the body any more.
+	Release()
 }

@@ -53,14 +53,57 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("stream: more than %d %s", e.Limit, e.What)
 }
 
-// A NeedsSpillError says that the archive is a zip that cannot be read forward.
-type NeedsSpillError struct {
-	Reason string // why not, a clause without its full stop
+// A SpillError says that the archive cannot be read forward, and could not be
+// held to be read by its central directory.
+type SpillError struct {
+	Reason string // why it cannot be read forward, a clause without its full stop
+	Err    error  // a [*QuotaError] or a [*DiskError]
 }
 
-func (e *NeedsSpillError) Error() string {
-	return "stream: archive cannot be read forward: " + e.Reason
+func (e *SpillError) Error() string {
+	return "stream: archive cannot be read forward: " + e.Reason + ": " + e.Err.Error()
 }
+
+// Unwrap returns why it could not be held.
+func (e *SpillError) Unwrap() error { return e.Err }
+
+// Quota is one of the bounds of what is on the disk, see [SpillConfig].
+type Quota int
+
+const (
+	ProcessQuota Quota = iota
+	UploadQuota
+	FreeSpace // that has to stay
+)
+
+func (q Quota) String() string {
+	return [...]string{"quota of all uploads", "quota of one upload", "free space that has to stay"}[q]
+}
+
+// A QuotaError says that a quota left no room on the disk.
+type QuotaError struct {
+	Quota Quota
+	Limit int64 // its value in bytes
+	InUse int64 // how much of it was in use; for FreeSpace how much was free
+	Need  int64 // how much more was asked for, in bytes
+	Never bool  // it would not fit if nothing were in use: a retry is in vain
+}
+
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("stream: no room on disk: %s: %d bytes, %d in use, %d more needed", e.Quota, e.Limit, e.InUse, e.Need)
+}
+
+// A DiskError is the failure of the disk that spill files are on. A retry is
+// safe.
+type DiskError struct {
+	Op  string // e.g. "allocate"
+	Err error
+}
+
+func (e *DiskError) Error() string { return "stream: spill file: " + e.Op + ": " + e.Err.Error() }
+
+// Unwrap returns what the system said.
+func (e *DiskError) Unwrap() error { return e.Err }
 
 // A NoRoomError says that an upload got no memory in time, or that it was
 // ended so that another could have its share. A retry is safe.

@@ -33,7 +33,7 @@ func FuzzReadZip(f *testing.F) {
 		f.Fatalf("%d seeds of %d rules", seeds, rules)
 	}
 
-	m, err := stream.NewMemory(64*mib, part, 4, time.Second)
+	m, err := stream.NewMemory(64*mib, part, 4, time.Second, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -42,25 +42,30 @@ const (
 // for in turn, and held buffers, which only take what nobody waits for. Nobody
 // gets a second lease while somebody waits for a first one.
 //
-// No upload keeps others waiting for anything but the store: a part buffer is
+// No upload keeps others waiting for anything but the store. A part buffer is
 // either being filled (and when that takes longer than 20 s while others wait,
-// its upload is ended) or on its way to the store; held buffers are given up
-// when [Share.Wanted] says that somebody waits.
+// it moves to the disk, or its upload is ended) or on its way to the store. An
+// upload that has reserved memory while its client sends less than a part in
+// 20 s is ended when others wait, and so is the youngest of those that wait for
+// one another's reservations. Held buffers are given up when [Share.Wanted] says
+// that somebody waits.
 type Memory struct {
 	total     int64
 	partSize  int
 	wait      time.Duration
 	verifying chan struct{} // a place for each entry that is verified beside its upload's own
+	spill     *Spill        // for part buffers that fill slowly, and archives that have to be held; nil if there is none
 
-	mu        sync.Mutex // guards all below, and the shares' fields that say so
-	floors    int        // free floors
-	free      int64      // bytes for leases and held buffers
-	heavy     int64      // bytes that reservations may still take
-	admitted  []*waiter  // waiting for a floor, first come first
-	reserving []*waiter  // waiting until reservations leave room for theirs, first come first
-	leasing   []*waiter  // waiting for bytes, first come first
-	shares    map[*Share]struct{}
-	idle      [][]byte // part buffers that nobody leases; not counted in free
+	mu         sync.Mutex // guards all below, and the shares' fields that say so
+	floors     int        // free floors
+	free       int64      // bytes for leases and held buffers
+	heavy      int64      // bytes that reservations may still take
+	admissions int64      // since the start
+	admitted   []*waiter  // waiting for a floor, first come first
+	reserving  []*waiter  // waiting until reservations leave room for theirs, first come first
+	leasing    []*waiter  // waiting for bytes, first come first
+	shares     map[*Share]struct{}
+	idle       [][]byte // part buffers that nobody leases; not counted in free
 }
 
 // waiter is a call that waits for a floor or for leased bytes.
@@ -74,9 +79,10 @@ type waiter struct {
 }
 
 // NewMemory makes a budget of total bytes, for at most uploads uploads at once
-// and parts of at most maxPart bytes. A call that finds no room waits for it as
-// long as wait. It is an error if total is under 30 MiB.
-func NewMemory(total, maxPart int64, uploads int, wait time.Duration) (*Memory, error) {
+// and parts of at most maxPart bytes. A call that finds no room, here or in
+// spill, waits for it as long as wait. spill may be nil: then nothing goes to
+// the disk. It is an error if total is under 30 MiB.
+func NewMemory(total, maxPart int64, uploads int, wait time.Duration, spill *Spill) (*Memory, error) {
 	if total < minMemory {
 		return nil, fmt.Errorf("a memory budget of %d bytes is too small: the least is %d MiB", total, minMemory>>20)
 	}
@@ -91,6 +97,7 @@ func NewMemory(total, maxPart int64, uploads int, wait time.Duration) (*Memory, 
 		total:     total,
 		partSize:  int(part),
 		wait:      wait,
+		spill:     spill,
 		verifying: make(chan struct{}, verifiers),
 		floors:    floors,
 		free:      free,
@@ -154,7 +161,11 @@ func (m *Memory) Admit(ctx context.Context) (context.Context, *Share, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &Share{m: m, cancel: cancel, wanted: make(chan struct{}, 1), parts: make(map[*Buffer]struct{})}
+	m.admissions++
+	s := &Share{
+		m: m, cancel: cancel, number: m.admissions, wanted: make(chan struct{}, 1), parts: make(map[*Buffer]struct{}),
+		pace: pace{part: m.partSize},
+	}
 	m.shares[s] = struct{}{}
 	return ctx, s, nil
 }
@@ -205,6 +216,7 @@ func (m *Memory) leave(w *waiter) bool {
 			*queue = slices.Delete(*queue, i, i+1)
 			if w.reserved {
 				m.heavy += w.n
+				w.share.reserved -= w.n
 			}
 			return true
 		}
@@ -212,31 +224,47 @@ func (m *Memory) leave(w *waiter) bool {
 	return false
 }
 
-// endSlowest ends the upload whose part buffer has been filling longest, if
-// that is longer than slowFill, and returns when to look again.
+// endSlowest takes from the upload whose client has been slowest what others
+// wait for, if it has been slow for longer than slowFill, and returns when to
+// look again.
 func (m *Memory) endSlowest() time.Duration {
+	share, part, slow := m.slowest()
+	switch {
+	case share == nil:
+		return slowFill
+	case slow < slowFill:
+		return slowFill - slow
+	}
+	if part == nil || part.toDisk() != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		share.cancel(m.noRoom("an upload that arrives slowly while others wait for memory"))
+	}
+	return time.Second
+}
+
+// slowest finds the upload that has kept others waiting for its client longest,
+// and what to take from it: a part buffer, or, if that is nil, all it has.
+func (m *Memory) slowest() (slowest *Share, part *Buffer, slow time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var slowest *Buffer
-	if len(m.leasing) == 0 {
-		return slowFill // whoever asks has just been served
+	if len(m.leasing)+len(m.reserving) == 0 {
+		return nil, nil, 0 // whoever asks has just been served
 	}
 	for s := range m.shares {
 		for b := range s.parts {
-			if !b.filling.IsZero() && (slowest == nil || b.filling.Before(slowest.filling)) {
-				slowest = b
+			if d := time.Since(b.filling); !b.filling.IsZero() && (slowest == nil || d > slow) {
+				slowest, part, slow = s, b, d
 			}
 		}
+		if d := s.pace.slow(); s.reserved > 0 && (slowest == nil || d > slow) {
+			slowest, part, slow = s, nil, d
+		}
 	}
-	if slowest == nil {
-		return slowFill
+	if part != nil && slow >= slowFill {
+		part.filling = time.Time{} // its turn has come, and comes once
 	}
-	if left := slowFill - time.Since(slowest.filling); left > 0 {
-		return left
-	}
-	slowest.filling = time.Time{}
-	slowest.share.cancel(m.noRoom("a part that fills slowly while other uploads wait for memory"))
-	return time.Second
+	return slowest, part, slow
 }
 
 // serve gives free room to those who wait for it. The caller holds m.mu.
@@ -251,7 +279,11 @@ func (m *Memory) serve() {
 		m.reserving = m.reserving[1:]
 		m.heavy -= w.n
 		w.reserved = true
+		w.share.reserved += w.n
 		m.leasing = append(m.leasing, w)
+	}
+	if len(m.reserving) > 0 {
+		m.untangle()
 	}
 	for len(m.leasing) > 0 {
 		next := 0
@@ -269,6 +301,28 @@ func (m *Memory) serve() {
 		m.take(w)
 		close(w.ready)
 		m.leasing = append(m.leasing[:next], m.leasing[next+1:]...)
+	}
+}
+
+// untangle ends the youngest of the uploads that have reserved memory if all
+// of them wait for more: none would ever give any back. The caller holds m.mu.
+func (m *Memory) untangle() {
+	waits := make(map[*Share]bool, len(m.reserving))
+	for _, w := range m.reserving {
+		waits[w.share] = true
+	}
+	var youngest *Share
+	for s := range m.shares {
+		switch {
+		case s.reserved == 0:
+		case !waits[s]:
+			return
+		case youngest == nil || s.number > youngest.number:
+			youngest = s
+		}
+	}
+	if youngest != nil {
+		youngest.cancel(m.noRoom("uploads that wait for one another's memory"))
 	}
 }
 

@@ -20,8 +20,8 @@ func TestHoldTakesFreeRoomOnly(t *testing.T) {
 			if !ok {
 				break
 			}
-			if !b.Held() || len(b.Free()) != mib {
-				t.Fatalf("a held buffer: held %t, %d bytes", b.Held(), len(b.Free()))
+			if !b.Held() || b.Memory() != mib || b.Size() != 0 {
+				t.Fatalf("a held buffer: held %t, %d bytes of memory, %d bytes", b.Held(), b.Memory(), b.Size())
 			}
 			held = append(held, b)
 		}
@@ -43,7 +43,7 @@ func TestHoldTakesFreeRoomOnly(t *testing.T) {
 		if _, ok := s.Hold(mib); ok && m.Usage().Leased+m.Usage().Held+2*part > 30*mib {
 			t.Error("held room that leases should have had")
 		}
-		if b, ok := s.Hold(0); !ok || len(b.Bytes()) != 0 {
+		if b, ok := s.Hold(0); !ok || b.Size() != 0 {
 			t.Error("an empty entry could not be held")
 		} else {
 			b.Release()
@@ -157,7 +157,7 @@ func TestHoldTakesNoRoomThatSomebodyWaitsFor(t *testing.T) {
 }
 
 func TestHoldIsBounded(t *testing.T) {
-	m, err := stream.NewMemory(1<<30, part, 4, time.Second)
+	m, err := stream.NewMemory(1<<30, part, 4, time.Second, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,11 @@ func TestReserve(t *testing.T) {
 			}
 			more = append(more, free)
 		}
-		leased := leaseAll(t, ctx, s)
+		if cause := context.Cause(ctx); !errors.As(cause, new(*stream.NoRoomError)) {
+			t.Errorf("an upload that waits for itself: %v", cause)
+		}
+		otherCtx, other := admit(t, m)
+		leased := leaseAll(t, otherCtx, other)
 		if len(leased) < 2 {
 			t.Errorf("with all room reserved, %d parts could be leased, want 2", len(leased))
 		}
@@ -228,6 +232,7 @@ func TestReserve(t *testing.T) {
 		}
 		release(leased...)
 		s.Close()
+		other.Close()
 		checkEmpty(t, m)
 	})
 }
@@ -296,14 +301,13 @@ func TestBuffer(t *testing.T) {
 		t.Fatal("nothing could be held")
 	}
 	for _, b := range []*stream.Buffer{leased, held} {
-		if n := len(b.Free()); n != part || len(b.Bytes()) != 0 {
-			t.Errorf("a new buffer has %d bytes and room for %d", len(b.Bytes()), n)
+		if b.Memory() != part || b.Size() != 0 {
+			t.Errorf("a new buffer has %d bytes and takes %d", b.Size(), b.Memory())
 		}
-		b.Filled(copy(b.Free(), "MODULE"))
-		if n, err := b.Write([]byte(" Linux")); n != 6 || err != nil {
+		if n, err := b.Write([]byte("MODULE Linux")); n != 12 || err != nil {
 			t.Errorf("wrote %d: %v", n, err)
 		}
-		if got := string(b.Bytes()); got != "MODULE Linux" {
+		if got := string(bytesOf(t, b)); got != "MODULE Linux" {
 			t.Errorf("the buffer holds %q", got)
 		}
 		if n, err := b.Write(make([]byte, part)); n != part-12 || err != nil {
@@ -326,7 +330,7 @@ func TestBuffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Release()
-	if len(b.Bytes()) != 0 || len(b.Free()) != part {
-		t.Errorf("a buffer leased again has %d bytes and room for %d", len(b.Bytes()), len(b.Free()))
+	if b.Size() != 0 || b.Memory() != part {
+		t.Errorf("a buffer leased again has %d bytes and takes %d", b.Size(), b.Memory())
 	}
 }

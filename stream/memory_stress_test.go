@@ -18,7 +18,7 @@ import (
 // moment.
 func TestMemoryUnderStress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, err := stream.NewMemory(30*mib, part, 8, 30*time.Second)
+		m, err := stream.NewMemory(30*mib, part, 8, 30*time.Second, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

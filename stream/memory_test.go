@@ -21,7 +21,7 @@ const (
 // its one floor it has five part buffers.
 func budget(t testing.TB, uploads int) *stream.Memory {
 	t.Helper()
-	m, err := stream.NewMemory(30*mib, part, uploads, 30*time.Second)
+	m, err := stream.NewMemory(30*mib, part, uploads, 30*time.Second, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestNewMemory(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m, err := stream.NewMemory(tt.total, tt.maxPart, tt.uploads, 0)
+			m, err := stream.NewMemory(tt.total, tt.maxPart, tt.uploads, 0, nil)
 			if tt.partSize == 0 {
 				if err == nil {
 					t.Fatal("no error")

@@ -11,14 +11,21 @@ import (
 type Share struct {
 	m      *Memory
 	cancel context.CancelCauseFunc
+	number int64 // in the order of admission
 	wanted chan struct{}
+	pace   pace
 
 	// guarded by m.mu
-	leases int // part buffers
-	leased int64
-	held   int64
-	peak   int64 // highest leased + held
-	parts  map[*Buffer]struct{}
+	leases   int   // part buffers
+	leased   int64 // reserved bytes included
+	reserved int64
+	held     int64
+	peak     int64 // highest leased + held
+	parts    map[*Buffer]struct{}
+
+	// guarded by the Spill's mu
+	spilled     int64
+	peakSpilled int64
 }
 
 // Lease waits for a part buffer. It is empty, of [Memory.PartSize], and being
@@ -83,6 +90,7 @@ func (s *Share) Reserve(ctx context.Context, n int64) (release func(), err error
 		m.heavy += n
 		m.free += n
 		s.leased -= n
+		s.reserved -= n
 		m.serve()
 	}), nil
 }
@@ -106,6 +114,27 @@ func (s *Share) Peak() int64 {
 	return s.peak
 }
 
+// PeakSpilled is the most that the upload had on disk at once, in bytes, as
+// counted against its quota.
+func (s *Share) PeakSpilled() int64 {
+	if s.m.spill == nil {
+		return 0
+	}
+	s.m.spill.mu.Lock()
+	defer s.m.spill.mu.Unlock()
+	return s.peakSpilled
+}
+
+// spilledNow is how much the upload has on disk, in bytes.
+func (s *Share) spilledNow() int64 {
+	if s.m.spill == nil {
+		return 0
+	}
+	s.m.spill.mu.Lock()
+	defer s.m.spill.mu.Unlock()
+	return s.spilled
+}
+
 // Close gives the floor back. All buffers and reservations have been released
 // before: that they were is what keeps the budget whole, so Close panics where
 // one was not.
@@ -117,73 +146,10 @@ func (s *Share) Close() {
 	if _, open := m.shares[s]; !open {
 		return
 	}
-	if s.leased != 0 || s.held != 0 {
-		panic(fmt.Sprintf("stream: share closed with %d bytes leased and %d held", s.leased, s.held))
+	if spilled := s.spilledNow(); s.leased != 0 || s.held != 0 || spilled != 0 {
+		panic(fmt.Sprintf("stream: share closed with %d bytes leased, %d held and %d on disk", s.leased, s.held, spilled))
 	}
 	delete(m.shares, s)
 	m.floors++
-	m.serve()
-}
-
-// A Buffer is room for at most one part, out of the budget. One goroutine at a
-// time owns it, and releases it.
-type Buffer struct {
-	share  *Share
-	data   []byte
-	room   int64
-	leased bool
-
-	filling time.Time // since when it has been filling, or zero; guarded by Memory.mu
-}
-
-// Write appends as much of p as there is room for and returns how much that
-// was. There is no error.
-func (b *Buffer) Write(p []byte) (int, error) {
-	n := copy(b.data[len(b.data):cap(b.data)], p)
-	b.data = b.data[:len(b.data)+n]
-	return n, nil
-}
-
-// Free is the room that is left, for reading into; [Buffer.Filled] says how
-// much of it has become data.
-func (b *Buffer) Free() []byte { return b.data[len(b.data):cap(b.data)] }
-
-// Filled makes the first n bytes of Free data.
-func (b *Buffer) Filled(n int) { b.data = b.data[:len(b.data)+n] }
-
-// Bytes is the data. It is valid until Release.
-func (b *Buffer) Bytes() []byte { return b.data }
-
-// Held reports whether b may be kept until the upload is published. A leased
-// buffer may not: it goes to the store at once.
-func (b *Buffer) Held() bool { return !b.leased }
-
-// Full says that the client has nothing to add to b: from here on only the
-// store keeps others waiting for it.
-func (b *Buffer) Full() {
-	b.share.m.mu.Lock()
-	defer b.share.m.mu.Unlock()
-	b.filling = time.Time{}
-}
-
-// Release gives the room back. The data must not be touched any more. It may
-// be called more than once, and on nil.
-func (b *Buffer) Release() {
-	if b == nil || b.data == nil {
-		return
-	}
-	m := b.share.m
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.free += b.room
-	if b.leased {
-		delete(b.share.parts, b)
-		b.share.leased -= b.room
-		b.share.leases--
-		m.idle = append(m.idle, b.data[:0])
-	} else {
-		b.share.held -= b.room
-	}
-	b.data = nil
 	m.serve()
 }

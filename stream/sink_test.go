@@ -99,16 +99,27 @@ func (o *object) enter(call string) (end func()) {
 	return func() { o.busy.Store(false) }
 }
 
-func (o *object) add(b *stream.Buffer) {
-	b.Full()
-	if !o.store.discard {
-		o.body = append(o.body, b.Bytes()...)
+func (o *object) add(b stream.Body) error {
+	o.length += b.Size()
+	if o.store.discard {
+		return nil
 	}
-	o.length += int64(len(b.Bytes()))
-	b.Release()
+	data, err := io.ReadAll(io.NewSectionReader(b, 0, b.Size()))
+	o.body = append(o.body, data...)
+	return err
 }
 
-func (o *object) Part(ctx context.Context, b *stream.Buffer) (bool, error) {
+// bytesOf is what b has.
+func bytesOf(t testing.TB, b stream.Body) []byte {
+	t.Helper()
+	data := make([]byte, b.Size())
+	if n, err := b.ReadAt(data, 0); n < len(data) {
+		t.Errorf("read %d of a body's %d bytes: %v", n, len(data), err)
+	}
+	return data
+}
+
+func (o *object) Part(ctx context.Context, b stream.Body) (bool, error) {
 	defer o.enter("Part")()
 	defer b.Release()
 	switch {
@@ -116,8 +127,8 @@ func (o *object) Part(ctx context.Context, b *stream.Buffer) (bool, error) {
 		o.store.t.Errorf("Part of %q, which has ended", o.Name)
 	case o.unwanted:
 		o.store.t.Errorf("Part of %q, whose parts are not wanted", o.Name)
-	case len(b.Bytes()) != o.store.partSize:
-		o.store.t.Errorf("Part of %q with %d bytes, want a full part of %d", o.Name, len(b.Bytes()), o.store.partSize)
+	case b.Size() != int64(o.store.partSize):
+		o.store.t.Errorf("Part of %q with %d bytes, want a full part of %d", o.Name, b.Size(), o.store.partSize)
 	}
 	if o.store.onPart != nil {
 		if wanted, err := o.store.onPart(ctx, o); err != nil || !wanted {
@@ -126,21 +137,22 @@ func (o *object) Part(ctx context.Context, b *stream.Buffer) (bool, error) {
 		}
 	}
 	o.parts++
-	o.add(b)
-	return true, nil
+	return true, o.add(b)
 }
 
-func (o *object) Commit(ctx context.Context, rest *stream.Buffer, facts stream.Facts) error {
+func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Facts) error {
 	defer o.enter("Commit")()
-	defer rest.Release()
+	if rest != nil {
+		defer rest.Release()
+	}
 	switch {
 	case o.committed || o.dropped:
 		o.store.t.Errorf("Commit of %q, which has ended", o.Name)
 	case o.unwanted != (rest == nil):
 		o.store.t.Errorf("Commit of %q: parts unwanted %t, and rest nil %t", o.Name, o.unwanted, rest == nil)
-	case rest != nil && len(rest.Bytes()) > o.store.partSize:
-		o.store.t.Errorf("Commit of %q with %d bytes, more than a part", o.Name, len(rest.Bytes()))
-	case rest != nil && o.parts > 0 && len(rest.Bytes()) == 0:
+	case rest != nil && rest.Memory() > 0 && rest.Size() > int64(o.store.partSize):
+		o.store.t.Errorf("Commit of %q with %d bytes, more than a part", o.Name, rest.Size())
+	case rest != nil && o.parts > 0 && rest.Size() == 0:
 		o.store.t.Errorf("Commit of %q with an empty last part", o.Name)
 	}
 	if o.store.onCommit != nil {
@@ -150,7 +162,9 @@ func (o *object) Commit(ctx context.Context, rest *stream.Buffer, facts stream.F
 	}
 	if rest != nil {
 		o.held = rest.Held()
-		o.add(rest)
+		if err := o.add(rest); err != nil {
+			return err
+		}
 	}
 	o.facts = facts
 	o.store.mu.Lock()
@@ -194,7 +208,7 @@ func formByName(name string) (stream.Form, error) {
 // newMemory is a budget of four uploads with parts of 5 MiB, the smallest.
 func newMemory(t testing.TB) *stream.Memory {
 	t.Helper()
-	m, err := stream.NewMemory(64<<20, 5<<20, 4, time.Second)
+	m, err := stream.NewMemory(64<<20, 5<<20, 4, time.Second, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

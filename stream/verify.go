@@ -125,7 +125,7 @@ func (v *verifier) count(h *header, expanded io.Reader, total *expansion, out io
 		n, err := expanded.Read(v.run)
 		b := v.run[:n]
 		f.Size += int64(n)
-		if !h.descriptor() && f.Size > h.size {
+		if h.stated && f.Size > h.size {
 			return f, h.bad("it has more bytes than the " + strconv.FormatInt(h.size, 10) + " that it states")
 		}
 		if err := total.add(int64(n)); err != nil {
@@ -148,7 +148,7 @@ func (v *verifier) count(h *header, expanded io.Reader, total *expansion, out io
 	}
 	v.md5.Sum(f.MD5[:0])
 	f.Symbol = parseSymbol(v.head, f.Size == int64(len(v.head)))
-	if h.descriptor() {
+	if !h.stated {
 		return f, nil
 	}
 	if f.Size != h.size {

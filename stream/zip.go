@@ -3,8 +3,8 @@ package stream
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -25,6 +25,10 @@ type Rules struct {
 	Form        func(name string) (Form, error)
 	MaxEntries  int   // local headers, or rows of the central directory
 	MaxExpanded int64 // bytes of all entries together, expanded
+
+	// Size is how many bytes the archive has at the most, if that is known. An
+	// archive that has to be held waits for the whole of its room then.
+	Size int64
 }
 
 // Report is what an archive was found to be, as far as it was read.
@@ -43,7 +47,7 @@ type Report struct {
 type zipReader struct {
 	ctx    context.Context
 	fail   context.CancelCauseFunc
-	in     *input
+	in     *window
 	share  *Share
 	sink   Sink
 	rules  Rules
@@ -53,6 +57,10 @@ type zipReader struct {
 	entries []*entry // by offset
 	table   int64    // bytes that entries may take before the table grows
 	grown   []func() // give back what the table has grown by
+
+	// once the archive is held
+	prefix int64    // what is before the byte that offsets count from, in bytes
+	later  []*entry // those that only their rows have told of, in directory order
 
 	own     *verifier      // of the entry that is read as it arrives
 	workers errgroup.Group // entries on their way beside it
@@ -66,15 +74,17 @@ type Interrupter interface {
 }
 
 // ReadZip reads a zip archive forward from r, verifies every entry and hands
-// it to sink. When it returns nil, r has ended, all entries that the central
+// it to sink. An archive that cannot be read forward is held from there on, and
+// read by its central directory. When ReadZip returns nil, r has ended, all entries that the central
 // directory lists have been committed, and all others dropped; of entries of
 // one name and size, the last one listed is kept. After an error all have been
 // dropped. The report is there in every case.
 //
 // An entry is refused as soon as its local header or its bytes are seen to be
 // wrong; r may be an [Interrupter]. Errors are [ErrNotZip], [*FormatError], [*ChecksumError],
-// [*DuplicateError], [*LimitError], [*NeedsSpillError], [*NoRoomError],
-// [*SourceError], what rules.Form or sink returned, or the context's cause.
+// [*DuplicateError], [*LimitError], [*SpillError], [*NoRoomError],
+// [*DiskError], [*SourceError], what rules.Form or sink returned, or the
+// context's cause.
 func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Rules) (*Report, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -90,16 +100,18 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 			}
 		}()
 	}
+	src := &source{ctx: ctx, r: r, pace: &share.pace}
 	z := &zipReader{
-		ctx: ctx, fail: fail, in: newInput(ctx, r), share: share, sink: sink, rules: rules,
+		ctx: ctx, fail: fail, in: newWindow(src), share: share, sink: sink, rules: rules,
 		report: &Report{}, total: expansion{limit: rules.MaxExpanded}, table: tableFloor,
 		own: verifiers.Get().(*verifier),
 	}
 	z.workers.SetLimit(atOnce)
 	defer verifiers.Put(z.own)
+	defer z.in.close()
 
 	kept, err := z.read()
-	if z.in.src.err == nil {
+	if src.err == nil {
 		// Where the archive is at fault, what is wrong with an earlier entry is
 		// said, and not what is wrong behind it.
 		_ = z.workers.Wait() // the first error is the context's cause
@@ -113,7 +125,7 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 	} else if first := context.Cause(ctx); first != nil {
 		err = first
 	}
-	for _, e := range z.entries {
+	for _, e := range slices.Concat(z.entries, z.later) {
 		if e.obj != nil && (err != nil || !kept[e]) {
 			e.obj.Drop()
 		}
@@ -121,7 +133,7 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 	for _, release := range z.grown {
 		release()
 	}
-	z.report.Bytes = z.in.offset
+	z.report.Bytes = src.n
 	z.report.Expanded = z.total.count()
 	return z.report, err
 }
@@ -138,54 +150,32 @@ func (z *zipReader) read() (map[*entry]bool, error) {
 		}
 		switch le.Uint32(b) {
 		case sigLocal:
-			if err := z.entry(); err != nil {
+			switch reason, err := z.entry(); {
+			case err != nil:
 				return nil, err
+			case reason != "":
+				return z.held(reason)
 			}
 		case sigRow, sigEnd64, sigEnd:
 			return z.directory()
 		default:
 			if z.in.offset == 0 {
-				return nil, z.prefix()
+				return z.prefixed()
 			}
-			return nil, z.needsSpill("there are bytes between its entries")
+			return z.held("there are bytes between its entries")
 		}
 	}
 }
 
-// prefix tells an archive with something before its first header from what is
-// no archive.
-func (z *zipReader) prefix() error {
+// prefixed tells an archive with something before its first header from what
+// is no archive.
+func (z *zipReader) prefixed() (map[*entry]bool, error) {
 	b, err := z.in.peek(maxPrefix + 4)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !bytes.Contains(b, []byte("PK\x03\x04")) && !bytes.Contains(b, endMagic) {
-		return ErrNotZip
+		return nil, ErrNotZip
 	}
-	return z.needsSpill("there are bytes before its first entry")
-}
-
-// needsSpill reads the archive to its end, which tells a zip that cannot be
-// read forward from what is damaged beyond reading.
-func (z *zipReader) needsSpill(reason string) error {
-	const keep = endLen + max16
-	var tail []byte
-	for {
-		b, err := z.in.buffered(keep)
-		if errors.Is(err, ErrNotZip) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		tail = append(tail, b...)
-		if over := len(tail) - keep; over > 0 {
-			tail = append(tail[:0], tail[over:]...)
-		}
-		z.in.skip(len(b))
-	}
-	if !endsInZip(tail) {
-		return ErrNotZip
-	}
-	return &NeedsSpillError{Reason: reason}
+	return z.held("there are bytes before its first entry")
 }

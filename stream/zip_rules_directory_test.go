@@ -214,20 +214,22 @@ func startRules() []rule {
 	add := func(name string, err error, data []byte) {
 		rules = append(rules, rule{name: "start: " + name, archive: data, err: err})
 	}
-	const before, between = "before its first entry", "between its entries"
+	taken := func(name string, data []byte) {
+		rules = append(rules, rule{name: "start: " + name, archive: data, files: texts("a.sym", "b.dll")})
+	}
+	gap := with(entries[1], func(e *archive.Entry) { e.Gap = []byte{0} })
 
-	add("a byte before the first entry", spills(before), prefixed(1).Bytes())
-	add("a prefix that the offsets do not count", spills(before), shifted.Bytes())
-	add("the longest prefix", spills(before), prefixed(64<<10).Bytes())
+	taken("a byte before the first entry", prefixed(1).Bytes())
+	taken("a prefix that the offsets do not count", shifted.Bytes())
+	taken("the longest prefix", prefixed(64<<10).Bytes())
 	add("a prefix that is too long", stream.ErrNotZip, prefixed(64<<10+1).Bytes())
 	add("a prefix, the archive cut off", stream.ErrNotZip, cutOff(prefixed(1).Bytes()))
-	add("a prefix and no entry", spills(before), archive.Archive{Prefix: make([]byte, 9)}.Bytes())
-	add("a byte between two entries", spills(between), archive.Build(entries[0], with(entries[1], func(e *archive.Entry) { e.Gap = []byte{0} })))
-	add("a byte between two entries, the archive cut off", stream.ErrNotZip,
-		cutOff(archive.Build(entries[0], with(entries[1], func(e *archive.Entry) { e.Gap = []byte{0} }))))
-	add("a byte before the directory", spills(between), archive.Archive{Entries: entries, BeforeDirectory: []byte{0}}.Bytes())
-	add("a locator before the directory", spills(between), archive.Archive{Entries: entries, BeforeDirectory: []byte("PK\x06\x07")}.Bytes())
-	add("a descriptor that is not announced", spills(between), archive.Build(with(entries[0], func(e *archive.Entry) {
+	add("a prefix and no entry", nil, archive.Archive{Prefix: make([]byte, 9)}.Bytes())
+	taken("a byte between two entries", archive.Build(entries[0], gap))
+	add("a byte between two entries, the archive cut off", stream.ErrNotZip, cutOff(archive.Build(entries[0], gap)))
+	taken("a byte before the directory", archive.Archive{Entries: entries, BeforeDirectory: []byte{0}}.Bytes())
+	taken("a locator's signature before the directory", archive.Archive{Entries: entries, BeforeDirectory: []byte("PK\x06\x07")}.Bytes())
+	taken("a descriptor that is not announced", archive.Build(with(entries[0], func(e *archive.Entry) {
 		e.Descriptor = archive.Signed32
 		sum := e.Data
 		e.Local = func(h *archive.LocalHeader) {

@@ -260,7 +260,7 @@ func descriptorRules() []rule {
 			add(label+"stored, its size a byte too small", damaged(name, "descriptor"), nil, archive.Build(with(stored, func(e *archive.Entry) {
 				e.Local = func(h *archive.LocalHeader) { h.Compressed--; h.Expanded-- }
 			}), entry("b.dll")))
-			add(label+"stored, its size unknown", spills(name), nil, archive.Build(
+			add(label+"stored, its size unknown", nil, texts(name, "b.dll"), archive.Build(
 				with(stored, func(e *archive.Entry) { e.LocalSizes = false }), entry("b.dll")))
 		}
 		add(layout+": a directory", nil, texts("a/a.sym"), archive.Build(archive.Entry{Name: "a/", Descriptor: d}, entry("a/a.sym")))
@@ -271,7 +271,7 @@ func descriptorRules() []rule {
 	add("missing", damaged("a.sym", "descriptor"), nil, archive.Build(missing, entry("b.dll")))
 	add("missing, stored, its size known", damaged("a.sym", "descriptor"), nil, archive.Build(
 		with(missing, func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true }), entry("b.dll")))
-	add("missing, of an empty file", spills("a.sym"), nil, archive.Build(
+	add("missing, of an empty file", damaged("a.sym", "descriptor"), nil, archive.Build(
 		archive.Entry{Name: "a.sym", Descriptor: archive.MissingDescriptor}, entry("b.dll")))
 	add("missing, of a directory", nil, texts("a/a.sym"), archive.Build(
 		archive.Entry{Name: "a/", Descriptor: archive.MissingDescriptor}, entry("a/a.sym")))

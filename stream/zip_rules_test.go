@@ -25,8 +25,8 @@ type rule struct {
 	// Ignored entries are among it, directories are not.
 	files []file
 
-	// What it is refused with. Of a *FormatError and a *NeedsSpillError the
-	// Reason is a part that tells the rule.
+	// What it is refused with. Of a *FormatError the Reason is a part
+	// that tells the rule.
 	err error
 
 	limits *stream.Rules // nil: ordinary
@@ -95,14 +95,10 @@ func (r *rule) check(t *testing.T, s *store, report *stream.Report, err error) {
 func checkError(t *testing.T, err, want error) {
 	t.Helper()
 	ok := false
-	switch want := want.(type) { //nolint:errorlint // what is wanted is never wrapped
-	case *stream.FormatError:
+	if format, is := want.(*stream.FormatError); is { //nolint:errorlint // what is wanted is never wrapped
 		got, is := errors.AsType[*stream.FormatError](err)
-		ok = is && got.Entry == want.Entry && strings.Contains(got.Reason, want.Reason)
-	case *stream.NeedsSpillError:
-		got, is := errors.AsType[*stream.NeedsSpillError](err)
-		ok = is && strings.Contains(got.Reason, want.Reason)
-	default:
+		ok = is && got.Entry == format.Entry && strings.Contains(got.Reason, format.Reason)
+	} else {
 		ok = reflect.DeepEqual(err, want)
 	}
 	if !ok {
@@ -111,7 +107,6 @@ func checkError(t *testing.T, err, want error) {
 }
 
 func damaged(entry, reason string) error { return &stream.FormatError{Entry: entry, Reason: reason} }
-func spills(reason string) error         { return &stream.NeedsSpillError{Reason: reason} }
 
 // entry is a deflated entry of a few lines.
 func entry(name string) archive.Entry {

@@ -300,7 +300,7 @@ func TestSlowClientIsEnded(t *testing.T) {
 	for _, e := range bigEntries() {
 		t.Run(e.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, err := stream.NewMemory(64*mib, part, 4, 30*time.Second)
+				m, err := stream.NewMemory(64*mib, part, 4, 30*time.Second, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,62 +29,80 @@ type entry struct {
 	listed bool   // its row has been seen
 }
 
-// entry reads a local header and what belongs to it.
-func (z *zipReader) entry() error {
+// entry reads a local header and what belongs to it. Where the entry's end
+// cannot be told, it gives the reason, and the cursor stands before the header.
+func (z *zipReader) entry() (stuck string, err error) {
 	e := &entry{offset: z.in.offset}
-	err := z.localHeader(&e.header)
+	n, err := z.localHeader(&e.header)
 	if err != nil {
-		return err
+		return "", err
 	}
+	if e.endless() {
+		ends, err := z.endsAtOnce(e, n)
+		if err != nil || !ends {
+			return "the size of " + strconv.Quote(e.name) + " is only in the central directory", err
+		}
+	}
+	z.in.skip(n)
 	if err := z.begin(e); err != nil {
-		return err
+		return "", err
 	}
-	if e.directory() {
-		return z.directoryEntry(e)
-	}
-	z.report.Entries++
-	if e.form, err = z.rules.Form(e.name); err != nil {
-		return err
+	z.entries = append(z.entries, e)
+	if err := z.formOf(e); err != nil {
+		return "", err
 	}
 	switch {
 	case !e.descriptor():
-		return z.sized(e)
+		return "", z.sized(e)
 	case e.method == methodDeflate:
-		return z.deflated(e)
+		return "", z.deflated(e)
 	case e.packed > 0:
-		return z.hinted(e)
-	case e.method == methodStored:
-		return z.empty(e)
+		return "", z.hinted(e)
 	}
-	return z.needsSpill("the size of " + strconv.Quote(e.name) + " is only in the central directory")
+	return "", z.empty(e)
 }
 
-// localHeader reads and consumes a local header.
-func (z *zipReader) localHeader(h *header) error {
+// endless reports whether only what follows the bytes of an entry says where
+// they end, and nothing in them does.
+func (h *header) endless() bool {
+	return h.descriptor() && h.method != methodDeflate && h.packed == 0
+}
+
+// formOf finds out what becomes of e.
+func (z *zipReader) formOf(e *entry) (err error) {
+	if e.directory() {
+		if e.descriptor() && e.method != methodDeflate && e.packed > 0 {
+			return e.bad("it is a directory with content")
+		}
+		return nil
+	}
+	z.report.Entries++
+	e.form, err = z.rules.Form(e.name)
+	return err
+}
+
+// localHeader reads a local header, and says how long it is.
+func (z *zipReader) localHeader(h *header) (n int, err error) {
 	b, err := z.in.need(localLen)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	name, extra := int(le.Uint16(b[26:])), int(le.Uint16(b[28:]))
 	if name > maxName {
-		return errLongName(name)
+		return 0, errLongName(name)
 	}
-	n := localLen + name + extra
+	n = localLen + name + extra
 	if b, err = z.in.need(n); err != nil {
-		return err
+		return 0, err
 	}
 	*h, err = parseLocal(b, b[localLen:localLen+name], b[localLen+name:n])
 	z.report.At = h.name
-	if err != nil {
-		return err
-	}
-	z.in.skip(n)
-	return nil
+	return n, err
 }
 
-// begin enters e into the entry table.
+// begin makes room for e in the entry table.
 func (z *zipReader) begin(e *entry) error {
-	if len(z.entries) >= z.rules.MaxEntries {
+	if len(z.entries)+len(z.later) >= z.rules.MaxEntries {
 		return &LimitError{What: "entries", Limit: int64(z.rules.MaxEntries)}
 	}
 	size := int64(entryMemory + len(e.name))
@@ -98,33 +115,14 @@ func (z *zipReader) begin(e *entry) error {
 		z.table += tableStep
 	}
 	z.table -= size
-	z.entries = append(z.entries, e)
 	return nil
-}
-
-// directoryEntry passes over a directory, which may be deflated but is empty.
-func (z *zipReader) directoryEntry(e *entry) error {
-	switch {
-	case !e.descriptor():
-		return z.sized(e)
-	case e.method == methodDeflate:
-		return z.deflated(e)
-	case e.method == methodStored && e.packed == 0:
-		return z.empty(e)
-	}
-	return e.bad("it is a directory with content")
 }
 
 // sized reads an entry whose local header states its sizes and CRC-32.
 func (z *zipReader) sized(e *entry) error {
-	if e.method == methodStored && e.packed != e.size {
-		return e.bad("it is stored, but its compressed size and its size differ")
+	if err := z.announce(e); err != nil {
+		return err
 	}
-	if z.total.count()+e.size > z.rules.MaxExpanded {
-		return &LimitError{What: "expanded bytes", Limit: z.rules.MaxExpanded}
-	}
-	z.biggest(e.name, e.size)
-	z.create(e)
 	switch part := int64(z.share.m.partSize); {
 	case e.form == Gzip && e.method == methodDeflate && gzipHeaderLen+e.packed+gzipTrailerLen <= part:
 		trailer := gzipTrailer(e.crc, e.size)
@@ -135,13 +133,26 @@ func (z *zipReader) sized(e *entry) error {
 	return z.streamed(e)
 }
 
+// announce begins the object of an entry whose sizes are stated.
+func (z *zipReader) announce(e *entry) error {
+	if e.method == methodStored && e.packed != e.size {
+		return e.bad("it is stored, but its compressed size and its size differ")
+	}
+	if z.total.count()+e.size > z.rules.MaxExpanded {
+		return &LimitError{What: "expanded bytes", Limit: z.rules.MaxExpanded}
+	}
+	z.biggest(e.name, e.size)
+	z.create(e)
+	return nil
+}
+
 // create begins the object of e, unless none is stored.
 func (z *zipReader) create(e *entry) {
 	if e.form == Ignore {
 		return
 	}
 	about := Entry{Name: e.name, Form: e.form}
-	if !e.descriptor() {
+	if e.stated {
 		about.Stated, about.Size, about.CRC32 = true, e.size, e.crc
 	}
 	e.obj = z.sink.Create(about)
@@ -157,13 +168,19 @@ func (z *zipReader) biggest(name string, size int64) {
 // whole reads the body of e, which is its bytes in the archive between head
 // and tail, and leaves it to a worker to verify and commit it.
 func (z *zipReader) whole(e *entry, head, tail []byte) error {
-	b, err := whole(z.ctx, z.share, z.in, head, int(e.packed), tail)
+	b, err := whole(z.ctx, z.share, z.in, head, e.packed, tail)
 	if err != nil {
 		return err
 	}
+	z.commit(e, b, int64(len(head)))
+	return nil
+}
+
+// commit leaves it to a worker to verify and commit b, which has the packed
+// bytes of e at the given offset.
+func (z *zipReader) commit(e *entry, b Body, offset int64) {
 	z.workers.Go(func() error {
-		packed := b.Bytes()[len(head) : len(b.Bytes())-len(tail)]
-		facts, err := z.verifyWhole(e, packed)
+		facts, err := z.verify(e, io.NewSectionReader(b, offset, e.packed))
 		if err == nil {
 			err = e.obj.Commit(z.ctx, b, facts)
 		} else {
@@ -174,12 +191,10 @@ func (z *zipReader) whole(e *entry, head, tail []byte) error {
 		}
 		return nil
 	})
-	return nil
 }
 
-// verifyWhole verifies an entry that is all there, in one of the shared
-// verifiers.
-func (z *zipReader) verifyWhole(e *entry, packed []byte) (Facts, error) {
+// verify verifies an entry that is all there, in one of the shared verifiers.
+func (z *zipReader) verify(e *entry, packed *io.SectionReader) (Facts, error) {
 	select {
 	case z.share.m.verifying <- struct{}{}:
 	case <-z.ctx.Done():
@@ -189,14 +204,17 @@ func (z *zipReader) verifyWhole(e *entry, packed []byte) (Facts, error) {
 	v := verifiers.Get().(*verifier)
 	defer verifiers.Put(v)
 
-	r := bytes.NewReader(packed)
-	expanded := io.Reader(r)
-	if e.method == methodDeflate {
-		expanded = v.inflate(r)
+	expanded, closeDecoder, err := v.decoder(e.method, packed)
+	if err != nil {
+		return Facts{}, err
 	}
+	defer closeDecoder()
 	facts, err := v.count(&e.header, expanded, &z.total, io.Discard)
-	if err == nil && r.Len() > 0 {
-		err = e.bad(trailingBytes)
+	if err == nil {
+		at, _ := packed.Seek(0, io.SeekCurrent) // it cannot fail
+		if at-int64(v.surplus(e.method)) < e.packed {
+			err = e.bad(trailingBytes)
+		}
 	}
 	return facts, damage(e, err)
 }
@@ -253,27 +271,35 @@ func (z *zipReader) described(e *entry, src *packed, f Facts) error {
 	return nil
 }
 
-// empty reads a stored entry whose sizes stand behind it, which can only be
-// told from its bytes if there are none.
-func (z *zipReader) empty(e *entry) error {
-	e.crc, e.packed, e.size = 0, 0, 0
-	b, err := z.in.peek(maxDescriptor)
+// endsAtOnce reports whether e, whose sizes stand behind it, has no bytes: then
+// what follows its header of n bytes is the end of an entry.
+func (z *zipReader) endsAtOnce(e *entry, n int) (bool, error) {
+	if e.method != methodStored {
+		return false, nil
+	}
+	b, err := z.in.peek(n + maxDescriptor)
 	if err != nil {
-		return err
+		return false, err
 	}
-	n, err := e.findDescriptor(b)
-	switch {
-	case err == nil:
-	case e.directory() && structureFollows(b):
-		n = 0 // Rust's streaming writer gives directories no descriptor
-	default:
-		return z.needsSpill("the size of " + strconv.Quote(e.name) + " is only in the central directory")
-	}
+	e.crc, e.packed, e.size = 0, 0, 0
+	_, err = e.findDescriptor(b[n:])
+	return err == nil || e.directory() && structureFollows(b[n:]), nil
+}
+
+// empty reads what follows the header of an entry that ends at once.
+func (z *zipReader) empty(e *entry) error {
 	z.create(e)
 	if err := z.stream(e, &packed{in: z.in}, func(*packed, Facts) error { return nil }); err != nil {
 		return err
 	}
-	z.in.skip(n)
+	b, err := z.in.peek(maxDescriptor)
+	if err != nil {
+		return err
+	}
+	// Rust's streaming writer gives directories no descriptor.
+	if n, err := e.findDescriptor(b); err == nil {
+		z.in.skip(n)
+	}
 	return nil
 }
 
@@ -346,6 +372,9 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 
 // damage makes a failure to decode e one of the archive.
 func damage(e *entry, err error) error {
+	if disk, ok := errors.AsType[*DiskError](err); ok {
+		return disk
+	}
 	switch _, failed := errors.AsType[*decodeError](err); {
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return e.bad(fmt.Sprintf("its zstd window is over %d MiB", maxWindow>>20))

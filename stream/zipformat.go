@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -58,6 +57,7 @@ type header struct {
 	crc    uint32
 	packed int64 // compressed size in bytes, zip64 resolved
 	size   int64 // expanded size in bytes, zip64 resolved
+	stated bool  // the CRC-32 and sizes are what the archive states of the entry, and no hints
 }
 
 func (h *header) descriptor() bool { return h.flags&flagDescriptor != 0 }
@@ -145,6 +145,7 @@ func parseLocal(b, name, extra []byte) (header, error) {
 		method: le.Uint16(b[8:]),
 		crc:    le.Uint32(b[14:]),
 	}
+	h.stated = !h.descriptor()
 	s := sizes{packed: uint64(le.Uint32(b[18:])), size: uint64(le.Uint32(b[22:]))}
 	if err := h.complete(&s, parseExtras(extra)); err != nil {
 		return h, err
@@ -160,6 +161,7 @@ func parseRow(b, name, extra []byte) (row, error) {
 		flags:  le.Uint16(b[8:]),
 		method: le.Uint16(b[10:]),
 		crc:    le.Uint32(b[16:]),
+		stated: true,
 	}}
 	s := sizes{
 		packed: uint64(le.Uint32(b[20:])),
@@ -261,12 +263,18 @@ var descriptorLayouts = []descriptorLayout{{true, false}, {true, true}, {false, 
 // behind it.
 const maxDescriptor = 24 + 4
 
-// parse reads a descriptor in this layout from the start of b and reports
-// whether a zip structure follows it, and how long it is.
-func (l descriptorLayout) parse(b []byte) (crc uint32, packed, size uint64, n int, ok bool) {
+// descriptor is what a data descriptor states.
+type descriptor struct {
+	crc          uint32
+	packed, size uint64
+}
+
+// parse reads a descriptor in this layout from the start of b, and says how
+// long it is.
+func (l descriptorLayout) parse(b []byte) (d descriptor, n int, ok bool) {
 	if l.signed {
 		if len(b) < 4 || le.Uint32(b) != sigDescriptor {
-			return 0, 0, 0, 0, false
+			return d, 0, false
 		}
 		n = 4
 	}
@@ -274,17 +282,16 @@ func (l descriptorLayout) parse(b []byte) (crc uint32, packed, size uint64, n in
 	if l.wide {
 		need = 20
 	}
-	if len(b) < n+need+4 {
-		return 0, 0, 0, 0, false
+	if len(b) < n+need {
+		return d, 0, false
 	}
-	crc = le.Uint32(b[n:])
+	d.crc = le.Uint32(b[n:])
 	if l.wide {
-		packed, size = le.Uint64(b[n+4:]), le.Uint64(b[n+12:])
+		d.packed, d.size = le.Uint64(b[n+4:]), le.Uint64(b[n+12:])
 	} else {
-		packed, size = uint64(le.Uint32(b[n+4:])), uint64(le.Uint32(b[n+8:]))
+		d.packed, d.size = uint64(le.Uint32(b[n+4:])), uint64(le.Uint32(b[n+8:]))
 	}
-	n += need
-	return crc, packed, size, n, structureFollows(b[n:])
+	return d, n + need, true
 }
 
 // structureFollows reports whether b starts with something that may stand
@@ -305,11 +312,11 @@ func structureFollows(b []byte) bool {
 func (h *header) findDescriptor(b []byte) (length int, err error) {
 	fits, wrongCRC := 0, false
 	for _, l := range descriptorLayouts {
-		crc, packed, size, n, ok := l.parse(b)
-		if !ok || packed != uint64(h.packed) || size != uint64(h.size) {
+		d, n, ok := l.parse(b)
+		if !ok || !structureFollows(b[n:]) || d.packed != uint64(h.packed) || d.size != uint64(h.size) {
 			continue
 		}
-		if crc != h.crc {
+		if d.crc != h.crc {
 			wrongCRC = true
 			continue
 		}
@@ -322,9 +329,23 @@ func (h *header) findDescriptor(b []byte) (length int, err error) {
 	case fits == 0 && wrongCRC:
 		return 0, &ChecksumError{Entry: h.name}
 	case fits == 0:
-		return 0, h.bad("no data descriptor that matches its bytes follows them")
+		return 0, h.bad(noDescriptor)
 	}
 	return 0, h.bad("its data descriptor can be read in two ways")
+}
+
+const noDescriptor = "no data descriptor that matches its bytes follows them"
+
+// endsInDescriptor reports whether b starts with a descriptor that states what
+// h does, whatever follows it.
+func (h *header) endsInDescriptor(b []byte) bool {
+	for _, l := range descriptorLayouts {
+		d, _, ok := l.parse(b)
+		if ok && d == (descriptor{h.crc, uint64(h.packed), uint64(h.size)}) {
+			return true
+		}
+	}
+	return false
 }
 
 // end is the end of central directory record (APPNOTE 4.3.16) or its zip64
@@ -373,11 +394,4 @@ func (e end) check(rows int, offset, size int64) error {
 		return &FormatError{Reason: "its central directory is not where its end states"}
 	}
 	return nil
-}
-
-// endsInZip reports whether tail, the last bytes of an archive, ends with an
-// end of central directory record and its comment.
-func endsInZip(tail []byte) bool {
-	i := bytes.LastIndex(tail, endMagic)
-	return i >= 0 && len(tail)-i >= endLen && int(le.Uint16(tail[i+endLen-2:])) == len(tail)-i-endLen
 }

@@ -179,7 +179,7 @@ func TestRefusals(t *testing.T) {
 		{"own snippet", zipForm(named("secret/1/x")), []string{asDev}, 400, "Content of archive file contains the snippet 'secret' which is not allowed", func(c *Config) { c.Disallowed = []string{"secret"} }},
 		{"no symbol key", zipForm(named("xpcshell.dbg/<A>/xpcshell")), []string{asDev}, 400, "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. (First unrecognized pattern was 'xpcshell.dbg/<A>/xpcshell')", nil},
 		{"key too long", zipForm(named("a/1/" + strings.Repeat("b", 1018))), []string{asDev}, 400, "^Entry 'a/1/b+': its name is longer than the 1021 bytes", nil},
-		{"not to be read forward", zipForm(append([]byte("#!/bin/sh\n"), symbolZip...)), []string{asDev}, 413, "^cannot be read while it arrives: .*spill buffer", nil},
+		{"not to be read forward", zipForm(append([]byte("#!/bin/sh\n"), archive.Build(archive.Entry{Name: "a/1/b", Data: archive.Noise(1, 200<<10)})...)), []string{asDev}, 413, "^cannot be read while it arrives: .*--spill-quota, which is 0", nil},
 
 		{"entries", zipForm(symbolZip), []string{asDev}, 413, "^more than the 2 entries that --max-entries allows", func(c *Config) { c.MaxEntries = 2 }},
 		{"expansion", zipForm(symbolZip), []string{asDev}, 413, "^more than the 29 KiB \\(30000 bytes\\) that --max-expanded-size allows", func(c *Config) { c.MaxExpanded = 30_000 }},

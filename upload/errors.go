@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 
@@ -102,10 +103,31 @@ func verdictOn(err error) verdict {
 	if e, ok := errors.AsType[*stream.NoRoomError](err); ok {
 		return retry(outcomeRefused, "This server has no room at the moment: "+e.What+".")
 	}
+	if e, ok := errors.AsType[*stream.QuotaError](err); ok {
+		return retry(outcomeRefused, "This server has no room on disk at the moment: it would be over "+strings.TrimSuffix(quotaInUse(e), ",")+".")
+	}
+	// Before the store's: a body that cannot be read fails its request.
+	if _, ok := errors.AsType[*stream.DiskError](err); ok {
+		return retry(outcomeFailed, "The disk of this server failed, or is full.")
+	}
 	if _, ok := errors.AsType[*stream.StoreError](err); ok {
 		return retry(outcomeFailed, "The storage behind this server failed.")
 	}
 	return verdict{http.StatusInternalServerError, outcomeDefect, http.StatusText(http.StatusInternalServerError)}
+}
+
+// quotaInUse names the setting that a quota is, its value and its use.
+func quotaInUse(e *stream.QuotaError) string {
+	switch e.Quota {
+	case stream.FreeSpace:
+		return fmt.Sprintf("--spill-min-free, which keeps %s free (%s are free, %s more were needed),", size(e.Limit), size(e.InUse), size(e.Need))
+	case stream.UploadQuota:
+		return fmt.Sprintf("--spill-upload-quota, which is %s (%s of it in use, %s more were needed),", size(e.Limit), size(e.InUse), size(e.Need))
+	}
+	if e.Limit == 0 {
+		return "--spill-quota, which is 0 and turns the disk off,"
+	}
+	return fmt.Sprintf("--spill-quota, which is %s (%s of it in use, %s more were needed),", size(e.Limit), size(e.InUse), size(e.Need))
 }
 
 // verdictOnContent is the part of the table for what the client sent.
@@ -154,9 +176,12 @@ func verdictOnContent(err error) (verdict, bool) {
 	if e, ok := errors.AsType[*stream.LimitError](err); ok {
 		return tooMuch("%s", overLimit(e))
 	}
-	if e, ok := errors.AsType[*stream.NeedsSpillError](err); ok {
-		return tooMuch("The archive cannot be read while it arrives: %s. This server has no spill buffer to hold such an archive in. "+
-			"Write it with every size in front of the entry (to a file and not to a pipe), and with nothing before, between or after its entries.", e.Reason)
+	if e, ok := errors.AsType[*stream.SpillError](err); ok {
+		if quota, ok := errors.AsType[*stream.QuotaError](e); ok && quota.Never {
+			return tooMuch("The archive cannot be read while it arrives: %s. To hold it on disk would take more than %s allows. "+
+				"Write it with every size in front of the entry (to a file and not to a pipe) and with nothing before, between or after its entries, "+
+				"or ask those who run this server for more.", e.Reason, quotaInUse(quota))
+		}
 	}
 	return verdict{}, false
 }

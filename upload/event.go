@@ -51,7 +51,7 @@ func (u *upload) log(v verdict, err error) {
 		)
 	}
 	if u.share != nil {
-		fields = append(fields, zap.Int64("peak_memory_bytes", u.share.Peak()))
+		fields = append(fields, zap.Int64("peak_memory_bytes", u.share.Peak()), zap.Int64("peak_spilled_bytes", u.share.PeakSpilled()))
 	}
 	if err != nil {
 		fields = append(fields, zap.String("error", err.Error()))
@@ -82,7 +82,7 @@ type loggedEntry struct {
 }
 
 // Commit implements [stream.Object].
-func (e loggedEntry) Commit(ctx context.Context, rest *stream.Buffer, facts stream.Facts) error {
+func (e loggedEntry) Commit(ctx context.Context, rest stream.Body, facts stream.Facts) error {
 	if event := e.log.Check(zapcore.DebugLevel, "entry verified"); event != nil {
 		s := facts.Symbol
 		event.Write(

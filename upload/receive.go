@@ -198,6 +198,7 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
 	u.report, err = stream.ReadZip(ctx, &archiveReader{u, file.content}, u.share, entries, stream.Rules{
 		Form: names.form, MaxEntries: cfg.MaxEntries, MaxExpanded: cfg.MaxExpanded,
+		Size: max(0, u.r.ContentLength), // -1 where it is not known
 	})
 	if err != nil {
 		return err

@@ -73,7 +73,7 @@ type site struct {
 // it that all batches have ended and that the budget is whole.
 func newSite(t testing.TB, change ...func(*Config)) *site {
 	t.Helper()
-	memory, err := stream.NewMemory(64<<20, 5<<20, 2, time.Second)
+	memory, err := stream.NewMemory(64<<20, 5<<20, 2, time.Second, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

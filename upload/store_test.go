@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -121,21 +122,26 @@ func (b *memoryBatch) Create(e stream.Entry) stream.Object {
 	return o
 }
 
-func (o *memoryObject) Part(_ context.Context, buf *stream.Buffer) (bool, error) {
-	buf.Full()
-	o.body.Write(buf.Bytes())
-	buf.Release()
-	return true, nil
+func (o *memoryObject) Part(_ context.Context, buf stream.Body) (bool, error) {
+	defer buf.Release()
+	return true, o.add(buf)
 }
 
-func (o *memoryObject) Commit(ctx context.Context, rest *stream.Buffer, _ stream.Facts) error {
+func (o *memoryObject) add(b stream.Body) error {
+	_, err := io.Copy(&o.body, io.NewSectionReader(b, 0, b.Size()))
+	return err
+}
+
+func (o *memoryObject) Commit(ctx context.Context, rest stream.Body, _ stream.Facts) error {
 	defer rest.Release()
 	if hook := o.batch.store.onCommit; hook != nil {
 		if err := hook(ctx, o.Name); err != nil {
 			return err
 		}
 	}
-	o.body.Write(rest.Bytes())
+	if err := o.add(rest); err != nil {
+		return err
+	}
 	o.batch.mu.Lock()
 	defer o.batch.mu.Unlock()
 	o.committed = true

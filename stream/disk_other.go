@@ -1,0 +1,14 @@
+//go:build !linux
+
+package stream
+
+import (
+	"errors"
+	"fmt"
+)
+
+// OpenDisk fails: files that are allocated ahead, and given back piece by
+// piece, are only there on Linux.
+func OpenDisk(string) (Disk, error) {
+	return nil, fmt.Errorf("spilling to disk: %w on this system", errors.ErrUnsupported)
+}

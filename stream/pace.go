@@ -1,0 +1,46 @@
+package stream
+
+import (
+	"sync"
+	"time"
+)
+
+// pace tells how slow the client of an upload is: how long it has been waited
+// for since it last sent as much as a part. Time in which nobody waits for it
+// does not count.
+type pace struct {
+	part int // bytes
+
+	mu      sync.Mutex
+	since   time.Time     // since when it has been waited for; zero while it is not
+	waited  time.Duration // before that
+	arrived int           // bytes, meanwhile
+}
+
+// begin says that somebody waits for the client.
+func (p *pace) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.since = time.Now()
+}
+
+// end says that the client has sent n bytes.
+func (p *pace) end(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waited += time.Since(p.since)
+	p.since = time.Time{}
+	if p.arrived += n; p.arrived >= p.part {
+		p.arrived, p.waited = 0, 0
+	}
+}
+
+// slow is how long the client has taken for less than a part.
+func (p *pace) slow() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.since.IsZero() {
+		return p.waited
+	}
+	return p.waited + time.Since(p.since)
+}

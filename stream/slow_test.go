@@ -1,0 +1,307 @@
+package stream_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+// TestSlowPartsMoveToTheDisk has a client that fills its parts slowly while
+// another upload waits for one.
+func TestSlowPartsMoveToTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
+		m, err := stream.NewMemory(30*mib, part, 2, 30*time.Second, spill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, s := admit(t, m)
+		slow := leaseAll(t, ctx, s)
+		first, second := archive.Noise(1, 3*mib), archive.Noise(2, 2*mib)
+		for _, b := range slow {
+			_, _ = b.Write(first)
+		}
+		slow[0].Full() // only the store keeps others waiting for it
+
+		otherCtx, other := admit(t, m)
+		begin := time.Now()
+		lease, err := other.Lease(otherCtx)
+		if waited := time.Since(begin); err != nil || waited < 20*time.Second || waited > 25*time.Second {
+			t.Fatalf("a part after %v: %v", waited, err)
+		}
+		if ctx.Err() != nil {
+			t.Errorf("the slow upload was ended: %v", context.Cause(ctx))
+		}
+		onDisk := 0
+		for i, b := range slow {
+			if b.Memory() > 0 {
+				continue
+			}
+			onDisk++
+			if i == 0 {
+				t.Error("a full part moved")
+			}
+			if n, err := b.Write(second); n != 2*mib || err != nil {
+				t.Errorf("the part that has moved took %d more bytes: %v", n, err)
+			}
+			if n, err := b.Write([]byte{1}); n != 0 || err != nil {
+				t.Errorf("the part that has moved took %d bytes too many: %v", n, err)
+			}
+			b.Full()
+			if !bytes.Equal(bytesOf(t, b), append(bytes.Clone(first), second...)) {
+				t.Error("the part that has moved has other bytes")
+			}
+		}
+		if onDisk != 1 {
+			t.Errorf("%d parts moved to the disk, want 1", onDisk)
+		}
+		if n := s.PeakSpilled(); n < part {
+			t.Errorf("%d bytes were on disk", n)
+		}
+		release(append(slow, lease)...)
+		s.Close()
+		other.Close()
+		checkEmpty(t, m)
+		checkNothingSpilled(t, spill)
+	})
+}
+
+// pausing gives what it has, says so, and then waits until it is let go.
+type pausing struct {
+	io.Reader
+	stalled chan struct{} // closed once it waits
+	once    sync.Once
+	letGo   chan struct{}
+	rest    io.Reader
+}
+
+func newPausing(data []byte, n int) *pausing {
+	return &pausing{Reader: bytes.NewReader(data[:n]), stalled: make(chan struct{}), letGo: make(chan struct{}), rest: bytes.NewReader(data[n:])}
+}
+
+func (s *pausing) Read(p []byte) (int, error) {
+	if n, err := s.Reader.Read(p); err == nil {
+		return n, nil
+	}
+	s.once.Do(func() { close(s.stalled) })
+	<-s.letGo
+	return s.rest.Read(p)
+}
+
+func (s *pausing) Interrupt() {
+	select {
+	case <-s.letGo:
+	default:
+		s.rest = bytes.NewReader(nil)
+		close(s.letGo)
+	}
+}
+
+// outcome is how a reading in the background ended.
+type outcome struct {
+	at  time.Duration
+	err error
+}
+
+// background reads an archive as an upload of its own.
+func background(t *testing.T, m *stream.Memory, r io.Reader, size int) <-chan outcome {
+	t.Helper()
+	begin := time.Now()
+	ended := make(chan outcome, 1)
+	go func() {
+		ctx, share, err := m.Admit(t.Context())
+		if err != nil {
+			ended <- outcome{time.Since(begin), err}
+			return
+		}
+		defer share.Close()
+		rules := ordinary
+		rules.Size = int64(size)
+		s := newStore(t, m)
+		_, err = stream.ReadZip(ctx, r, share, s, rules)
+		s.close()
+		ended <- outcome{time.Since(begin), err}
+	}()
+	return ended
+}
+
+// TestSlowDecodersAreEnded has a client that stops in an entry whose decoder
+// takes memory, while another upload waits for memory.
+func TestSlowDecodersAreEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := budget(t, 4)
+		data := archive.Build(archive.Entry{Name: "a.dll", Data: archive.Symbols(1, mib), Method: archive.Zstd})
+		source := newPausing(data, len(data)/2)
+		slow := background(t, m, source, 0)
+		<-source.stalled
+
+		ctx, s := admit(t, m)
+		begin := time.Now()
+		var got []func()
+		for len(got) == 0 || time.Since(begin) == 0 {
+			free, err := s.Reserve(ctx, mib)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, free)
+		}
+		if waited := time.Since(begin); waited < 15*time.Second || waited > 25*time.Second {
+			t.Errorf("memory after %v", waited)
+		}
+		if _, ok := errors.AsType[*stream.NoRoomError]((<-slow).err); !ok {
+			t.Error("the slow upload was not ended for want of room")
+		}
+		for _, free := range got {
+			free()
+		}
+		s.Close()
+		checkEmpty(t, m)
+	})
+}
+
+// TestReservationsThatWaitForEachOther has two uploads that each have half of
+// what they need.
+func TestReservationsThatWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := budget(t, 4)
+		olderCtx, older := admit(t, m)
+		youngerCtx, younger := admit(t, m)
+		freeOlder, err := older.Reserve(olderCtx, 8*mib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		freeYounger, err := younger.Reserve(youngerCtx, 8*mib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, err := younger.Reserve(youngerCtx, 8*mib)
+			if _, ok := errors.AsType[*stream.NoRoomError](err); !ok {
+				t.Errorf("the younger: %v", err)
+			}
+			freeYounger()
+			younger.Close()
+		}()
+		synctest.Wait()
+		begin := time.Now()
+		more, err := older.Reserve(olderCtx, 8*mib)
+		if err != nil || time.Since(begin) > 0 {
+			t.Errorf("the older, after %v: %v", time.Since(begin), err)
+		} else {
+			more()
+		}
+		<-ended
+		freeOlder()
+		older.Close()
+		checkEmpty(t, m)
+	})
+}
+
+// TestTheDiskIsTakenInTurn has uploads that need the disk, which has room for
+// two, and no more than that.
+func TestTheDiskIsTakenInTurn(t *testing.T) {
+	data := heldKinds()["gaps between entries"]
+	half := len(data) / 2
+	synctest.Test(t, func(t *testing.T) {
+		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota = 3 * mib })
+		m := withDisk(t, spill)
+		var sources []*pausing
+		var uploads []<-chan outcome
+		for range 2 {
+			s := newPausing(data, half)
+			sources = append(sources, s)
+			uploads = append(uploads, background(t, m, s, len(data)))
+			<-s.stalled
+		}
+		third := background(t, m, bytes.NewReader(data), len(data))
+		synctest.Wait()
+		if u := spill.Usage(); u.Waiting != 1 || u.Files < 2 {
+			t.Errorf("while the disk is taken: %+v", u)
+		}
+		time.AfterFunc(7*time.Second, func() { close(sources[0].letGo) })
+		if got := <-third; got.err != nil || got.at != 7*time.Second {
+			t.Errorf("the third ended after %v: %v", got.at, got.err)
+		}
+		close(sources[1].letGo)
+		for _, u := range uploads {
+			if got := <-u; got.err != nil {
+				t.Error(got.err)
+			}
+		}
+		checkNothingSpilled(t, spill)
+		checkEmpty(t, m)
+	})
+}
+
+// TestSlowArchivesLeaveTheDisk has clients that stop while their archives are
+// held, and another upload that waits for the disk.
+func TestSlowArchivesLeaveTheDisk(t *testing.T) {
+	data := heldKinds()["gaps between entries"]
+	synctest.Test(t, func(t *testing.T) {
+		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota = 3 * mib })
+		m := withDisk(t, spill)
+		var slow []<-chan outcome
+		for range 2 {
+			s := newPausing(data, len(data)/2)
+			slow = append(slow, background(t, m, s, len(data)))
+			<-s.stalled
+		}
+		got := <-background(t, m, bytes.NewReader(data), len(data))
+		if got.err != nil || got.at < 15*time.Second || got.at > 25*time.Second {
+			t.Errorf("the third ended after %v: %v", got.at, got.err)
+		}
+		ended := 0
+		for _, u := range slow {
+			select {
+			case got := <-u:
+				ended++
+				if q, ok := errors.AsType[*stream.QuotaError](got.err); !ok || q.Never {
+					t.Errorf("a slow upload ended with %v", got.err)
+				}
+			case <-time.After(time.Minute):
+			}
+		}
+		if ended != 1 {
+			t.Errorf("%d slow uploads were ended, want 1", ended)
+		}
+	})
+}
+
+// TestManyOnLittleDisk has many uploads at once that need the disk, which has
+// room for four of them.
+func TestManyOnLittleDisk(t *testing.T) {
+	data := heldKinds()["gaps between entries"]
+	for _, known := range []int{0, len(data)} {
+		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota = 6 * mib })
+		m := withDisk(t, spill)
+		var uploads []<-chan outcome
+		for range 64 {
+			uploads = append(uploads, background(t, m, bytes.NewReader(data), known))
+		}
+		stored := 0
+		for _, u := range uploads {
+			got := <-u
+			if got.err == nil {
+				stored++
+			} else if q, ok := errors.AsType[*stream.QuotaError](got.err); !ok || q.Never {
+				t.Errorf("an upload ended with %v", got.err)
+			}
+		}
+		// Those whose size is known wait for one another.
+		if known > 0 && stored < 64 || stored == 0 {
+			t.Errorf("%d of 64 were stored", stored)
+		}
+		checkNothingSpilled(t, spill)
+		checkEmpty(t, m)
+	}
+}

@@ -1,0 +1,288 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// spillBlock is the unit in which a spill file is written and given back,
+	// in bytes.
+	spillBlock = 64 << 10
+
+	// spillStep is the unit in which a spill file is allocated, in bytes.
+	spillStep = 16 * spillBlock
+
+	// spillOverhead is what a spill file counts for beside its bytes: what the
+	// file system needs to find its pieces.
+	spillOverhead = 64 << 10
+)
+
+// SpillConfig is what bounds the disk that uploads may take.
+type SpillConfig struct {
+	// Disk is where the files are. It is not used if Quota is zero.
+	Disk Disk
+
+	// Quota bounds all uploads together, UploadQuota each one, in bytes. With a
+	// quota of zero nothing goes to the disk.
+	Quota, UploadQuota int64
+
+	// MinFree is how many bytes of the file system stay free.
+	MinFree int64
+}
+
+// Spill is the bounded cache on disk for what does not fit into memory.
+//
+// Space is counted against the quotas before it is allocated, and allocated
+// before it is written. The files have no names, so that the system takes their
+// space back whatever ends the process.
+type Spill struct {
+	cfg SpillConfig
+
+	mu      sync.Mutex // guards what follows and Share.spilled; taken after every other
+	used    int64      // counted against the quota
+	waiting []*claim   // first come first
+	files   map[*spillFile]struct{}
+	refused int64
+}
+
+// claim is a call that waits for space.
+type claim struct {
+	share *Share
+	n     int64
+	ready chan struct{} // closed, under Spill.mu, when the space is the claim's
+}
+
+// NewSpill returns a cache with nothing in it.
+func NewSpill(cfg SpillConfig) *Spill {
+	return &Spill{cfg: cfg, files: make(map[*spillFile]struct{})}
+}
+
+// SpillUsage says how much of the quota is in use. Sizes are in bytes.
+type SpillUsage struct {
+	Quota, UploadQuota, MinFree int64
+
+	Used    int64 // counted against Quota
+	Files   int
+	Waiting int   // uploads that wait for space
+	Refused int64 // claims that were refused, since the start
+}
+
+// Usage returns a snapshot.
+func (s *Spill) Usage() SpillUsage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return SpillUsage{
+		Quota: s.cfg.Quota, UploadQuota: s.cfg.UploadQuota, MinFree: s.cfg.MinFree,
+		Used: s.used, Files: len(s.files), Waiting: len(s.waiting), Refused: s.refused,
+	}
+}
+
+// Clean removes the files of processes that are gone and returns how many those
+// were. It also compares what is counted with what the file system says of the
+// files that are open: the error is a [*DiskError] if one of them takes more
+// than is counted for it, or if the disk fails.
+func (s *Spill) Clean() (removed int, err error) {
+	if s.cfg.Quota == 0 {
+		return 0, nil
+	}
+	removed, err = s.cfg.Disk.Clean()
+	if err != nil {
+		err = &DiskError{Op: "clean", Err: err}
+	}
+	s.mu.Lock()
+	files := make([]*spillFile, 0, len(s.files))
+	for f := range s.files {
+		files = append(files, f)
+	}
+	s.mu.Unlock()
+	for _, f := range files {
+		err = errors.Join(err, f.check())
+	}
+	return removed, err
+}
+
+// create makes a file for an upload, without any space yet. Whoever created it
+// closes it.
+func (s *Spill) create(share *Share) (*spillFile, error) {
+	if s == nil || s.cfg.Quota == 0 {
+		return nil, &QuotaError{Quota: ProcessQuota, Never: true}
+	}
+	file, err := s.cfg.Disk.Create()
+	if err != nil {
+		return nil, &DiskError{Op: "create", Err: err}
+	}
+	f := &spillFile{spill: s, share: share, disk: file}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[f] = struct{}{}
+	return f, nil
+}
+
+// take counts n more bytes of a file that has counted bytes already, if there
+// is room for them now. The error is a [*QuotaError] or a [*DiskError].
+func (s *Spill) take(share *Share, n, counted int64) error {
+	if err := s.enoughFree(n); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.fits(share, n, counted)
+	if err == nil && (s.used+n > s.cfg.Quota || len(s.waiting) > 0) {
+		err = s.full(n)
+	}
+	if err != nil {
+		s.refused++
+		return err
+	}
+	s.count(share, n)
+	return nil
+}
+
+// takeOrWait is take that waits, first come first served, for what others have.
+// The error may also be the context's cause.
+func (s *Spill) takeOrWait(ctx context.Context, share *Share, n, counted int64) error {
+	if err := s.enoughFree(n); err != nil {
+		return err
+	}
+	c := &claim{share: share, n: n, ready: make(chan struct{})}
+	s.mu.Lock()
+	if err := s.fits(share, n, counted); err != nil {
+		s.refused++
+		s.mu.Unlock()
+		return err
+	}
+	s.waiting = append(s.waiting, c)
+	s.serve()
+	s.mu.Unlock()
+	return s.await(ctx, c)
+}
+
+// await waits until c is served, ctx ends, or the budget's wait is over.
+func (s *Spill) await(ctx context.Context, c *claim) error {
+	timer := time.NewTimer(c.share.m.wait)
+	defer timer.Stop()
+	for {
+		var err error
+		select {
+		case <-c.ready:
+			return nil
+		case <-time.After(s.endSlowest()):
+			continue
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-timer.C:
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		i := slices.Index(s.waiting, c)
+		if i < 0 {
+			return nil // served just now
+		}
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+		if err == nil {
+			s.refused++
+			err = s.full(c.n)
+		}
+		s.serve()
+		return err
+	}
+}
+
+// serve gives free space to those who wait for it. The caller holds s.mu.
+func (s *Spill) serve() {
+	for len(s.waiting) > 0 && s.used+s.waiting[0].n <= s.cfg.Quota {
+		c := s.waiting[0]
+		s.waiting = s.waiting[1:]
+		s.count(c.share, c.n)
+		close(c.ready)
+	}
+}
+
+// endSlowest ends the upload whose file has been waiting longest for a slow
+// client while another waits for space, and returns when to look again.
+func (s *Spill) endSlowest() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.waiting) == 0 {
+		return slowFill // whoever asks has just been served
+	}
+	var (
+		slowest *spillFile
+		longest time.Duration
+	)
+	for f := range s.files {
+		if f.arriving.Load() {
+			if slow := f.share.pace.slow(); slowest == nil || slow > longest {
+				slowest, longest = f, slow
+			}
+		}
+	}
+	if slowest == nil {
+		return slowFill
+	}
+	if left := slowFill - longest; left > 0 {
+		return left
+	}
+	slowest.share.cancel(s.full(s.waiting[0].n))
+	return time.Second
+}
+
+// fits refuses what can never be there, and what the upload has used up itself.
+// The caller holds s.mu.
+func (s *Spill) fits(share *Share, n, counted int64) error {
+	switch {
+	case counted+n > s.cfg.Quota:
+		return &QuotaError{Quota: ProcessQuota, Limit: s.cfg.Quota, InUse: s.used, Need: n, Never: true}
+	case share.spilled+n > s.cfg.UploadQuota:
+		return &QuotaError{
+			Quota: UploadQuota, Limit: s.cfg.UploadQuota, InUse: share.spilled, Need: n,
+			Never: counted+n > s.cfg.UploadQuota,
+		}
+	}
+	return nil
+}
+
+// full is the error of n bytes for which others leave no room. The caller holds
+// s.mu.
+func (s *Spill) full(n int64) error {
+	return &QuotaError{Quota: ProcessQuota, Limit: s.cfg.Quota, InUse: s.used, Need: n}
+}
+
+// enoughFree refuses n bytes that the file system should keep free.
+func (s *Spill) enoughFree(n int64) error {
+	free, err := s.cfg.Disk.Free()
+	if err != nil {
+		return &DiskError{Op: "free space", Err: err}
+	}
+	if free-n < s.cfg.MinFree {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.refused++
+		return &QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, InUse: free, Need: n}
+	}
+	return nil
+}
+
+// count counts n bytes. The caller holds s.mu.
+func (s *Spill) count(share *Share, n int64) {
+	s.used += n
+	share.spilled += n
+	share.peakSpilled = max(share.peakSpilled, share.spilled)
+}
+
+// giveBack stops counting n bytes.
+func (s *Spill) giveBack(share *Share, n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used -= n
+	share.spilled -= n
+	if s.used < 0 || share.spilled < 0 {
+		panic(fmt.Sprintf("stream: more spill space given back than taken: %d left of all, %d of the upload", s.used, share.spilled))
+	}
+	s.serve()
+}

@@ -1,0 +1,317 @@
+package stream
+
+import (
+	"context"
+	"io"
+)
+
+const (
+	// windowSize is how much of an archive is in memory at once, in bytes: room
+	// for a local header with the longest name and extra fields, and for a
+	// prefix to search.
+	windowSize = 128 << 10
+
+	// lookBack is how many bytes before the cursor stay in memory.
+	lookBack = locator64Len
+)
+
+// window is an archive as it arrives, seen from a cursor that goes forward. What
+// the cursor has passed is gone, and nothing ever touches the disk, until
+// [window.hold]: from then on the cursor can go anywhere behind the place where
+// it was.
+//
+// It belongs to the goroutine that reads the archive.
+type window struct {
+	src    *source
+	offset int64 // of the cursor, from the start of the archive
+
+	buf    []byte
+	at     int // of the cursor in buf
+	filled int // buf[at:filled] is next
+
+	// once it holds
+	held   bool
+	origin int64 // offset of the first byte that is held
+	length int64 // how many are
+	file   *spillFile
+	read   int64 // offset in file of the byte behind buf[:filled]
+}
+
+func newWindow(src *source) *window {
+	return &window{src: src, buf: make([]byte, windowSize)}
+}
+
+// source tells the failures of a reader from its end, stops when its context
+// does, and has the time that it waits for the client measured.
+type source struct {
+	ctx  context.Context
+	r    io.Reader
+	pace *pace
+	n    int64 // bytes read
+	err  error // anything but the clean end
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	if s.ctx.Err() != nil {
+		s.err = context.Cause(s.ctx)
+		return 0, s.err
+	}
+	s.pace.begin()
+	n, err := s.r.Read(p)
+	s.pace.end(n)
+	s.n += int64(n)
+	if err != nil && err != io.EOF {
+		s.err = &SourceError{Err: err}
+		err = s.err
+	}
+	return n, err
+}
+
+// peek returns the next n bytes without consuming them, fewer only at the end
+// of the archive. They are valid until the next call. n is at most windowSize
+// less lookBack.
+func (w *window) peek(n int) ([]byte, error) {
+	for w.filled-w.at < n {
+		if err := w.fill(); err == io.EOF {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return w.buf[w.at:min(w.at+n, w.filled)], nil
+}
+
+// fill waits for at least one more byte. The error is io.EOF at the end.
+func (w *window) fill() error {
+	if w.held && w.file == nil {
+		return io.EOF // all of it is in buf
+	}
+	if w.filled == len(w.buf) || w.at == w.filled {
+		keep := max(0, w.at-lookBack)
+		w.filled = copy(w.buf, w.buf[keep:w.filled])
+		w.at -= keep
+	}
+	var (
+		n   int
+		err error
+	)
+	if w.held {
+		n, err = w.file.ReadAt(w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
+		w.read += int64(n)
+		if n == 0 && err == nil {
+			err = io.EOF
+		}
+	} else {
+		n, err = w.arrive()
+	}
+	w.filled += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// arrive reads from the source into the room behind filled.
+func (w *window) arrive() (int, error) {
+	for range maxEmptyReads {
+		if n, err := w.src.Read(w.buf[w.filled:]); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// maxEmptyReads is how often in a row a reader may return nothing.
+const maxEmptyReads = 100
+
+// need is peek for bytes that must be there.
+func (w *window) need(n int) ([]byte, error) {
+	b, err := w.peek(n)
+	if err == nil && len(b) < n {
+		err = ErrNotZip
+	}
+	return b, err
+}
+
+// buffered returns what can be had without waiting, at least a byte and at
+// most limit bytes; ErrNotZip at the end of the archive.
+func (w *window) buffered(limit int64) ([]byte, error) {
+	if _, err := w.need(1); err != nil {
+		return nil, err
+	}
+	return w.buf[w.at : w.at+int(min(int64(w.filled-w.at), limit))], nil
+}
+
+// skip consumes n bytes that peek, need or buffered returned.
+func (w *window) skip(n int) {
+	w.at += n
+	w.offset += int64(n)
+}
+
+// before returns the last n bytes consumed, at most lookBack; fewer at the
+// start of the archive, or of what is held.
+func (w *window) before(n int) []byte { return w.buf[max(0, w.at-n):w.at] }
+
+// moveTo consumes n bytes into b, which has the room; ErrNotZip if the archive
+// ends before.
+func (w *window) moveTo(b *Buffer, n int64) error {
+	for n > 0 {
+		next, err := w.buffered(n)
+		if err != nil {
+			return err
+		}
+		if _, err := b.Write(next); err != nil {
+			return err
+		}
+		w.skip(len(next))
+		n -= int64(len(next))
+	}
+	return nil
+}
+
+// hold reads the archive to its end and keeps everything from the cursor on:
+// in memory where that suffices, otherwise on the disk. size is how many bytes
+// the archive has at the most, 0 if that is not known. The error is a
+// [*QuotaError], a [*DiskError], or one of the source.
+func (w *window) hold(share *Share, size int64) error {
+	w.filled = copy(w.buf, w.buf[w.at:w.filled])
+	w.at = 0
+	w.origin = w.offset
+	for {
+		if w.filled == len(w.buf) {
+			if err := w.overflow(share, size); err != nil {
+				return err
+			}
+		}
+		n, err := w.arrive()
+		w.filled += n
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	w.held, w.length = true, int64(w.filled)
+	if w.file == nil {
+		return nil
+	}
+	if err := w.file.write(w.buf[:w.filled]); err != nil {
+		return err
+	}
+	w.length = w.file.size
+	w.filled = 0
+	return w.file.complete()
+}
+
+// overflow moves a full buf to the disk.
+func (w *window) overflow(share *Share, size int64) error {
+	if w.file == nil {
+		file, err := share.m.spill.create(share)
+		if err != nil {
+			return err
+		}
+		w.file = file
+		if size > w.origin {
+			// All or nothing, in turn: uploads that each got a part of what
+			// they need would keep one another from ever ending.
+			if err := file.claimOrWait(w.src.ctx, size-w.origin); err != nil {
+				return err
+			}
+		}
+		file.arriving.Store(true)
+	}
+	if err := w.file.write(w.buf); err != nil {
+		return err
+	}
+	w.filled = 0
+	return nil
+}
+
+// seek puts the cursor of a window that holds at offset. It reports false if
+// that is outside of what is held.
+func (w *window) seek(offset int64) bool {
+	if offset < w.origin || offset > w.origin+w.length {
+		return false
+	}
+	at := int64(w.at) + offset - w.offset
+	if w.file == nil || at >= 0 && at <= int64(w.filled) {
+		w.at = int(at)
+	} else {
+		w.at, w.filled = 0, 0
+		w.read = offset - w.origin
+	}
+	w.offset = offset
+	return true
+}
+
+// end is the offset of the archive's end. The window holds.
+func (w *window) end() int64 { return w.origin + w.length }
+
+// pass says that nothing before the cursor is wanted any more, but by bodies.
+func (w *window) pass() error {
+	if w.file == nil {
+		return nil
+	}
+	return w.file.pass(w.offset - w.origin)
+}
+
+// close gives up what is on the disk, but for bodies.
+func (w *window) close() {
+	if w.file != nil {
+		w.file.close()
+	}
+}
+
+// packed is the compressed bytes of one entry, read from the archive as they
+// arrive. Only what is known to be the entry's is consumed.
+type packed struct {
+	in   *window
+	left int64     // bytes that may still be read
+	tee  io.Writer // gets the entry's bytes; may be nil
+	n    int64     // bytes consumed
+
+	pending int   // bytes handed out, but not consumed yet
+	err     error // what reading the archive or tee failed with
+}
+
+func (p *packed) Read(b []byte) (int, error) {
+	if p.consume(p.pending); p.err != nil {
+		return 0, p.err
+	}
+	if p.left == 0 {
+		return 0, io.EOF
+	}
+	next, err := p.in.buffered(min(p.left, int64(len(b))))
+	if err != nil {
+		p.err = err
+		return 0, err
+	}
+	p.pending = copy(b, next)
+	return p.pending, nil
+}
+
+// end consumes what was read but for the last surplus bytes.
+func (p *packed) end(surplus int) error {
+	p.consume(p.pending - surplus)
+	return p.err
+}
+
+func (p *packed) consume(n int) {
+	p.pending = 0
+	if p.err != nil || n == 0 {
+		return
+	}
+	if p.tee != nil {
+		b, _ := p.in.peek(n) // it is there
+		if _, p.err = p.tee.Write(b); p.err != nil {
+			return
+		}
+	}
+	p.in.skip(n)
+	p.n += int64(n)
+	p.left -= int64(n)
+}
