@@ -64,6 +64,7 @@ type Sink struct {
 	try     place
 
 	partSize   int64 // bytes
+	sweepPage  int32 // uploads on a page of a list; at most 1,000
 	skipBySize bool
 
 	// pending bounds the operations that batches have begun, those that wait
@@ -104,6 +105,7 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 		regular:    place{cfg.Bucket, cfg.Prefix},
 		try:        place{cfg.TryBucket, cfg.TryPrefix},
 		partSize:   cfg.PartSize,
+		sweepPage:  1000,
 		skipBySize: cfg.SkipBySize,
 		pending:    make(chan struct{}, 2*cfg.Concurrency),
 	}, nil

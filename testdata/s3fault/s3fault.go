@@ -64,6 +64,8 @@ func Call(req *http.Request) string {
 		operation = "AbortMultipartUpload"
 	case req.Method == http.MethodPut:
 		operation = "PutObject"
+	case req.Method == http.MethodGet && query.Has("uploads"):
+		return "ListMultipartUploads " + query.Get("prefix")
 	case req.Method == http.MethodHead:
 		operation = "HeadObject"
 	}

@@ -1,0 +1,14 @@
+package s3sink
+
+// SetSweepPage makes the pages of a sweep shorter than anybody wants them.
+func (s *Sink) SetSweepPage(uploads int32) { s.sweepPage = uploads }
+
+// Leave ends the batch as a process that dies does: what is at the store stays
+// there.
+func (b *Batch) Leave() {
+	b.end()
+	b.unfollow()
+	b.work.Wait()
+	b.endWorking(errEnded)
+	b.endReading(errEnded)
+}
