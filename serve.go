@@ -46,6 +46,7 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { svc.tokens.Watch(watch) })
+	svc.janitor.start(watch)
 	failed := make(chan error, 2) // one for each endpoint
 	for _, e := range []*endpoint{svc.public, svc.embedded} {
 		if e != nil {
@@ -125,6 +126,7 @@ func (svc *service) shutDown(ctx context.Context) error {
 	draining, cancel := context.WithTimeout(ctx, svc.settings.DrainTimeout)
 	defer cancel()
 	err := svc.api.Drain(draining)
+	svc.janitor.stop() // before the embedded S3, which it may be cleaning
 	for _, e := range []*endpoint{svc.public, svc.embedded} {
 		if e != nil {
 			err = errors.Join(err, e.end(ctx))

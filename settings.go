@@ -38,9 +38,16 @@ type serveSettings struct {
 	S3Concurrency int      `name:"s3-concurrency" default:"64" placeholder:"COUNT" help:"Requests to S3 in flight at once, of all uploads together."`
 	SkipBySize    bool     `help:"Skip an entry also where the stored object has no hash to compare, but the same length."`
 
+	SweepAge time.Duration `default:"24h" placeholder:"TIME" help:"Abort unfinished multipart uploads under the prefixes that are older, whoever began them. At least twice --upload-timeout."`
+
 	TokensFile string `placeholder:"PATH" help:"The tokens that clients upload with. Required, but with --dev, which has tokens beside it. It is read again when it changes and on SIGHUP."`
 
-	Memory          byteSize      `default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes some 50 MiB more."`
+	Memory           byteSize `default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes some 50 MiB more."`
+	SpillDir         string   `placeholder:"PATH" help:"Folder on a disk, for archives that cannot be read while they arrive. Files in it have no names, and are gone with the process. If it is not set: the system's folder for temporary files."`
+	SpillQuota       byteSize `default:"4GiB" placeholder:"SIZE" help:"Most disk that all uploads together may take. 0: no disk is used, and such archives are refused unless they are small."`
+	SpillUploadQuota byteSize `default:"2GiB" placeholder:"SIZE" help:"Most disk that one upload may take."`
+	SpillMinFree     byteSize `default:"1GiB" placeholder:"SIZE" help:"Space that is left free on the file system of --spill-dir."`
+
 	MaxUploadSize   byteSize      `default:"2GiB" placeholder:"SIZE" help:"Largest request."`
 	MaxEntries      int           `default:"20000" placeholder:"COUNT" help:"Most entries in an archive, directories included."`
 	MaxExpandedSize byteSize      `default:"48GiB" placeholder:"SIZE" help:"Most bytes of an archive's entries together, expanded."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -34,8 +35,9 @@ func TestDefaults(t *testing.T) {
 	want := &serveSettings{
 		Listen: "127.0.0.1:8000", DevS3Listen: "127.0.0.1:9000",
 		S3Bucket: "b", S3Prefix: "v1/", S3TryPrefix: "try/v1/", S3PartSize: 8 * mebibyte, S3Concurrency: 64,
-		TokensFile: "t",
-		Memory:     256 * mebibyte, MaxUploadSize: 2 * gibibyte, MaxEntries: 20000, MaxExpandedSize: 48 * gibibyte,
+		TokensFile: "t", SweepAge: 24 * time.Hour,
+		SpillDir: os.TempDir(), SpillQuota: 4 * gibibyte, SpillUploadQuota: 2 * gibibyte, SpillMinFree: gibibyte,
+		Memory: 256 * mebibyte, MaxUploadSize: 2 * gibibyte, MaxEntries: 20000, MaxExpandedSize: 48 * gibibyte,
 		MaxUploads: 64, RoomWait: 30 * time.Second, IdleTimeout: time.Minute, UploadTimeout: 15 * time.Minute, DrainTimeout: time.Minute,
 		GzipExtensions: []string{".sym"}, DisallowedSnippets: []string{"qcom/proprietary"},
 		LogLevel: "info", LogFormat: "json",
@@ -92,7 +94,7 @@ func TestLists(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	for text, want := range map[string]byteSize{
-		"1": 1, "4096": 4096, "64MiB": 64 << 20, "64mib": 64 << 20, "1.5GiB": 3 << 29, "5 GB": 5_000_000_000, "8M": 8_000_000,
+		"0": 0, "0MiB": 0, "1": 1, "4096": 4096, "64MiB": 64 << 20, "64mib": 64 << 20, "1.5GiB": 3 << 29, "5 GB": 5_000_000_000, "8M": 8_000_000,
 	} {
 		var got byteSize
 		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
@@ -145,6 +147,18 @@ func TestBadSettings(t *testing.T) {
 		{"--dev --upload-timeout=0s", "--upload-timeout: "},
 		{"--dev --drain-timeout=0s", "--drain-timeout: "},
 		{"--dev --drain-timeout=60", "--drain-timeout"},
+		{"--dev --sweep-age=29m59s", "--sweep-age: 29m59s is less than twice the 15m0s of --upload-timeout"},
+		{"--dev --upload-timeout=13h", "--sweep-age: 24h0m0s is less than twice the 13h0m0s of --upload-timeout"},
+		{"--dev --sweep-age=0s", "--sweep-age: "},
+		{"--dev --sweep-age=-48h", "--sweep-age: "},
+		{"--dev --sweep-age=a-day", "--sweep-age"},
+		{"--dev --spill-quota=-1", "--spill-quota: "},
+		{"--dev --spill-quota=none", `"none" is not a size such as 64MiB`},
+		{"--dev --spill-upload-quota=-1GiB", "--spill-upload-quota: "},
+		{"--dev --spill-upload-quota=0", "--spill-upload-quota: "},
+		{"--dev --spill-min-free=-1", "--spill-min-free: "},
+		{"--dev --spill-dir=/no/such/folder", `--spill-dir: "/no/such/folder" cannot be used: `},
+		{"--dev --spill-dir=/dev/null", `--spill-dir: "/dev/null" cannot be used: `},
 		{"--dev --gzip-extensions=sym", "--gzip-extensions: "},
 		{"--dev --log-level=loud", "--log-level"},
 		{"--dev --log-format=xml", "--log-format"},
@@ -183,6 +197,11 @@ func TestGoodSettings(t *testing.T) {
 		"--dev --s3-endpoint=http://127.0.0.1:1 --dev-s3-listen=0.0.0.0:9000",
 		"--s3-bucket=b --tokens-file=t --listen=:8000",
 		"--dev --tokens-file=t",
+		"--dev --sweep-age=30m",
+		"--dev --upload-timeout=1s --sweep-age=2s",
+		"--dev --spill-quota=0 --spill-dir=/no/such/folder",
+		"--dev --spill-quota=0 --spill-upload-quota=0 --spill-min-free=0",
+		"--dev --spill-quota=1MiB --spill-upload-quota=1GiB --spill-min-free=0",
 	} {
 		if _, err := parseServe(t, nil, strings.Fields(args)...); err != nil {
 			t.Errorf("%s: %v", args, err)
@@ -201,7 +220,8 @@ func TestHelp(t *testing.T) {
 		text := strings.Join(strings.Fields(stdout.String()), " ")
 		for _, want := range []string{
 			"--s3-part-size=SIZE", "Default: 8MiB. $SPILLWAY_S3_PART_SIZE", "--dev ", "$SPILLWAY_DEV", "--room-wait=TIME",
-			"Default: 30s. $SPILLWAY_ROOM_WAIT", "--gzip-extensions=LIST",
+			"Default: 30s. $SPILLWAY_ROOM_WAIT", "--gzip-extensions=LIST", "--spill-dir=PATH", "$SPILLWAY_SPILL_DIR",
+			"Default: 4GiB. $SPILLWAY_SPILL_QUOTA", "Default: 24h. $SPILLWAY_SWEEP_AGE",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%v does not say %q:\n%s", args, want, stdout.String())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,9 @@ func (s *serveSettings) complete() error {
 	}
 	if s.LogFormat == "" {
 		s.LogFormat = "json"
+	}
+	if s.SpillDir == "" {
+		s.SpillDir = os.TempDir()
 	}
 	s.DisallowedSnippets = slices.DeleteFunc(s.DisallowedSnippets, func(t string) bool { return t == "" })
 	s.GzipExtensions = slices.DeleteFunc(s.GzipExtensions, func(t string) bool { return t == "" })
@@ -131,7 +135,10 @@ func (s *serveSettings) checkLimits() error {
 	if s.S3PartSize < minPartSize || s.S3PartSize > maxPartSize {
 		return fmt.Errorf("--s3-part-size: %v is outside %v to %v, which is what S3 takes", s.S3PartSize, minPartSize, maxPartSize)
 	}
-	memory, err := s.newMemory()
+	if s.SpillQuota > 0 && s.SpillUploadQuota == 0 {
+		return errors.New("--spill-upload-quota: it has to be more than 0, unless --spill-quota is 0")
+	}
+	memory, err := s.newMemory(nil)
 	if err != nil {
 		return fmt.Errorf("--memory: %w", err)
 	}
@@ -142,9 +149,23 @@ func (s *serveSettings) checkLimits() error {
 	return nil
 }
 
-// newMemory makes the budget of the settings.
-func (s *serveSettings) newMemory() (*stream.Memory, error) {
-	return stream.NewMemory(int64(s.Memory), int64(s.S3PartSize), s.MaxUploads, s.RoomWait, nil)
+// newMemory makes the budget of the settings, which overflows to spill.
+func (s *serveSettings) newMemory(spill *stream.Spill) (*stream.Memory, error) {
+	return stream.NewMemory(int64(s.Memory), int64(s.S3PartSize), s.MaxUploads, s.RoomWait, spill)
+}
+
+// newSpill makes the cache on disk of the settings. Without a quota it has no
+// disk, and the folder need not be there.
+func (s *serveSettings) newSpill() (*stream.Spill, error) {
+	cfg := stream.SpillConfig{Quota: int64(s.SpillQuota), UploadQuota: int64(s.SpillUploadQuota), MinFree: int64(s.SpillMinFree)}
+	if s.SpillQuota > 0 {
+		disk, err := stream.OpenDisk(s.SpillDir)
+		if err != nil {
+			return nil, fmt.Errorf("%q cannot be used: %w (with --spill-quota 0 no disk is)", s.SpillDir, err)
+		}
+		cfg.Disk = disk
+	}
+	return stream.NewSpill(cfg), nil
 }
 
 func (s *serveSettings) checkTimes() error {
@@ -160,6 +181,11 @@ func (s *serveSettings) checkTimes() error {
 		if c.value <= 0 {
 			return fmt.Errorf("--%s: %v is not more than 0", c.flag, c.value)
 		}
+	}
+	// Half of the age is for publishing, which has no deadline of its own, and
+	// for clocks that differ.
+	if s.SweepAge/2 < s.UploadTimeout {
+		return fmt.Errorf("--sweep-age: %v is less than twice the %v of --upload-timeout, so that uploads under way would be swept", s.SweepAge, s.UploadTimeout)
 	}
 	return nil
 }

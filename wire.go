@@ -31,6 +31,11 @@ const (
 	// stacks, connections and their buffers.
 	overhead = 48 << 20
 
+	// sweepDeadline is the time for aborting what a thousand processes have left,
+	// cleanDeadline that for reading a folder.
+	sweepDeadline = 10 * time.Minute
+	cleanDeadline = 30 * time.Second
+
 	// devKey is the access key and the secret of the embedded S3, which checks
 	// neither.
 	devKey = "spillway"
@@ -41,7 +46,9 @@ type service struct {
 	settings *serveSettings
 	log      *zap.Logger
 	tokens   *upload.Tokens
+	spill    *stream.Spill
 	memory   *stream.Memory
+	janitor  *janitor
 	api      *upload.API
 	health   *health.Health
 
@@ -70,7 +77,10 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	if svc.tokens, err = newTokens(s, log); err != nil {
 		return nil, err
 	}
-	if svc.memory, err = s.newMemory(); err != nil {
+	if svc.spill, err = s.newSpill(); err != nil {
+		return nil, &settingError{fmt.Errorf("--spill-dir: %w", err)}
+	}
+	if svc.memory, err = s.newMemory(svc.spill); err != nil {
 		return nil, &settingError{fmt.Errorf("--memory: %w", err)}
 	}
 	if s.embedded() {
@@ -82,6 +92,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	if err != nil {
 		return nil, &settingError{err}
 	}
+	svc.janitor = svc.newJanitor(sink.Sweep)
 	svc.api = upload.New(upload.Config{
 		Memory:         svc.memory,
 		Store:          store{sink},
@@ -102,8 +113,13 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 			u := svc.memory.Usage()
 			return u.Floors + u.Leased + u.Held, u.Total
 		},
-		Allowed: svc.tokens.Authorized,
-		Log:     log,
+		Spill: func() (used, quota int64) {
+			u := svc.spill.Usage()
+			return u.Used, u.Quota
+		},
+		Cleaning: svc.cleaning,
+		Allowed:  svc.tokens.Authorized,
+		Log:      log,
 	})
 	handler, err := svc.handler()
 	if err != nil {
@@ -165,6 +181,34 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		cfg.AccessKey, cfg.SecretKey = devKey, devKey
 	}
 	return s3sink.New(ctx, cfg)
+}
+
+// newJanitor returns a janitor for what processes that died, and answers that
+// were lost, leave behind. sweep aborts multipart uploads that are older than
+// an age. Neither task needs what the other one cleans.
+func (svc *service) newJanitor(sweep func(ctx context.Context, age time.Duration) (int, error)) *janitor {
+	j := &janitor{log: svc.log, tasks: []*janitorTask{{
+		name:     "multipart uploads",
+		deadline: sweepDeadline,
+		run:      func(ctx context.Context) (int, error) { return sweep(ctx, svc.settings.SweepAge) },
+	}}}
+	if svc.settings.SpillQuota > 0 {
+		j.tasks = append(j.tasks, &janitorTask{
+			name:     "spill folder",
+			deadline: cleanDeadline,
+			run:      func(context.Context) (int, error) { return svc.spill.Clean() },
+		})
+	}
+	return j
+}
+
+// cleaning is how the janitor's tasks are doing, for the heartbeat.
+func (svc *service) cleaning() []health.Task {
+	var tasks []health.Task
+	for _, t := range svc.janitor.report() {
+		tasks = append(tasks, health.Task{Name: t.Name, Failures: t.Failures})
+	}
+	return tasks
 }
 
 // store is the sink as uploads see it.

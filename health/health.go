@@ -33,10 +33,23 @@ type Config struct {
 	// budget, both in bytes.
 	Memory func() (used, total int64)
 
+	// Spill returns how much disk uploads take, and what they may take
+	// together, both in bytes; a quota of zero says that there is no disk.
+	Spill func() (used, quota int64)
+
+	// Cleaning returns how each of the cleaning tasks is doing.
+	Cleaning func() []Task
+
 	// Allowed reports whether a request may raise a test error.
 	Allowed func(*http.Request) bool
 
 	Log *zap.Logger
+}
+
+// Task is how one of the cleaning tasks is doing.
+type Task struct {
+	Name     string
+	Failures int // in a row
 }
 
 // Health is an http.Handler for the paths that [Paths] lists.

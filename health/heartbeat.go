@@ -17,9 +17,13 @@ const (
 	// not become load.
 	probeLife = 10 * time.Second
 
-	// memoryWarning is the share of the memory budget, in percent, from which
-	// on uploads are likely to wait for one another.
-	memoryWarning = 90
+	// nearlyFull is the share of a budget, in percent, from which on uploads are
+	// likely to wait for one another.
+	nearlyFull = 90
+
+	// stuck is how many failures in a row of a cleaning task are no bad luck
+	// any more.
+	stuck = 3
 )
 
 // level is how bad a check is. Its number and its name are Dockerflow's, which
@@ -59,7 +63,7 @@ type check struct {
 // heartbeat reports on everything that uploads need: 200, or 500 if one of the
 // checks has failed.
 func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
-	checks := []check{h.checkStorage(r.Context()), h.checkMemory()}
+	checks := []check{h.checkStorage(r.Context()), h.checkSpill(), h.checkMemory(), h.checkJanitor()}
 	worst, status := ok, http.StatusOK
 	states, details := map[string]string{}, map[string]detail{}
 	for _, c := range checks {
@@ -88,10 +92,32 @@ func (h *Health) checkStorage(ctx context.Context) check {
 
 func (h *Health) checkMemory() check {
 	used, total := h.cfg.Memory()
-	if used*100 >= total*memoryWarning {
+	if used*100 >= total*nearlyFull {
 		return check{"memory", warning, fmt.Sprintf("%d of %d bytes of --memory are in use: uploads wait for one another. Add instances, or raise it.", used, total)}
 	}
 	return check{name: "memory"}
+}
+
+func (h *Health) checkSpill() check {
+	used, quota := h.cfg.Spill()
+	if quota > 0 && used*100 >= quota*nearlyFull {
+		return check{"spill", warning, fmt.Sprintf("%d of %d bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it.", used, quota)}
+	}
+	return check{name: "spill"}
+}
+
+// checkJanitor looks at the tasks: what they leave lying does no harm at once.
+func (h *Health) checkJanitor() check {
+	worst := check{name: "janitor"}
+	for _, t := range h.cfg.Cleaning() {
+		if t.Failures > 0 && worst.level == ok {
+			worst = check{"janitor", warning, fmt.Sprintf("Cleaning the %s failed and is tried again. The log says why.", t.Name)}
+		}
+		if t.Failures >= stuck {
+			return check{"janitor", failed, fmt.Sprintf("Cleaning the %s has failed %d times in a row. Uploads go on, but what is left lying adds up. The log says why.", t.Name, t.Failures)}
+		}
+	}
+	return worst
 }
 
 // probe is a check that costs something. Whoever asks gets an answer that is at
