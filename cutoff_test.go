@@ -30,15 +30,15 @@ type inside struct {
 	served chan error
 }
 
-func startInside(t *testing.T) *inside {
+func startInside(t *testing.T, args ...string) *inside {
 	t.Helper()
 	server := s3server.Start(t)
-	in := &inside{s3: server.Client, bucket: server.Bucket(t), events: make(chan zapcore.Entry, 1), served: make(chan error, 1)}
+	in := &inside{s3: server.Client, bucket: server.Bucket(t), events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
 	t.Setenv("AWS_ACCESS_KEY_ID", server.AccessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", server.SecretKey)
-	s, _, err := parse([]string{
+	s, _, err := parse(append([]string{
 		"--dev", "--listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + in.bucket,
-	}, func(string) string { return "" }, io.Discard)
+	}, args...), func(string) string { return "" }, io.Discard)
 	if err == nil {
 		err = s.Serve.complete()
 	}

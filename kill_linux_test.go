@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/daemon"
+	"spillway/testdata/s3server"
+)
+
+const (
+	killsVariable = "SPILLWAY_KILLS" // how often TestKilled kills, in the place of someKills
+	someKills     = 8
+
+	// longestLife is how long after the first byte of its uploads a process is
+	// killed at the latest: some have answered by then.
+	longestLife = 1500 * time.Millisecond
+)
+
+// TestKilled kills the program at random moments while it takes uploads, of
+// which one needs the disk and one goes up in parts. `make kill` does it often.
+func TestKilled(t *testing.T) {
+	kills := someKills
+	if text := os.Getenv(killsVariable); text != "" {
+		var err error
+		if kills, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := s3server.Start(t)
+	bucket := server.Bucket(t)
+	folder, mounted := smallDisk(t)
+	run := func(args ...string) system {
+		return system{start(t, credentialsOf(server), append([]string{
+			"--dev", "--log-format=json", "--memory=64MiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + bucket,
+			"--spill-dir=" + folder, "--spill-min-free=0",
+		}, args...)...), server.Client, bucket}
+	}
+	empty := freeSpace(t, folder)
+	random := rand.New(rand.NewPCG(1, 2))
+	uploads := make(map[string][]archive.Entry) // by the archive
+	visible, left, spilling := 0, 0, 0
+	for n := range kills {
+		s := run()
+		entries := heldEntries(uint64(2*n), 6_000_000)
+		held := heldArchives["stored with a descriptor"](entries)
+		parts := []archive.Entry{{Name: archive.SymbolsName(uint64(1000 + n)), Data: archive.Noise(uint64(n), 12<<20)}}
+		uploads[string(held)] = entries
+		uploads[string(archive.Build(parts...))] = parts
+
+		ended := make(chan error, 2)
+		for _, data := range [][]byte{held, archive.Build(parts...)} {
+			go func() {
+				_, err := send(t.Context(), s.API, "dev", bytes.NewReader(data))
+				ended <- err
+			}()
+		}
+		moment := time.NewTimer(time.Duration(random.Int64N(int64(longestLife))))
+		<-moment.C
+		if spilled(t, s.PID(), folder) > 0 {
+			spilling++
+		}
+		kill(t, s.Daemon)
+		<-ended
+		<-ended
+
+		if names, err := os.ReadDir(folder); len(names) > 0 || err != nil {
+			t.Errorf("kill %d: the spill folder has %v: %v", n, names, err)
+		}
+		if free := freeSpace(t, folder); mounted && free != empty {
+			t.Errorf("kill %d: %d bytes of the disk are lost", n, empty-free)
+		}
+		s.wantWhole(t, uploads)
+		visible, left = len(s.s3.Keys(t, bucket)), len(s.s3.Uploads(t, bucket))
+	}
+	t.Logf("after %d kills, %d of them while the disk was in use: %d objects are visible, %d uploads unfinished", kills, spilling, visible, left)
+
+	s := run("--upload-timeout=1s", "--sweep-age=2s")
+	awaitSwept(t, s)
+	kill(t, s.Daemon)
+
+	s = run()
+	for data := range uploads {
+		if a, err := send(within(t), s.API, "dev", strings.NewReader(data)); err != nil || a.status != http.StatusCreated {
+			t.Errorf("again: %+v, error %v", a, err)
+		}
+	}
+	s.wantEntries(t, slices.Concat(slices.Collect(maps.Values(uploads))...))
+	if uploads := s.s3.Uploads(t, bucket); len(uploads) > 0 {
+		t.Errorf("unfinished uploads: %v", uploads)
+	}
+}
+
+// kill ends a process as the kernel does when memory is short.
+func kill(t *testing.T, d *daemon.Daemon) {
+	t.Helper()
+	if err := d.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+	if _, err := d.Wait(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantWhole checks that what is visible is whole.
+func (s system) wantWhole(t *testing.T, uploads map[string][]archive.Entry) {
+	t.Helper()
+	keys := s.s3.Keys(t, s.bucket)
+	for _, entries := range uploads {
+		s.wantEntries(t, slices.DeleteFunc(slices.Clone(entries), func(e archive.Entry) bool {
+			i := slices.Index(keys, "v1/"+e.Name)
+			if i >= 0 {
+				keys = slices.Delete(keys, i, i+1)
+			}
+			return i < 0
+		}))
+	}
+	if len(keys) > 0 {
+		t.Errorf("visible, and from nowhere: %q", keys)
+	}
+}
+
+// awaitSwept waits until the program has aborted all unfinished uploads.
+func awaitSwept(t *testing.T, s system) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for len(s.s3.Uploads(t, s.bucket)) > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal(fmt.Errorf("unfinished uploads: %v", s.s3.Uploads(t, s.bucket)))
+		}
+	}
+}
+
+// freeSpace is how many bytes the file system of a folder has left.
+func freeSpace(t *testing.T, folder string) int64 {
+	t.Helper()
+	var s unix.Statfs_t
+	if err := unix.Statfs(folder, &s); err != nil {
+		t.Fatal(err)
+	}
+	return int64(s.Bfree) * s.Bsize
+}
