@@ -2,6 +2,7 @@
 
 GO       ?= go
 FUZZTIME ?= 30s
+KILLS    ?= 200
 
 # The go command leaves packages under testdata out of every "...".
 PACKAGES := ./... $(addprefix ./,$(sort $(dir $(wildcard testdata/*/*.go))))
@@ -48,6 +49,10 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 		done; \
 	done; \
 	test -n "$$found" || { echo 'no fuzz test found' >&2; exit 1; }
+
+.PHONY: kill
+kill: $(VERSITYGW) ## kills the program KILLS (200) times while it takes uploads, and looks at what is left
+	SPILLWAY_VERSITYGW=$(VERSITYGW) SPILLWAY_KILLS=$(KILLS) $(GO) test -timeout 60m -v -run '^TestKilled$$' .
 
 .PHONY: lint
 lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, the walls between the packages

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +31,10 @@ const (
 	// longestLife is how long after the first byte of its uploads a process is
 	// killed at the latest: some have answered by then.
 	longestLife = 1500 * time.Millisecond
+
+	// An upload is sent in pieces of pieceSize bytes, one each pieceTime.
+	pieceSize = 256 << 10
+	pieceTime = 20 * time.Millisecond
 )
 
 // TestKilled kills the program at random moments while it takes uploads, of
@@ -47,7 +52,7 @@ func TestKilled(t *testing.T) {
 	folder, mounted := smallDisk(t)
 	run := func(args ...string) system {
 		return system{start(t, credentialsOf(server), append([]string{
-			"--dev", "--log-format=json", "--memory=64MiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + bucket,
+			"--dev", "--log-format=json", "--memory=64MiB", "--s3-part-size=5MiB", "--max-expanded-size=40GiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + bucket,
 			"--spill-dir=" + folder, "--spill-min-free=0",
 		}, args...)...), server.Client, bucket}
 	}
@@ -59,16 +64,16 @@ func TestKilled(t *testing.T) {
 		s := run()
 		entries := heldEntries(uint64(2*n), 6_000_000)
 		held := heldArchives["stored with a descriptor"](entries)
-		parts := []archive.Entry{{Name: archive.SymbolsName(uint64(1000 + n)), Data: archive.Noise(uint64(n), 12<<20)}}
+		parts := []archive.Entry{{Name: archive.SymbolsName(uint64(1000 + n)), Data: archive.Noise(uint64(n), 14<<20)}}
 		uploads[string(held)] = entries
 		uploads[string(archive.Build(parts...))] = parts
 
-		ended := make(chan error, 2)
+		var sending sync.WaitGroup
 		for _, data := range [][]byte{held, archive.Build(parts...)} {
-			go func() {
-				_, err := send(t.Context(), s.API, "dev", bytes.NewReader(data))
-				ended <- err
-			}()
+			sending.Go(func() {
+				// How it ends is for the kill to say.
+				_, _ = send(t.Context(), s.API, "dev", newPaced(data))
+			})
 		}
 		moment := time.NewTimer(time.Duration(random.Int64N(int64(longestLife))))
 		<-moment.C
@@ -76,8 +81,7 @@ func TestKilled(t *testing.T) {
 			spilling++
 		}
 		kill(t, s.Daemon)
-		<-ended
-		<-ended
+		sending.Wait()
 
 		if names, err := os.ReadDir(folder); len(names) > 0 || err != nil {
 			t.Errorf("kill %d: the spill folder has %v: %v", n, names, err)
@@ -104,6 +108,21 @@ func TestKilled(t *testing.T) {
 	if uploads := s.s3.Uploads(t, bucket); len(uploads) > 0 {
 		t.Errorf("unfinished uploads: %v", uploads)
 	}
+}
+
+// paced is an archive that comes in pieces.
+type paced struct {
+	r    *bytes.Reader
+	tick *time.Ticker
+}
+
+func newPaced(data []byte) *paced { return &paced{bytes.NewReader(data), time.NewTicker(pieceTime)} }
+
+func (p *paced) Read(b []byte) (int, error) {
+	if p.r.Len() > 0 {
+		<-p.tick.C
+	}
+	return p.r.Read(b[:min(len(b), pieceSize)])
 }
 
 // kill ends a process as the kernel does when memory is short.

@@ -340,7 +340,7 @@ func trickle(address, contentType string, body []byte, n int, stop <-chan struct
 		select {
 		case <-tick.C:
 			if _, err := conn.Write(body[n : n+1]); err != nil {
-				return nil //nolint:nilerr // the server has closed: it has had its say
+				return nil // the server has closed: it has had its say
 			}
 			n++
 		case <-stop:

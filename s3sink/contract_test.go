@@ -145,8 +145,12 @@ func testRequests(t *testing.T, r *rig) {
 		{"parts", []file{big}, multipart(1, 3), map[string]int{"HeadObject": 1}},
 		{"whole parts", []file{even}, multipart(1, 2), map[string]int{"HeadObject": 1}},
 		{"one part", []file{small}, multipart(1, 1), map[string]int{"HeadObject": 1}},
-		{"on disk", []file{{name: "disk/1/small", form: stream.AsIs, data: data(part, 1), onDisk: io.EOF}},
-			map[string]int{"HeadObject": 1, "PutObject": 1}, map[string]int{"HeadObject": 1}},
+		{
+			"on disk",
+			[]file{{name: "disk/1/small", form: stream.AsIs, data: data(part, 1), onDisk: io.EOF}},
+			map[string]int{"HeadObject": 1, "PutObject": 1},
+			map[string]int{"HeadObject": 1},
+		},
 		{"on disk, in parts", []file{{name: "disk/1/large", form: stream.AsIs, data: data(2*part+1, 1), onDisk: io.EOF}}, multipart(1, 3), map[string]int{"HeadObject": 1}},
 		{"parts of unstated size", []file{unstated}, multipart(0, 2), multipart(0, 2)},
 	} {

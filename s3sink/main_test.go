@@ -202,7 +202,7 @@ type diskBody struct {
 }
 
 func (b diskBody) ReadAt(p []byte, off int64) (int, error) {
-	if b.end != io.EOF && off+int64(len(p)) >= b.Size() {
+	if !errors.Is(b.end, io.EOF) && off+int64(len(p)) >= b.Size() {
 		return 0, b.end
 	}
 	return bytes.NewReader(b.data).ReadAt(p, off)

@@ -33,7 +33,7 @@ func (b *Batch) Publish(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { b.endWorking(context.Cause(ctx)) })
 	defer stop()
 	b.work.Wait()
-	b.stageLarge()
+	b.stageLarge() //nolint:contextcheck // ctx ends the batch's own context
 
 	err := b.publish()                 //nolint:contextcheck // ctx ends the batch's own context
 	if left := b.clear(); err != nil { //nolint:contextcheck // aborts outlive ctx

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -95,7 +96,7 @@ func (f *spillFile) write(p []byte) error {
 // ReadAt reads what has been written and not been given back.
 func (f *spillFile) ReadAt(p []byte, off int64) (int, error) {
 	n, err := f.disk.ReadAt(p, off)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = &DiskError{Op: "read", Err: err}
 	}
 	return n, err
@@ -239,7 +240,7 @@ func (b *spilledBody) ReadAt(p []byte, off int64) (n int, err error) {
 		want := p[n:min(int64(len(p)), int64(n)+b.n-at)]
 		got, err := b.file.ReadAt(want, b.off+at)
 		if n += got; got < len(want) {
-			if err == nil || err == io.EOF {
+			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return n, err

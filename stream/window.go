@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"io"
 )
 
@@ -75,7 +76,7 @@ func (s *source) Read(p []byte) (int, error) {
 // less lookBack.
 func (w *window) peek(n int) ([]byte, error) {
 	for w.filled-w.at < n {
-		if err := w.fill(); err == io.EOF {
+		if err := w.fill(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return nil, err
@@ -188,7 +189,7 @@ func (w *window) hold(share *Share, size int64) error {
 		}
 		n, err := w.arrive()
 		w.filled += n
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

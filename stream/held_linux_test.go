@@ -263,7 +263,7 @@ func TestCutOffWhileHeld(t *testing.T) {
 			switch {
 			case len(s.kept()) > 0:
 				t.Errorf("cut off at %d with %v: something is kept", n, end)
-			case end == gone && !errors.Is(err, gone), end == io.EOF && !errors.Is(err, stream.ErrNotZip):
+			case !errors.Is(err, map[error]error{gone: gone, io.EOF: stream.ErrNotZip}[end]):
 				t.Errorf("cut off at %d with %v: %v", n, end, err)
 			}
 			checkNothingSpilled(t, spill)

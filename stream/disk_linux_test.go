@@ -1,5 +1,3 @@
-//go:build linux
-
 package stream_test
 
 import (
