@@ -32,9 +32,12 @@ const (
 	// killed at the latest: some have answered by then.
 	longestLife = 1500 * time.Millisecond
 
+	// sweepAge is as short as may be.
+	sweepAge = 2 * time.Second
+
 	// An upload is sent in pieces of pieceSize bytes, one each pieceTime.
-	pieceSize = 256 << 10
-	pieceTime = 20 * time.Millisecond
+	pieceSize = 32 << 10
+	pieceTime = 2500 * time.Microsecond
 )
 
 // TestKilled kills the program at random moments while it takes uploads, of
@@ -94,7 +97,10 @@ func TestKilled(t *testing.T) {
 	}
 	t.Logf("after %d kills, %d of them while the disk was in use: %d objects are visible, %d uploads unfinished", kills, spilling, visible, left)
 
-	s := run("--upload-timeout=1s", "--sweep-age=2s")
+	// What the last one has left is swept at the start of the next one if it is
+	// old enough by then. The store's clock counts in seconds.
+	<-time.NewTimer(sweepAge + time.Second).C
+	s := run("--upload-timeout=1s", fmt.Sprint("--sweep-age=", sweepAge))
 	awaitSwept(t, s)
 	kill(t, s.Daemon)
 

@@ -31,53 +31,25 @@ func BenchmarkReadZip(b *testing.B) {
 		{"one/descriptor", many(1, 128*mib, archive.Signed32)},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			m := newMemory(b)
-			b.SetBytes(int64(len(bm.archive)))
-			b.ReportAllocs()
-			for b.Loop() {
-				ctx, share, err := m.Admit(b.Context())
-				if err != nil {
-					b.Fatal(err)
-				}
-				s := newStore(b, m)
-				s.discard = true
-				if _, err := stream.ReadZip(ctx, bytes.NewReader(bm.archive), share, s, ordinary); err != nil {
-					b.Fatal(err)
-				}
-				share.Close()
-			}
+			benchmarkRead(b, newMemory(b), bm.archive)
 		})
 	}
 }
 
-// BenchmarkHold reads an archive of one large stored file forward, and the same
-// with a byte before it, so that it is held on disk. The rate is of archive
-// bytes.
-func BenchmarkHold(b *testing.B) {
-	entry := archive.Entry{Name: "a.dll", Data: archive.Noise(1, 64*mib)}
-	for _, bm := range []struct {
-		name    string
-		archive []byte
-	}{
-		{"memory", archive.Build(entry)},
-		{"disk", archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{entry}}.Bytes()},
-	} {
-		b.Run(bm.name, func(b *testing.B) {
-			m := withDisk(b, diskCache(b, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 1<<30, 1<<30 }))
-			b.SetBytes(int64(len(bm.archive)))
-			b.ReportAllocs()
-			for b.Loop() {
-				ctx, share, err := m.Admit(b.Context())
-				if err != nil {
-					b.Fatal(err)
-				}
-				s := newStore(b, m)
-				s.discard = true
-				if _, err := stream.ReadZip(ctx, bytes.NewReader(bm.archive), share, s, ordinary); err != nil {
-					b.Fatal(err)
-				}
-				share.Close()
-			}
-		})
+// benchmarkRead reads an archive again and again.
+func benchmarkRead(b *testing.B, m *stream.Memory, data []byte) {
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		ctx, share, err := m.Admit(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := newStore(b, m)
+		s.discard = true
+		if _, err := stream.ReadZip(ctx, bytes.NewReader(data), share, s, ordinary); err != nil {
+			b.Fatal(err)
+		}
+		share.Close()
 	}
 }

@@ -270,3 +270,22 @@ func TestCutOffWhileHeld(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkHold reads an archive of one large stored file forward, and the same
+// with a byte before it, so that it is held on disk. The rate is of archive
+// bytes.
+func BenchmarkHold(b *testing.B) {
+	entry := archive.Entry{Name: "a.dll", Data: archive.Noise(1, 64*mib)}
+	for _, bm := range []struct {
+		name    string
+		archive []byte
+	}{
+		{"memory", archive.Build(entry)},
+		{"disk", archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{entry}}.Bytes()},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			spill := diskCache(b, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 1<<30, 1<<30 })
+			benchmarkRead(b, withDisk(b, spill), bm.archive)
+		})
+	}
+}

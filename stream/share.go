@@ -117,22 +117,18 @@ func (s *Share) Peak() int64 {
 // PeakSpilled is the most that the upload had on disk at once, in bytes, as
 // counted against its quota.
 func (s *Share) PeakSpilled() int64 {
-	if s.m.spill == nil {
-		return 0
-	}
-	s.m.spill.mu.Lock()
-	defer s.m.spill.mu.Unlock()
-	return s.peakSpilled
+	_, peak := s.onDisk()
+	return peak
 }
 
-// spilledNow is how much the upload has on disk, in bytes.
-func (s *Share) spilledNow() int64 {
+// onDisk is how much the upload has on disk, and the most that it had, in bytes.
+func (s *Share) onDisk() (now, peak int64) {
 	if s.m.spill == nil {
-		return 0
+		return 0, 0
 	}
 	s.m.spill.mu.Lock()
 	defer s.m.spill.mu.Unlock()
-	return s.spilled
+	return s.spilled, s.peakSpilled
 }
 
 // Close gives the floor back. All buffers and reservations have been released
@@ -146,7 +142,7 @@ func (s *Share) Close() {
 	if _, open := m.shares[s]; !open {
 		return
 	}
-	if spilled := s.spilledNow(); s.leased != 0 || s.held != 0 || spilled != 0 {
+	if spilled, _ := s.onDisk(); s.leased != 0 || s.held != 0 || spilled != 0 {
 		panic(fmt.Sprintf("stream: share closed with %d bytes leased, %d held and %d on disk", s.leased, s.held, spilled))
 	}
 	delete(m.shares, s)

@@ -1,0 +1,60 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"spillway/stream"
+)
+
+// TestVerdictsOnTheDisk is about what the disk has to do with an upload: what a
+// retry can cure is a 503, and everything names the setting, its value and its
+// use.
+func TestVerdictsOnTheDisk(t *testing.T) {
+	quota := func(q stream.Quota, never bool) *stream.QuotaError {
+		return &stream.QuotaError{Quota: q, Limit: 1 << 20, InUse: 1000, Need: 2000, Never: never}
+	}
+	for _, tt := range []struct {
+		name    string
+		err     error
+		status  int
+		outcome outcome
+		says    []string
+	}{
+		{"never in the quota", quota(stream.ProcessQuota, true), 413, outcomeRefused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "2000 bytes"}},
+		{"never in the upload's quota", quota(stream.UploadQuota, true), 413, outcomeRefused, []string{"--spill-upload-quota", "1048576 bytes"}},
+		{"no disk", &stream.QuotaError{Quota: stream.ProcessQuota, Never: true}, 413, outcomeRefused, []string{"--spill-quota, which is 0"}},
+		{"not now in the quota", quota(stream.ProcessQuota, false), 503, outcomeRefused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "safe"}},
+		{"not now in the upload's quota", quota(stream.UploadQuota, false), 503, outcomeRefused, []string{"--spill-upload-quota", "safe"}},
+		{"too little free", quota(stream.FreeSpace, false), 503, outcomeRefused, []string{"--spill-min-free", "1000 bytes", "safe"}},
+		{"a full disk", &stream.DiskError{Op: "allocate", Err: syscall.ENOSPC}, 503, outcomeFailed, []string{"disk", "safe"}},
+		{"a broken disk", &stream.DiskError{Op: "read", Err: syscall.EIO}, 503, outcomeFailed, []string{"disk", "safe"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			reason := "there are bytes between its entries"
+			wrapped := &stream.SpillError{Reason: reason, Err: tt.err}
+			for _, err := range []error{wrapped, fmt.Errorf("reading: %w", wrapped)} {
+				v := verdictOn(err)
+				if v.status != tt.status || v.outcome != tt.outcome {
+					t.Errorf("%v: %+v", err, v)
+				}
+				for _, want := range tt.says {
+					if !strings.Contains(v.message, want) {
+						t.Errorf("%q does not say %q", v.message, want)
+					}
+				}
+				if v.status == http.StatusRequestEntityTooLarge && !strings.Contains(v.message, reason) {
+					t.Errorf("%q does not say why the disk was wanted", v.message)
+				}
+			}
+		})
+	}
+	failed := errors.Join(&stream.StoreError{Op: "PutObject", Err: &stream.DiskError{Op: "read", Err: syscall.EIO}})
+	if v := verdictOn(failed); !strings.Contains(v.message, "disk") {
+		t.Errorf("a body that cannot be read is said to be the store's failure: %q", v.message)
+	}
+}
