@@ -4,16 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -35,12 +35,7 @@ const (
 // An entry of 1.2 GB goes through a process of little memory into an object of
 // many parts, without the disk.
 func TestLargeEntry(t *testing.T) {
-	// The race detector would multiply the memory that is measured.
-	folder := filepath.Join(built, "plain")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	binary, err := daemon.Build(t.Context(), folder)
+	binary, err := plainProgram()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +51,7 @@ func TestLargeEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.status != 201 || !slices.Equal(a.Upload.UploadedKeys, []string{entry.name}) {
+	if a.status != 201 || !slices.Equal(a.Upload.UploadedKeys, []string{entry.Name}) {
 		t.Fatalf("%+v", a)
 	}
 	if w.looks < 100 {
@@ -70,10 +65,10 @@ func TestLargeEntry(t *testing.T) {
 	if got := written(t, d.PID()) - before; got != 0 {
 		t.Errorf("%d bytes were written to a disk", got)
 	}
-	entry.wantObject(t, server, bucket, "v1/"+entry.name)
+	entry.wantObject(t, server, bucket, "v1/"+entry.Name)
 
 	again, err := send(within(t), d.API, "dev", entry.archive())
-	if err != nil || again.status != 201 || !slices.Equal(again.Upload.SkippedKeys, []string{entry.name}) {
+	if err != nil || again.status != 201 || !slices.Equal(again.Upload.SkippedKeys, []string{entry.Name}) {
 		t.Errorf("again: %+v, error %v; want it skipped", again, err)
 	}
 }
@@ -81,65 +76,28 @@ func TestLargeEntry(t *testing.T) {
 // largeEntry is an entry whose text is one block again and again, and so is its
 // deflate stream.
 type largeEntry struct {
-	name       string
-	block      []byte // deflated, ends at a byte's boundary and refers to nothing before it
-	blocks     int
-	crc32      uint32
-	compressed int64
+	archive.Entry
+	crc32 uint32
 }
-
-// lastBlock is an empty final block of a deflate stream (RFC 1951, section 3.2.6).
-var lastBlock = []byte{3, 0}
 
 func newLargeEntry(t *testing.T) *largeEntry {
 	t.Helper()
-	e := &largeEntry{name: archive.SymbolsName(9), blocks: largeSize / largeBlock}
-	text := archive.Symbols(9, largeBlock)
-	var out bytes.Buffer
-	w, err := flate.NewWriter(&out, flate.BestSpeed)
-	if err != nil {
-		t.Fatal(err)
+	text := archive.Pattern{Block: archive.Symbols(9, largeBlock), Times: largeSize / largeBlock}
+	packed := archive.Deflated(text)
+	block := io.MultiReader(bytes.NewReader(packed.Block), bytes.NewReader(packed.End))
+	expanded, err := io.ReadAll(flate.NewReader(block))
+	if err != nil || !bytes.Equal(expanded, text.Block) {
+		t.Fatalf("a block expands to %d bytes, error %v, want %d", len(expanded), err, len(text.Block))
 	}
-	if _, err := w.Write(text); err != nil {
-		t.Fatal(err)
+	return &largeEntry{
+		archive.Entry{Name: archive.SymbolsName(9), Method: archive.Deflate, Large: &text, LargeRaw: &packed},
+		text.CRC32(),
 	}
-	if err := w.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	e.block = out.Bytes()
-	e.compressed = int64(len(e.block)*e.blocks + len(lastBlock))
-	for range e.blocks {
-		e.crc32 = crc32.Update(e.crc32, crc32.IEEETable, text)
-	}
-	expanded, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(e.block), bytes.NewReader(lastBlock))))
-	if err != nil || !bytes.Equal(expanded, text) {
-		t.Fatalf("a block expands to %d bytes, error %v, want %d", len(expanded), err, len(text))
-	}
-	return e
 }
 
 // archive is a zip of the entry, as Python's zipfile writes it.
 func (e *largeEntry) archive() io.Reader {
-	stub := archive.Build(archive.Entry{
-		Name: e.name, Method: archive.Deflate, Raw: []byte{},
-		Local: func(h *archive.LocalHeader) {
-			h.CRC32, h.Compressed, h.Expanded = e.crc32, uint32(e.compressed), largeSize
-		},
-		Row: func(r *archive.Row) {
-			r.CRC32, r.Compressed, r.Expanded = e.crc32, uint32(e.compressed), largeSize
-		},
-	})
-	header := 30 + len(e.name)
-	// The directory begins where the entry's bytes end (APPNOTE 4.3.16: the
-	// offset is at byte 16 of the last 22).
-	offset := stub[len(stub)-6:]
-	binary.LittleEndian.PutUint32(offset, uint32(header)+uint32(e.compressed))
-
-	parts := []io.Reader{bytes.NewReader(stub[:header])}
-	for range e.blocks {
-		parts = append(parts, bytes.NewReader(e.block))
-	}
-	return io.MultiReader(append(parts, bytes.NewReader(lastBlock), bytes.NewReader(stub[header:]))...)
+	return archive.Archive{Entries: []archive.Entry{e.Entry}}.Reader()
 }
 
 // wantObject checks that the object has several parts and expands to the entry.
@@ -179,13 +137,8 @@ func (e *largeEntry) wantGzip(t *testing.T, body io.Reader) {
 	if _, err := io.ReadFull(r, head); err != nil || !bytes.HasPrefix(head, []byte{0x1f, 0x8b, 8, 0}) {
 		t.Fatalf("the object begins with %x, error %v", head, err)
 	}
-	got, want := sha256.New(), sha256.New()
-	for range e.blocks {
-		want.Write(e.block)
-	}
-	want.Write(lastBlock)
-	if n, err := io.CopyN(got, r, e.compressed); err != nil || !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
-		t.Errorf("the deflate stream is not the archive's after %d bytes of %d, error %v", n, e.compressed, err)
+	if at, err := differ(io.LimitReader(r, e.LargeRaw.Size()), e.LargeRaw.Reader()); err != nil || at >= 0 {
+		t.Errorf("the deflate stream is not the archive's at byte %d, error %v", at, err)
 	}
 	trailer := binary.LittleEndian.AppendUint32(nil, e.crc32)
 	trailer = binary.LittleEndian.AppendUint32(trailer, largeSize)
@@ -208,6 +161,45 @@ func (w *watched) Read(p []byte) (int, error) {
 		w.look()
 	}
 	return n, err
+}
+
+// plainProgram is the program without the race detector, which would multiply
+// the memory that is measured.
+var plainProgram = sync.OnceValues(func() (string, error) {
+	folder := filepath.Join(built, "plain")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	return daemon.Build(context.Background(), folder)
+})
+
+// differ returns the first place where two contents are not the same, -1 if
+// there is none.
+func differ(a, b io.Reader) (int64, error) {
+	const block = 64 << 10
+	inA, inB := make([]byte, block), make([]byte, block)
+	for at := int64(0); ; at += block {
+		n, errA := io.ReadFull(a, inA)
+		m, errB := io.ReadFull(b, inB)
+		if !bytes.Equal(inA[:min(n, m)], inB[:min(n, m)]) {
+			for i := range min(n, m) {
+				if inA[i] != inB[i] {
+					return at + int64(i), nil
+				}
+			}
+		}
+		if n != m {
+			return at + int64(min(n, m)), nil
+		}
+		for _, err := range []error{errA, errB} {
+			if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return at, err
+			}
+		}
+		if n < block {
+			return -1, nil
+		}
+	}
 }
 
 // wantNoFiles checks that a process has no file open, but for devices and what

@@ -3,11 +3,14 @@ package archive
 import (
 	"archive/zip"
 	"bytes"
+	"compress/bzip2"
 	"compress/zlib"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // The standard library reads back from every writer's archive what went in.
@@ -52,12 +55,63 @@ func TestLayoutsAreReadable(t *testing.T) {
 	}
 }
 
+// A pattern makes the archive that its content would make.
+func TestPatternsAreContent(t *testing.T) {
+	pattern := Pattern{Block: Noise(1, 1000), Times: 70, End: []byte("the end")}
+	content, err := io.ReadAll(pattern.Reader())
+	if err != nil || int64(len(content)) != pattern.Size() || !bytes.HasSuffix(content, []byte("the end")) {
+		t.Fatalf("the content is %d bytes, error %v", len(content), err)
+	}
+	between := func(e Entry) []byte {
+		e.Name, e.Descriptor = "b", Signed32
+		return Archive{Zip64: true, Prefix: Noise(2, 10), Shifted: true, Entries: []Entry{{Name: "a", Data: content}, e, {Name: "c", Data: content}}}.Bytes()
+	}
+	for name, e := range map[string][2]Entry{
+		"stored": {{Data: content}, {Large: &pattern}},
+		"compressed": {
+			{Data: content, Method: BZip2, Raw: content[:2000]},
+			{Large: &pattern, Method: BZip2, LargeRaw: &Pattern{Block: content[:1000], Times: 2}},
+		},
+	} {
+		if want, got := between(e[0]), between(e[1]); !bytes.Equal(got, want) {
+			t.Errorf("%s: the archives differ, of %d and %d bytes", name, len(got), len(want))
+		}
+	}
+}
+
+// The standard library reads the archives that cannot be read forward, which
+// are about as large as is asked for.
+func TestHeldLayoutsAreReadable(t *testing.T) {
+	for _, l := range Layouts {
+		for _, size := range []int64{10_000, 5 << 20} {
+			t.Run(fmt.Sprintf("%s, %d", l.Name, size), func(t *testing.T) {
+				a := l.Lay(Mixed(1, size))
+				data := a.Bytes()
+				if n := int64(len(data)); n < size*9/10 || n > size*11/10+10_000 {
+					t.Errorf("the archive has %d bytes, want about %d", n, size)
+				}
+				got := readAll(t, data)
+				if len(got) != len(a.Entries) {
+					t.Errorf("%d entries, want %d", len(got), len(a.Entries))
+				}
+				for _, e := range a.Entries {
+					if want, err := io.ReadAll(e.Large.Reader()); err != nil || !bytes.Equal(got[e.Name], want) {
+						t.Errorf("%s holds %d bytes that are not the %d that went in, error %v", e.Name, len(got[e.Name]), len(want), err)
+					}
+				}
+			})
+		}
+	}
+}
+
 func readAll(t *testing.T, data []byte) map[string][]byte {
 	t.Helper()
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	z.RegisterDecompressor(BZip2, func(r io.Reader) io.ReadCloser { return io.NopCloser(bzip2.NewReader(r)) })
+	z.RegisterDecompressor(Zstd, zstd.ZipDecompressor())
 	all := make(map[string][]byte)
 	for _, f := range z.File {
 		r, err := f.Open()

@@ -73,7 +73,7 @@ func (r Row) write(out *bytes.Buffer) {
 
 // writeEnd appends the records after the directory, which has rows rows in
 // size bytes from offset on; what offsets count from is at byte shift.
-func (a *Archive) writeEnd(out *bytes.Buffer, rows, size, offset, shift int) {
+func (a *Archive) writeEnd(out *layout, rows, size, offset, shift int) {
 	end := End{
 		Signature: EndSignature, EntriesHere: uint16(rows), Entries: uint16(rows),
 		Size: uint32(size), Offset: uint32(offset), CommentLength: Auto,
@@ -86,11 +86,11 @@ func (a *Archive) writeEnd(out *bytes.Buffer, rows, size, offset, shift int) {
 		if a.End64 != nil {
 			a.End64(&record)
 		}
-		locator := Locator64{Signature: Locator64Signature, Offset: uint64(out.Len() - shift), Disks: 1}
+		locator := Locator64{Signature: Locator64Signature, Offset: uint64(out.offset() - shift), Disks: 1}
 		if a.Locator != nil {
 			a.Locator(&locator)
 		}
-		put(out, record.Signature, record.Length, record.Made, record.Needed, record.Disk, record.DirectoryDisk,
+		put(&out.Buffer, record.Signature, record.Length, record.Made, record.Needed, record.Disk, record.DirectoryDisk,
 			record.EntriesHere, record.Entries, record.Size, record.Offset, record.Extensible,
 			locator.Signature, locator.Disk, locator.Offset, locator.Disks)
 		end.EntriesHere, end.Entries, end.Size, end.Offset = 0xffff, 0xffff, Sentinel, Sentinel
@@ -98,6 +98,6 @@ func (a *Archive) writeEnd(out *bytes.Buffer, rows, size, offset, shift int) {
 	if a.End != nil {
 		a.End(&end)
 	}
-	put(out, end.Signature, end.Disk, end.DirectoryDisk, end.EntriesHere, end.Entries, end.Size, end.Offset,
+	put(&out.Buffer, end.Signature, end.Disk, end.DirectoryDisk, end.EntriesHere, end.Entries, end.Size, end.Offset,
 		end.CommentLength.of(len(end.Comment)), end.Comment)
 }

@@ -65,6 +65,9 @@ type Entry struct {
 	Method uint16
 	Raw    []byte // Data as compressed; nil: it is made from Data, except for BZip2
 
+	Large    *Pattern // instead of Data
+	LargeRaw *Pattern // Large as compressed; nil: as it is
+
 	Flags      uint16 // bit 3 is added when there is a descriptor
 	Descriptor Descriptor
 	LocalSizes bool // with a descriptor: the expanded size is in the local header all the same
@@ -174,7 +177,19 @@ func Build(entries ...Entry) []byte { return Archive{Entries: entries}.Bytes() }
 
 // Bytes returns the archive.
 func (a Archive) Bytes() []byte {
-	out := bytes.NewBuffer(bytes.Clone(a.Prefix))
+	data, err := io.ReadAll(a.Reader())
+	if err != nil {
+		panic(err) // there is nothing that could fail
+	}
+	return data
+}
+
+// Reader yields the archive, with its patterns made as they are read.
+func (a Archive) Reader() io.Reader { return a.layOut().reader() }
+
+func (a Archive) layOut() *layout {
+	out := new(layout)
+	out.Write(a.Prefix)
 	shift := 0
 	if a.Shifted {
 		shift = len(a.Prefix)
@@ -182,7 +197,7 @@ func (a Archive) Bytes() []byte {
 	var rows []Row
 	for _, e := range a.Entries {
 		out.Write(e.Gap)
-		offset := out.Len() - shift
+		offset := out.offset() - shift
 		row := e.write(out, uint64(offset))
 		if !e.NoRow {
 			rows = append(rows, row)
@@ -192,25 +207,36 @@ func (a Archive) Bytes() []byte {
 		rows = a.Rows(rows)
 	}
 	out.Write(a.BeforeDirectory)
-	start := out.Len()
+	start := out.offset()
 	for _, r := range rows {
-		r.write(out)
+		r.write(&out.Buffer)
 	}
-	size := out.Len() - start
+	size := out.offset() - start
 	out.Write(a.AfterDirectory)
 	a.writeEnd(out, len(rows), size, start-shift, shift)
 	out.Write(a.Trailing)
-	return out.Bytes()
+	return out
+}
+
+// measure returns what the records say of the entry: the CRC-32 and the size of
+// its content, and how many bytes that takes in the archive.
+func (e *Entry) measure() (sum uint32, compressed, expanded uint64) {
+	if e.Large == nil {
+		return crc32.ChecksumIEEE(e.Data), uint64(len(e.Raw)), uint64(len(e.Data))
+	}
+	return e.Large.CRC32(), uint64(e.LargeRaw.Size()), uint64(e.Large.Size())
 }
 
 // write appends the entry and returns its row.
-func (e *Entry) write(out *bytes.Buffer, offset uint64) Row {
-	raw := e.Raw
-	if raw == nil {
-		raw = Compress(e.Method, e.Data)
+func (e Entry) write(out *layout, offset uint64) Row {
+	if e.Raw == nil && e.Large == nil {
+		e.Raw = Compress(e.Method, e.Data)
 	}
-	sum, compressed, expanded := crc32.ChecksumIEEE(e.Data), uint64(len(raw)), uint64(len(e.Data))
-	flags, needed := e.Flags, neededVersion(e)
+	if e.LargeRaw == nil {
+		e.LargeRaw = e.Large
+	}
+	sum, compressed, expanded := e.measure()
+	flags, needed := e.Flags, neededVersion(&e)
 	if e.Descriptor != NoDescriptor {
 		flags |= FlagDescriptor
 	}
@@ -240,14 +266,17 @@ func (e *Entry) write(out *bytes.Buffer, offset uint64) Row {
 	if e.Local != nil {
 		e.Local(&local)
 	}
-	local.write(out)
-	out.Write(raw)
+	local.write(&out.Buffer)
+	out.Write(e.Raw)
+	if e.Large != nil {
+		out.place(*e.LargeRaw)
+	}
 
 	footer := Footer{Signature: DescriptorSignature, CRC32: sum, Compressed: compressed, Expanded: expanded}
 	if e.Footer != nil {
 		e.Footer(&footer)
 	}
-	footer.write(out, e.Descriptor)
+	footer.write(&out.Buffer, e.Descriptor)
 
 	row := Row{
 		Signature: RowSignature, Made: madeUnix | needed, Needed: needed, Flags: flags, Method: e.Method, Time: dosTime, Date: dosDate,

@@ -1,0 +1,110 @@
+package archive
+
+import (
+	"bytes"
+	"compress/flate"
+	"hash/crc32"
+	"io"
+)
+
+// Pattern is a block again and again and then an end: content that is as large
+// as it has to be, without the memory.
+type Pattern struct {
+	Block []byte
+	Times int
+	End   []byte
+}
+
+// Size is in bytes.
+func (p Pattern) Size() int64 { return int64(len(p.Block))*int64(p.Times) + int64(len(p.End)) }
+
+// Reader yields the content.
+func (p Pattern) Reader() io.Reader {
+	return io.MultiReader(&repeated{block: p.Block, left: p.Times}, bytes.NewReader(p.End))
+}
+
+// CRC32 is the IEEE one of the content.
+func (p Pattern) CRC32() uint32 {
+	var sum uint32
+	for range p.Times {
+		sum = crc32.Update(sum, crc32.IEEETable, p.Block)
+	}
+	return crc32.Update(sum, crc32.IEEETable, p.End)
+}
+
+// repeated yields a block as often as it is left to.
+type repeated struct {
+	block []byte
+	left  int
+	at    int // in block
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	if r.left == 0 || len(r.block) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.block[r.at:])
+	if r.at += n; r.at == len(r.block) {
+		r.at = 0
+		r.left--
+	}
+	return n, nil
+}
+
+// layout is an archive as it is laid out: bytes, and patterns between them.
+type layout struct {
+	bytes.Buffer
+	placed []placed
+}
+
+// placed is a pattern in a layout.
+type placed struct {
+	Pattern
+	at int // of how many bytes of the buffer it is the next
+}
+
+func (l *layout) place(p Pattern) { l.placed = append(l.placed, placed{p, l.Len()}) }
+
+// offset is how many bytes there are so far.
+func (l *layout) offset() int {
+	n := l.Len()
+	for _, p := range l.placed {
+		n += int(p.Size())
+	}
+	return n
+}
+
+func (l *layout) reader() io.Reader {
+	var parts []io.Reader
+	from := 0
+	for _, p := range l.placed {
+		parts = append(parts, bytes.NewReader(l.Bytes()[from:p.at]), p.Reader())
+		from = p.at
+	}
+	return io.MultiReader(append(parts, bytes.NewReader(l.Bytes()[from:]))...)
+}
+
+// Deflated returns p as a deflate stream, which compresses each block on its own.
+func Deflated(p Pattern) Pattern {
+	return Pattern{Block: flushed(p.Block), Times: p.Times, End: append(flushed(p.End), emptyDeflate...)}
+}
+
+// flushed returns deflate blocks that end at a byte's boundary and refer to
+// nothing before them.
+func flushed(data []byte) []byte {
+	if len(data) == 0 {
+		return nil
+	}
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, flate.BestSpeed)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		panic(err) // writing to a bytes.Buffer does not fail
+	}
+	return out.Bytes()
+}
