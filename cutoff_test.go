@@ -30,7 +30,9 @@ type inside struct {
 	served chan error
 }
 
-func startInside(t *testing.T, args ...string) *inside {
+// startInside starts a service with settings of its own. configure sees them
+// before they are used; it may be nil.
+func startInside(t *testing.T, configure func(*serveSettings), args ...string) *inside {
 	t.Helper()
 	server := s3server.Start(t)
 	in := &inside{s3: server.Client, bucket: server.Bucket(t), events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
@@ -44,6 +46,9 @@ func startInside(t *testing.T, args ...string) *inside {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	if configure != nil {
+		configure(&s.Serve)
 	}
 	log := zap.New(zapcore.NewNopCore()).WithOptions(zap.WrapCore(func(zapcore.Core) zapcore.Core {
 		return zapcore.RegisterHooks(observed{}, func(e zapcore.Entry) error {
@@ -102,6 +107,9 @@ func (in *inside) wantNothing(t *testing.T, what string) {
 	if u := in.memory.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
 		t.Errorf("%s: memory is kept: %+v", what, u)
 	}
+	if u := in.spill.Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
+		t.Errorf("%s: disk is kept: %+v", what, u)
+	}
 }
 
 // end ends the service and checks that none of its goroutines is left.
@@ -145,7 +153,7 @@ func form(t *testing.T, zip []byte) (body []byte, contentType string) {
 // TestCutOff closes the connection at many places of an upload. Nothing of it
 // is left: a whole archive in a form that lacks its end is cut off as well.
 func TestCutOff(t *testing.T) {
-	in := startInside(t)
+	in := startInside(t, nil)
 	defer in.end(t)
 	var files []archive.File
 	for i := range uint64(5) {
@@ -173,7 +181,7 @@ func TestCutOff(t *testing.T) {
 // TestCutOffWithinParts closes the connection in the middle of an entry of many
 // parts, some of which are staged.
 func TestCutOffWithinParts(t *testing.T) {
-	in := startInside(t)
+	in := startInside(t, nil)
 	defer in.end(t)
 	body, contentType := form(t, archive.PythonZipfile(
 		archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 100_000)},

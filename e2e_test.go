@@ -143,9 +143,10 @@ func awaitLog(t *testing.T, d *daemon.Daemon, words ...string) {
 
 // answer is what a request came to.
 type answer struct {
-	status int
-	Error  string `json:"error"`
-	Upload struct {
+	status     int
+	retryAfter string
+	Error      string `json:"error"`
+	Upload     struct {
 		Size         int64    `json:"size"`
 		Filename     string   `json:"filename"`
 		Bucket       string   `json:"bucket"`
@@ -186,7 +187,7 @@ func roundTrip(req *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	defer resp.Body.Close()
-	a := answer{status: resp.StatusCode}
+	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return answer{}, err

@@ -175,8 +175,12 @@ func recovered(f func() error) (err error) {
 // end says nothing about the task.
 func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err error) {
 	fields := []zap.Field{zap.String("task", t.name)}
-	if removed > 0 {
-		j.log.Info("cleaned up", append(fields, zap.Int("removed", removed))...)
+	if removed > 0 || err == nil {
+		level := zap.DebugLevel
+		if removed > 0 {
+			level = zap.InfoLevel
+		}
+		j.log.Log(level, "cleaned up", append(fields, zap.Int("removed", removed))...)
 	}
 	if err != nil && ctx.Err() != nil {
 		t.note(func(s *taskStatus) { s.Removed += removed })

@@ -11,6 +11,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
+
+	"spillway/stream"
 )
 
 // settings are the commands and their flags. Each flag has an environment
@@ -62,6 +64,10 @@ type serveSettings struct {
 
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat string `default:"" enum:",json,console" placeholder:"FORMAT" help:"json or console. If it is not set: json, with --dev console."`
+
+	// openDisk opens the disk of --spill-dir; nil: [stream.OpenDisk]. Tests have
+	// disks that fail.
+	openDisk func(path string) (stream.Disk, error) `kong:"-"`
 }
 
 type versionSettings struct{}

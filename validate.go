@@ -159,7 +159,11 @@ func (s *serveSettings) newMemory(spill *stream.Spill) (*stream.Memory, error) {
 func (s *serveSettings) newSpill() (*stream.Spill, error) {
 	cfg := stream.SpillConfig{Quota: int64(s.SpillQuota), UploadQuota: int64(s.SpillUploadQuota), MinFree: int64(s.SpillMinFree)}
 	if s.SpillQuota > 0 {
-		disk, err := stream.OpenDisk(s.SpillDir)
+		open := s.openDisk
+		if open == nil {
+			open = stream.OpenDisk
+		}
+		disk, err := open(s.SpillDir)
 		if err != nil {
 			return nil, fmt.Errorf("%q cannot be used: %w (with --spill-quota 0 no disk is)", s.SpillDir, err)
 		}

@@ -15,9 +15,8 @@ type Layout struct {
 // Layouts are the ways in which an archive cannot be read forward that a
 // service has to take all the same.
 var Layouts = []Layout{
-	{"stored, with a descriptor", described(Signed32)},
-	{"stored, with a descriptor without signature", described(Unsigned32)},
-	{"stored, with a descriptor of 64 bits", described(Signed64)},
+	{"stored, with descriptors", described(Signed32, Signed32)},
+	{"stored, with descriptors of other shapes", described(Unsigned32, Signed64)},
 	{"stored, zip64 throughout", storedZip64},
 	{"zstd, with a descriptor", zstdDescribed},
 	{"bzip2, with a descriptor", bzip2Described},
@@ -36,12 +35,14 @@ var Layouts = []Layout{
 // stub is what self-extracting archives begin with.
 var stub = []byte("#!/bin/sh\n" + strings.Repeat("# This is an archive with a program before it.\n", 40) + "exit\n")
 
-// described gives the stored entries a data descriptor.
-func described(d Descriptor) func([]Entry) Archive {
+// described gives the stored entries data descriptors of these shapes, in turn.
+func described(shapes ...Descriptor) func([]Entry) Archive {
 	return func(entries []Entry) Archive {
+		n := 0
 		for i := range entries {
 			if entries[i].Method == Store {
-				entries[i].Descriptor = d
+				entries[i].Descriptor = shapes[n%len(shapes)]
+				n++
 			}
 		}
 		return Archive{Entries: entries}
@@ -71,8 +72,8 @@ func bzip2Described(entries []Entry) Archive {
 	name := "bzip2.so/0A0B/bzip2.so.txt"
 	return Archive{Entries: append([]Entry{{
 		Name: name, Method: BZip2, Descriptor: Signed32,
-		Large:    &Pattern{Block: bytes.Repeat([]byte(bzip2Line), bzip2Lines), Times: 8},
-		LargeRaw: &Pattern{Block: []byte(bzip2ed), Times: 8},
+		Large:    &Pattern{Block: bytes.Repeat([]byte(bzip2Line), bzip2Lines), Times: 2},
+		LargeRaw: &Pattern{Block: []byte(bzip2ed), Times: 2},
 	}}, entries...)}
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Client looks into an S3 server from outside. Its methods fail the test when
-// the server does.
+// Client looks into an S3 server from outside. Methods that take a test fail it
+// when the server does.
 type Client struct {
 	Endpoint, AccessKey, SecretKey string
 
@@ -45,7 +45,7 @@ func NewClient(endpoint, accessKey, secretKey string) Client {
 
 // Object is a stored object.
 type Object struct {
-	Body            []byte
+	Body            []byte // as it is stored
 	ContentType     string
 	ContentEncoding string
 	Metadata        map[string]string // keys in lower case
@@ -59,66 +59,101 @@ type Upload struct {
 // Bucket makes a bucket with a name of its own.
 func (c Client) Bucket(t testing.TB) string {
 	t.Helper()
+	return must(c.MakeBucket(context.Background()))(t)
+}
+
+// MakeBucket is Bucket outside of a test.
+func (c Client) MakeBucket(ctx context.Context) (string, error) {
 	name := "b-" + strings.ToLower(rand.Text())
-	if _, err := c.api.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &name}); err != nil {
-		t.Fatal(err)
-	}
-	return name
+	_, err := c.api.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name})
+	return name, err
 }
 
 // Keys lists the objects of a bucket, sorted.
 func (c Client) Keys(t testing.TB, bucket string) []string {
 	t.Helper()
+	return must(c.ListKeys(context.Background(), bucket))(t)
+}
+
+// ListKeys is Keys outside of a test.
+func (c Client) ListKeys(ctx context.Context, bucket string) ([]string, error) {
 	keys := []string{}
 	pages := s3.NewListObjectsV2Paginator(c.api, &s3.ListObjectsV2Input{Bucket: &bucket})
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(context.Background())
+		page, err := pages.NextPage(ctx)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		for _, o := range page.Contents {
 			keys = append(keys, aws.ToString(o.Key))
 		}
 	}
-	return keys
+	return keys, nil
 }
 
 // Uploads lists the multipart uploads of a bucket that are unfinished, up to a
 // thousand.
 func (c Client) Uploads(t testing.TB, bucket string) []Upload {
 	t.Helper()
-	out, err := c.api.ListMultipartUploads(context.Background(), &s3.ListMultipartUploadsInput{Bucket: &bucket})
+	return must(c.ListUploads(context.Background(), bucket))(t)
+}
+
+// ListUploads is Uploads outside of a test.
+func (c Client) ListUploads(ctx context.Context, bucket string) ([]Upload, error) {
+	out, err := c.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &bucket})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	uploads := []Upload{}
 	for _, u := range out.Uploads {
 		uploads = append(uploads, Upload{aws.ToString(u.Key), aws.ToString(u.UploadId)})
 	}
-	return uploads
+	return uploads, nil
 }
 
 // Object returns an object, its body as it is stored, and whether it is there.
 func (c Client) Object(t testing.TB, bucket, key string) (Object, bool) {
 	t.Helper()
-	out, err := c.api.GetObject(context.Background(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	body, o, err := c.Open(context.Background(), bucket, key)
 	if answer, ok := errors.AsType[smithy.APIError](err); ok && answer.ErrorCode() == "NoSuchKey" {
 		return Object{}, false
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = out.Body.Close() }()
-	body, err := io.ReadAll(out.Body)
+	defer body.Close()
+	o.Body = must(io.ReadAll(body))(t)
+	return o, true
+}
+
+// Open returns an object without its body, and that to be read.
+func (c Client) Open(ctx context.Context, bucket, key string) (io.ReadCloser, Object, error) {
+	out, err := c.api.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 	if err != nil {
-		t.Fatal(err)
+		return nil, Object{}, err
 	}
-	return Object{
-		Body:            body,
+	return out.Body, Object{
 		ContentType:     aws.ToString(out.ContentType),
 		ContentEncoding: aws.ToString(out.ContentEncoding),
 		Metadata:        out.Metadata,
-	}, true
+	}, nil
+}
+
+// Delete removes an object.
+func (c Client) Delete(ctx context.Context, bucket, key string) error {
+	_, err := c.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
+	return err
+}
+
+// must turns an error into the end of a test.
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
 }
 
 // Put stores an object as another program might have.
