@@ -1,0 +1,177 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+
+	"spillway/stream"
+	"spillway/testdata/tmpfs"
+)
+
+// faultyDisk is a disk of which one operation fails, if it is told to.
+type faultyDisk struct {
+	stream.Disk
+
+	mu     sync.Mutex
+	op     string
+	err    error
+	failed int
+}
+
+// fail has an operation fail from now on; with nil none does.
+func (d *faultyDisk) fail(op string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.op, d.err, d.failed = op, err, 0
+}
+
+func (d *faultyDisk) failures() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed
+}
+
+func (d *faultyDisk) fault(op string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err == nil || d.op != op {
+		return nil
+	}
+	d.failed++
+	return d.err
+}
+
+func (d *faultyDisk) Create() (stream.DiskFile, error) {
+	if err := d.fault("create"); err != nil {
+		return nil, err
+	}
+	f, err := d.Disk.Create()
+	return &faultyFile{f, d}, err
+}
+
+func (d *faultyDisk) Free() (int64, error) {
+	if err := d.fault("free"); err != nil {
+		return 0, err
+	}
+	return d.Disk.Free()
+}
+
+type faultyFile struct {
+	stream.DiskFile
+	disk *faultyDisk
+}
+
+func (f *faultyFile) Allocate(off, n int64) error {
+	if err := f.disk.fault("allocate"); err != nil {
+		return err
+	}
+	return f.DiskFile.Allocate(off, n)
+}
+
+func (f *faultyFile) Punch(off, n int64) error {
+	if err := f.disk.fault("punch"); err != nil {
+		return err
+	}
+	return f.DiskFile.Punch(off, n)
+}
+
+func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.disk.fault("write"); err != nil {
+		return 0, err
+	}
+	return f.DiskFile.WriteAt(p, off)
+}
+
+func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.disk.fault("read"); err != nil {
+		return 0, err
+	}
+	return f.DiskFile.ReadAt(p, off)
+}
+
+// Whatever a disk fails at, the upload is refused with a 503 and leaves nothing;
+// the next one is taken, without a restart.
+func TestDiskThatFails(t *testing.T) {
+	disk := &faultyDisk{}
+	folder := t.TempDir()
+	in := startInside(t, func(s *serveSettings) {
+		s.openDisk = func(path string) (_ stream.Disk, err error) {
+			disk.Disk, err = stream.OpenDisk(path)
+			return disk, err
+		}
+	}, "--spill-dir="+folder, "--spill-min-free=0")
+	defer in.end(t)
+	a := needsDisk(1, 3<<20)
+	api := "http://" + in.public.address()
+	for _, op := range []string{"create", "free", "allocate", "write", "read", "punch"} {
+		for _, failure := range []error{syscall.ENOSPC, syscall.EIO} {
+			what := fmt.Sprintf("%s: %v", op, failure)
+			disk.fail(op, failure)
+			got, err := send(within(t), api, "dev", a.Reader())
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			if got.status != http.StatusServiceUnavailable || got.retryAfter == "" || disk.failures() == 0 {
+				t.Errorf("%s: %+v after %d failures, want 503", what, got, disk.failures())
+			}
+			in.wantNothing(t, what)
+
+			disk.fail("", nil)
+			if got, err = send(within(t), api, "dev", a.Reader()); err != nil || got.status != http.StatusCreated {
+				t.Errorf("%s, and then not: %+v, error %v", what, got, err)
+			}
+			in.drop(t)
+			in.wantNothing(t, what+", and then not")
+		}
+	}
+}
+
+// A file system that is full refuses with a 503, and takes uploads again once
+// there is room. Where none of a size can be mounted, what a full disk does is
+// in TestDiskThatFails alone.
+func TestDiskThatIsFull(t *testing.T) {
+	disk, err := tmpfs.Mount(16 << 20)
+	if err != nil {
+		t.Logf("only with a disk that says it is full: %v", err)
+		return
+	}
+	t.Cleanup(func() {
+		if err := disk.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := startBeside(t, "--spill-dir="+disk.Path, "--spill-min-free=0")
+	wantUnused := func(what string) {
+		t.Helper()
+		if n, err := disk.Used(); err != nil || n != 0 {
+			t.Errorf("%s: %d bytes are in use, error %v", what, n, err)
+		}
+	}
+	s.wantRefused(t, needsDisk(1, 30<<20).Bytes(), http.StatusServiceUnavailable)
+	wantUnused("after an archive that is larger than the disk")
+
+	a := needsDisk(11, 6<<20)
+	for _, free := range []int64{0, 3 << 20} {
+		empty, err := disk.Fill(free)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.wantRefused(t, a.Bytes(), http.StatusServiceUnavailable)
+		if err := empty(); err != nil {
+			t.Fatal(err)
+		}
+		wantUnused(fmt.Sprintf("after %d bytes were free", free))
+	}
+	s.wantOrdinary(t)
+	got, err := send(within(t), s.API, "dev", a.Reader())
+	if err != nil || got.status != http.StatusCreated {
+		t.Fatalf("with room again: %+v, error %v", got, err)
+	}
+	for _, e := range a.Entries {
+		s.wantEntry(t, e)
+	}
+	wantUnused("with room again")
+}
