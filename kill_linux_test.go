@@ -1,17 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,6 +20,7 @@ import (
 	"spillway/testdata/archive"
 	"spillway/testdata/daemon"
 	"spillway/testdata/s3server"
+	"spillway/testdata/tmpfs"
 )
 
 const (
@@ -52,7 +51,17 @@ func TestKilled(t *testing.T) {
 	}
 	server := s3server.Start(t)
 	bucket := server.Bucket(t)
-	folder, mounted := smallDisk(t)
+	folder, mounted := t.TempDir(), false
+	if disk, err := tmpfs.Mount(64 << 20); err != nil {
+		t.Logf("on a disk that others use as well: %v", err)
+	} else {
+		folder, mounted = disk.Path, true
+		defer func() {
+			if err := disk.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
 	run := func(args ...string) system {
 		return system{start(t, credentialsOf(server), append([]string{
 			"--dev", "--log-format=json", "--memory=64MiB", "--s3-part-size=5MiB", "--max-expanded-size=40GiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + bucket,
@@ -61,26 +70,28 @@ func TestKilled(t *testing.T) {
 	}
 	empty := freeSpace(t, folder)
 	random := rand.New(rand.NewPCG(1, 2))
-	uploads := make(map[string][]archive.Entry) // by the archive
+	var uploads []archive.Archive
 	visible, left, spilling := 0, 0, 0
 	for n := range kills {
 		s := run()
-		entries := heldEntries(uint64(2*n), 6_000_000)
-		held := heldArchives["stored with a descriptor"](entries)
-		parts := []archive.Entry{{Name: archive.SymbolsName(uint64(1000 + n)), Data: archive.Noise(uint64(n), 14<<20)}}
-		uploads[string(held)] = entries
-		uploads[string(archive.Build(parts...))] = parts
+		held := needsDisk(uint64(10*n), 14_000_000)
+		content := archive.Pattern{Block: archive.Noise(uint64(n), 1<<20), Times: 14}
+		parts := archive.Archive{Entries: []archive.Entry{{Name: archive.SymbolsName(uint64(100_000 + n)), Large: &content}}}
+		uploads = append(uploads, held, parts)
 
 		var sending sync.WaitGroup
-		for _, data := range [][]byte{held, archive.Build(parts...)} {
+		for _, a := range []archive.Archive{held, parts} {
 			sending.Go(func() {
 				// How it ends is for the kill to say.
-				_, _ = send(t.Context(), s.API, "dev", newPaced(data))
+				_, _ = send(t.Context(), s.API, "dev", newPaced(a.Reader()))
 			})
 		}
 		moment := time.NewTimer(time.Duration(random.Int64N(int64(longestLife))))
 		<-moment.C
-		if spilled(t, s.PID(), folder) > 0 {
+		switch used, err := onDisk(s.PID(), folder); {
+		case err != nil:
+			t.Fatal(err)
+		case used > 0:
 			spilling++
 		}
 		kill(t, s.Daemon)
@@ -105,29 +116,27 @@ func TestKilled(t *testing.T) {
 	kill(t, s.Daemon)
 
 	s = run()
-	for data := range uploads {
-		if a, err := send(within(t), s.API, "dev", strings.NewReader(data)); err != nil || a.status != http.StatusCreated {
-			t.Errorf("again: %+v, error %v", a, err)
+	var all []archive.Entry
+	for _, a := range uploads {
+		all = append(all, a.Entries...)
+		if got, err := send(within(t), s.API, "dev", a.Reader()); err != nil || got.status != http.StatusCreated {
+			t.Errorf("again: %+v, error %v", got, err)
 		}
 	}
-	s.wantEntries(t, slices.Concat(slices.Collect(maps.Values(uploads))...))
-	if uploads := s.s3.Uploads(t, bucket); len(uploads) > 0 {
-		t.Errorf("unfinished uploads: %v", uploads)
-	}
+	s.wantEntries(t, all)
+	s.wantNoUploads(t)
 }
 
 // paced is an archive that comes in pieces.
 type paced struct {
-	r    *bytes.Reader
+	r    io.Reader
 	tick *time.Ticker
 }
 
-func newPaced(data []byte) *paced { return &paced{bytes.NewReader(data), time.NewTicker(pieceTime)} }
+func newPaced(r io.Reader) *paced { return &paced{r, time.NewTicker(pieceTime)} }
 
 func (p *paced) Read(b []byte) (int, error) {
-	if p.r.Len() > 0 {
-		<-p.tick.C
-	}
+	<-p.tick.C
 	return p.r.Read(b[:min(len(b), pieceSize)])
 }
 
@@ -143,17 +152,16 @@ func kill(t *testing.T, d *daemon.Daemon) {
 }
 
 // wantWhole checks that what is visible is whole.
-func (s system) wantWhole(t *testing.T, uploads map[string][]archive.Entry) {
+func (s system) wantWhole(t *testing.T, uploads []archive.Archive) {
 	t.Helper()
 	keys := s.s3.Keys(t, s.bucket)
-	for _, entries := range uploads {
-		s.wantEntries(t, slices.DeleteFunc(slices.Clone(entries), func(e archive.Entry) bool {
-			i := slices.Index(keys, "v1/"+e.Name)
-			if i >= 0 {
+	for _, a := range uploads {
+		for _, e := range a.Entries {
+			if i := slices.Index(keys, "v1/"+e.Name); i >= 0 {
 				keys = slices.Delete(keys, i, i+1)
+				s.wantEntry(t, e)
 			}
-			return i < 0
-		}))
+		}
 	}
 	if len(keys) > 0 {
 		t.Errorf("visible, and from nowhere: %q", keys)
