@@ -192,7 +192,7 @@ func differ(a, b io.Reader) (int64, error) {
 			return at + int64(min(n, m)), nil
 		}
 		for _, err := range []error{errA, errB} {
-			if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				return at, err
 			}
 		}
