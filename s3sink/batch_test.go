@@ -21,6 +21,7 @@ func mixed(part int) []file {
 		{name: "a/1/leased.sym", form: stream.Gzip, data: data(3000, 2), leased: true},
 		{name: "a/1/big.pd_", form: stream.AsIs, data: data(part+1000, 3)},
 		{name: "a/1/disk.pd_", form: stream.AsIs, data: data(part+1000, 4), onDisk: io.EOF},
+		{name: "a/1/disk.sym", form: stream.Gzip, data: data(3000, 5), onDisk: io.EOF},
 	}
 }
 
@@ -162,7 +163,7 @@ func testTry(t *testing.T, r *rig) {
 	if got := r.Keys(t, r.bucket); len(got) > 0 {
 		t.Errorf("in the regular bucket: %q", got)
 	}
-	want := []string{"try/v1/a/1/big.pd_", "try/v1/a/1/disk.pd_", "try/v1/a/1/held.sym", "try/v1/a/1/leased.sym"}
+	want := []string{"try/v1/a/1/big.pd_", "try/v1/a/1/disk.pd_", "try/v1/a/1/disk.sym", "try/v1/a/1/held.sym", "try/v1/a/1/leased.sym"}
 	if got := r.Keys(t, other); !slices.Equal(got, want) {
 		t.Errorf("in the try bucket: %q, want %q", got, want)
 	}

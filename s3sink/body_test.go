@@ -61,3 +61,22 @@ func TestBodyCutWaits(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPartSize: parts are of the usual size as long as there are not too many.
+func TestPartSize(t *testing.T) {
+	const usual = 8 << 20
+	for _, test := range []struct{ body, want int64 }{
+		{1, usual},
+		{10_000 * usual, usual},
+		{10_000*usual + 1, usual + 1},
+		{5 << 40, 549_755_814},
+	} {
+		got := partSize(test.body, usual)
+		if got != test.want {
+			t.Errorf("parts of %d bytes for a body of %d, want %d", got, test.body, test.want)
+		}
+		if n := (test.body + got - 1) / got; n > 10_000 {
+			t.Errorf("%d parts of a body of %d bytes", n, test.body)
+		}
+	}
+}

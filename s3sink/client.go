@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -81,10 +82,20 @@ func newStore(ctx context.Context, cfg Config) (*store, error) {
 			if cfg.MaxBackoff > 0 {
 				o.MaxBackoff = cfg.MaxBackoff
 			}
+			o.Retryables = slices.Insert(o.Retryables, 0, retry.IsErrorRetryable(retry.IsErrorRetryableFunc(noRetryForDisk)))
 		})
 		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
 	})
 	return &store{api, newWhole(api, cfg.PartSize)}, nil
+}
+
+// noRetryForDisk keeps a request whose body cannot be read from being tried
+// again: the SDK takes that for a failure of the connection.
+func noRetryForDisk(err error) aws.Ternary {
+	if _, ok := errors.AsType[*stream.DiskError](err); ok {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
 }
 
 // addUnsignedPayload keeps the SDK from hashing bodies with SHA-256, which it

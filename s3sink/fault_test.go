@@ -32,7 +32,7 @@ func TestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := r.wire.Calls()
-	if want := 4 + 1 + 2*2 + 1 + 2 + 2 + 2; len(calls) != want { // HEAD, PUT, create and complete, parts, and those of the body on disk
+	if want := 5 + 2 + 3*2 + 1 + 2 + 2; len(calls) != want { // HEAD, PUT, create and complete, parts
 		t.Fatalf("an upload of %d calls, want %d: %q", len(calls), want, calls)
 	}
 

@@ -310,7 +310,7 @@ func TestPublishOutlivesItsReader(t *testing.T) {
 			}
 			time.AfterFunc(15*time.Second, leave)
 			err := batch.Publish(publishing)
-			if !own && (err != nil || len(batch.Uploaded()) != 4) {
+			if !own && (err != nil || len(batch.Uploaded()) != 5) {
 				t.Errorf("uploaded %q, %v", batch.Uploaded(), err)
 			}
 			if own && !errors.Is(storeError(t, err), context.Canceled) {

@@ -157,7 +157,7 @@ func (f file) body() []byte {
 }
 
 // write hands the file to the batch as a reader of archives would.
-func (f file) write(ctx context.Context, share *stream.Share, batch *s3sink.Batch, partSize int) (stream.Object, error) {
+func (f file) write(ctx context.Context, share *stream.Share, batch stream.Sink, partSize int) (stream.Object, error) {
 	o := batch.Create(f.entry())
 	body := f.body()
 	if f.onDisk != nil {

@@ -5,18 +5,25 @@ package s3sink
 
 import (
 	"context"
-	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// whole writes objects whose bytes are all here. This file alone knows
-// feature/s3/manager: the package is deprecated in favour of
+// whole writes objects of up to a part whose bytes are all here. This file
+// alone knows feature/s3/manager: the package is deprecated in favour of
 // feature/s3/transfermanager, which has not reached 1.0 and copies bodies into
 // buffers of its own. The Uploader copies nothing when it is given an
-// io.ReaderAt of known size, and chooses between one PutObject and parts.
+// io.ReaderAt of known size.
+//
+// It could send larger bodies in parts, too, but would complete each of them as
+// soon as its own parts are at the store, and not when those of all objects are.
+// It also does not ask for the checksum of the whole object (its create says no
+// ChecksumType, its complete no MpuObjectSize), puts what it is given for one
+// into the complete of an upload that S3 makes a checksum of checksums for,
+// sends parts as aws-chunked over https, and does not tell whether an attempt
+// at a part failed, which an abort has to know. [multipart] does all that.
 type whole struct {
 	uploader *manager.Uploader
 }
@@ -29,14 +36,9 @@ func newWhole(api *s3.Client, partSize int64) whole {
 	})}
 }
 
-// put writes an object of at most a part. It is visible, whole, if put returns
-// nil, and may be visible otherwise.
-func (w whole) put(ctx context.Context, t target, a attributes, r io.ReaderAt, n int64) error {
-	var crc32 uint32
-	if err := sum(r, 0, n, &crc32); err != nil {
-		return failure("PutObject", t, err)
-	}
-	body := newBody(r, 0, n)
+// put writes an object of at most a part, whose body the store compares with
+// crc32. It is visible, whole, if put returns nil, and may be visible otherwise.
+func (w whole) put(ctx context.Context, t target, a attributes, body *body, crc32 uint32) error {
 	_, err := w.uploader.Upload(ctx, &s3.PutObjectInput{
 		Bucket:          &t.bucket,
 		Key:             &t.key,

@@ -50,11 +50,11 @@ func beginMultipart(ctx context.Context, s *store, t target, a attributes) (*mul
 
 // next counts the n bytes of r at the offset off as the next part and returns
 // the function that sends it, which is called once. They must not change until
-// that has returned. The error is that of r.
+// that has returned. The error says that they cannot be read.
 func (m *multipart) next(r io.ReaderAt, off, n int64) (send func(context.Context) error, err error) {
 	var sumOfPart uint32
 	if err := sum(r, off, n, &sumOfPart, &m.crc32); err != nil {
-		return nil, err
+		return nil, failure("UploadPart", m.target, err)
 	}
 	m.last++
 	number := m.last

@@ -212,9 +212,10 @@ func (o *object) commitParts(rest stream.Body, stated bool) error {
 			return err
 		}
 	}
-	o.mu.Lock()
-	o.length = o.upload.size
-	o.mu.Unlock()
+	if err := o.sent(); err != nil {
+		b.fail(err)
+		return err
+	}
 	o.to(staged)
 	return nil
 }
@@ -279,28 +280,45 @@ func (o *object) stage(body stream.Body) {
 	if err == nil {
 		err = o.sendAll(body)
 	}
+	if err == nil {
+		err = o.sent()
+	}
 	if err != nil {
 		b.fail(err)
 		return
 	}
-	o.mu.Lock()
-	o.length = o.upload.size
-	o.mu.Unlock()
 	if !o.to(staged) {
 		b.discard(o.upload)
 	}
 }
 
-// sendAll sends the whole body in as few parts as it takes, a few of them at a
-// time.
+// errOtherBytes says that what was sent is not what was verified: the memory or
+// the disk in between has changed it.
+var errOtherBytes = errors.New("s3: the bytes to be stored are not those that were verified")
+
+// sent takes note of the length of a body whose parts have all been handed over
+// to be sent. Those of one that is stored as it is are the archive's.
+func (o *object) sent() error {
+	m := o.upload
+	if o.form == stream.AsIs && (m.size != o.known.size || m.crc32 != o.known.crc32) {
+		return failure("UploadPart", m.target, errOtherBytes)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.length = m.size
+	return nil
+}
+
+// sendAll sends the whole body in parts, a few of them at a time. The first
+// failure cuts the others off.
 func (o *object) sendAll(body stream.Body) error {
-	size := max(o.batch.sink.partSize, (body.Size()+maxParts-1)/maxParts)
+	size := partSize(body.Size(), o.batch.sink.partSize)
 	parts, ctx := errgroup.WithContext(o.batch.ctx)
 	parts.SetLimit(partsAtOnce)
 	for off := int64(0); off < body.Size() && ctx.Err() == nil; off += size {
 		send, err := o.upload.next(body, off, min(size, body.Size()-off))
 		if err != nil {
-			return errors.Join(err, parts.Wait())
+			send = func(context.Context) error { return err }
 		}
 		parts.Go(func() error { return send(ctx) })
 	}
@@ -309,6 +327,10 @@ func (o *object) sendAll(body stream.Body) error {
 	}
 	return context.Cause(o.batch.ctx) // it may have kept parts from being sent
 }
+
+// partSize is the size of the parts of a body of n bytes: usual, or what it
+// takes not to need too many of them.
+func partSize(n, usual int64) int64 { return max(usual, (n+maxParts-1)/maxParts) }
 
 // Drop implements [stream.Object]. What has been staged is aborted in the
 // background.

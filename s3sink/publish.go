@@ -102,12 +102,8 @@ func (o *object) publish(ctx context.Context) error {
 	var err error
 	switch o.state {
 	case held:
-		body := o.body
-		if body == nil {
-			body = nothing{}
-		}
-		err = o.batch.sink.store.put(ctx, o.target(), attributesOf(o.form, o.known), body, body.Size())
-		body.Release()
+		err = o.put(ctx)
+		release(o.body)
 		o.body = nil
 	case staged:
 		err = o.upload.complete(ctx)
@@ -116,6 +112,24 @@ func (o *object) publish(ctx context.Context) error {
 		o.state = published
 	}
 	return err
+}
+
+// put writes the held body. The checksum of one that is stored as it is is the
+// archive's, so that the store sees whether these are the bytes that were
+// verified. The caller holds o.mu.
+func (o *object) put(ctx context.Context) error {
+	body := o.body
+	if body == nil {
+		body = nothing{}
+	}
+	crc32 := o.known.crc32
+	if o.form != stream.AsIs {
+		crc32 = 0
+		if err := sum(body, 0, body.Size(), &crc32); err != nil {
+			return failure("PutObject", o.target(), err)
+		}
+	}
+	return o.batch.sink.store.put(ctx, o.target(), attributesOf(o.form, o.known), newBody(body, 0, body.Size()), crc32)
 }
 
 // Abort gives up everything that has not been published. It waits for the

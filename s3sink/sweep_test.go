@@ -41,8 +41,12 @@ func testOnDisk(t *testing.T, r *rig) {
 	// A disk that fails is not the store's failure.
 	for _, n := range []int{100, part + 1} {
 		bad := file{name: "bad/1/bad", form: stream.AsIs, data: data(n, 9), onDisk: &stream.DiskError{Op: "read", Err: syscall.EIO}}
+		r.wire.Forget()
 		if _, err := r.upload(t, bad); !errors.Is(err, syscall.EIO) {
 			t.Errorf("a body of %d bytes that cannot be read: %v", n, err)
+		}
+		if puts := r.wire.Attempts()["PutObject"]; puts > 1 {
+			t.Errorf("a body of %d bytes that cannot be read was sent %d times", n, puts)
 		}
 		if _, visible := r.Object(t, r.bucket, "v1/bad/1/bad"); visible {
 			t.Errorf("a body of %d bytes that cannot be read is visible", n)

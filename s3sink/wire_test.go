@@ -3,6 +3,7 @@ package s3sink_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -23,14 +24,20 @@ func TestBodiesOnTheWire(t *testing.T) {
 			held := file{name: "a/1/held.sym", form: stream.Gzip, data: data(1000, 1)}
 			big := file{name: "a/1/big.pd_", form: stream.AsIs, data: data(part+10, 2)}
 			empty := file{name: "a/1/empty.pd_", form: stream.AsIs}
-			if _, err := r.upload(t, held, big, empty); err != nil {
+			small := file{name: "a/1/disk.sym", form: stream.Gzip, data: data(1000, 3), onDisk: io.EOF}
+			large := file{name: "a/1/disk.pd_", form: stream.AsIs, data: data(2*part+10, 4), onDisk: io.EOF}
+			if _, err := r.upload(t, held, big, empty, small, large); err != nil {
 				t.Fatal(err)
 			}
 			bodies := map[string][]byte{
-				"a/1/held.sym":             held.body(),
-				"a/1/empty.pd_":            nil,
-				"a/1/big.pd_?partNumber=1": big.data[:part],
-				"a/1/big.pd_?partNumber=2": big.data[part:],
+				"a/1/held.sym":              held.body(),
+				"a/1/empty.pd_":             nil,
+				"a/1/big.pd_?partNumber=1":  big.data[:part],
+				"a/1/big.pd_?partNumber=2":  big.data[part:],
+				"a/1/disk.sym":              small.body(),
+				"a/1/disk.pd_?partNumber=1": large.data[:part],
+				"a/1/disk.pd_?partNumber=2": large.data[part : 2*part],
+				"a/1/disk.pd_?partNumber=3": large.data[2*part:],
 			}
 			for _, req := range append(store.sent("PutObject"), store.sent("UploadPart")...) {
 				_, key, _ := strings.Cut(req.url, "/bucket/v1/")
@@ -72,10 +79,14 @@ func TestBodiesOnTheWire(t *testing.T) {
 // TestWholeChecksum: the checksum of a whole object is sent to a store that
 // says it will look at it, and to no other.
 func TestWholeChecksum(t *testing.T) {
-	for _, composite := range []bool{false, true} {
+	for _, test := range []struct {
+		composite bool
+		onDisk    error
+	}{{false, nil}, {true, nil}, {false, io.EOF}, {true, io.EOF}} {
+		composite := test.composite
 		store := &fakeStore{composite: composite}
 		r := newFakeRig(t, store, nil)
-		f := file{name: "a/1/big.pd_", form: stream.AsIs, data: data(r.memory.PartSize()+10, 2)}
+		f := file{name: "a/1/big.pd_", form: stream.AsIs, data: data(r.memory.PartSize()+10, 2), onDisk: test.onDisk}
 		if _, err := r.upload(t, f); err != nil {
 			t.Fatal(err)
 		}
