@@ -209,24 +209,23 @@ func (s *store) abort(ctx context.Context, t target, id string) error {
 }
 
 // listUploads returns up to limit unfinished multipart uploads at p, those of
-// keys behind marker, and the marker of the next page; empty if there is none.
-func (s *store) listUploads(ctx context.Context, p place, marker string, limit int32) (page []begun, next string, err error) {
+// keys behind marker, and, if there are more of them, the marker of the next
+// page.
+func (s *store) listUploads(ctx context.Context, p place, marker string, limit int32) (page []begun, next string, more bool, err error) {
 	out, err := s.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{
 		Bucket: &p.bucket, Prefix: optional(p.prefix), KeyMarker: optional(marker), MaxUploads: &limit,
 	})
 	if err != nil {
-		return nil, "", failure("ListMultipartUploads", target{p.bucket, p.prefix}, err)
+		return nil, "", false, failure("ListMultipartUploads", target{p.bucket, p.prefix}, err)
 	}
 	for _, u := range out.Uploads {
 		page = append(page, begun{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)})
 	}
-	if len(page) == 0 || !aws.ToBool(out.IsTruncated) {
-		return page, "", nil
-	}
-	if next = aws.ToString(out.NextKeyMarker); next == "" {
+	next = aws.ToString(out.NextKeyMarker)
+	if next == "" && len(page) > 0 {
 		next = page[len(page)-1].key
 	}
-	return page, next, nil
+	return page, next, aws.ToBool(out.IsTruncated), nil
 }
 
 // errNoUpload says that there is no multipart upload of that identifier: it has

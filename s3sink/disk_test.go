@@ -18,6 +18,47 @@ import (
 	"spillway/testdata/s3fault"
 )
 
+// testOnDisk is about bodies that stay on disk until they are published.
+func testOnDisk(t *testing.T, r *rig) {
+	part := r.memory.PartSize()
+	var files []file
+	for i, n := range []int{1, part - 1, part, part + 1, 3*part + 7} {
+		files = append(files,
+			file{name: fmt.Sprintf("a/1/%d", i), form: stream.AsIs, data: data(n, byte(i)), onDisk: io.EOF},
+			file{name: fmt.Sprintf("a/1/%d.sym", i), form: stream.Gzip, data: data(n, byte(i)), onDisk: io.EOF})
+	}
+	for _, again := range []bool{false, true} {
+		batch, err := r.upload(t, files...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(batch.Skipped()); again != (n == len(files)) {
+			t.Errorf("skipped %d of %d, again %t", n, len(files), again)
+		}
+		for _, f := range files {
+			r.wantStored(t, f)
+		}
+		r.wantFinished(t)
+		r.idle(t)
+	}
+
+	// A disk that fails is not the store's failure.
+	for _, n := range []int{100, part + 1} {
+		bad := file{name: "bad/1/bad", form: stream.AsIs, data: data(n, 9), onDisk: &stream.DiskError{Op: "read", Err: syscall.EIO}}
+		r.wire.Forget()
+		if _, err := r.upload(t, bad); !errors.Is(err, syscall.EIO) {
+			t.Errorf("a body of %d bytes that cannot be read: %v", n, err)
+		}
+		if puts := r.wire.Attempts()["PutObject"]; puts > 1 {
+			t.Errorf("a body of %d bytes that cannot be read was sent %d times", n, puts)
+		}
+		if _, visible := r.Object(t, r.bucket, "v1/bad/1/bad"); visible {
+			t.Errorf("a body of %d bytes that cannot be read is visible", n)
+		}
+		r.wantFinished(t)
+	}
+}
+
 // watchedDisk is a body on a disk that can fail, and that sees what is done
 // with it.
 type watchedDisk struct {
@@ -59,7 +100,7 @@ func (d *watchedDisk) wantReleased(t *testing.T) {
 
 // uploadDisk puts one file, whose body is on the disk, into the store, after
 // what the test does with the batch and the object.
-func (r *rig) uploadDisk(t *testing.T, f file, d *watchedDisk, before func(*s3sink.Batch, stream.Object)) (*s3sink.Batch, error) {
+func (r *rig) uploadDisk(t *testing.T, f file, d *watchedDisk, before func(*testing.T, *s3sink.Batch, stream.Object, *watchedDisk)) (*s3sink.Batch, error) {
 	t.Helper()
 	ctx, share := r.admit(t)
 	defer share.Close()
@@ -69,11 +110,11 @@ func (r *rig) uploadDisk(t *testing.T, f file, d *watchedDisk, before func(*s3si
 	if err := o.Commit(ctx, d, f.facts()); err != nil {
 		t.Fatal(err)
 	}
-	before(batch, o)
+	before(t, batch, o, d)
 	return batch, batch.Publish(t.Context())
 }
 
-func asItIs(*s3sink.Batch, stream.Object) {}
+func asItIs(*testing.T, *s3sink.Batch, stream.Object, *watchedDisk) {}
 
 // TestDiskFails: a disk that fails while a body is summed, or sent, is told of
 // as such. Nothing is sent again because of it, and nothing is left.
@@ -104,7 +145,9 @@ func TestDiskFails(t *testing.T) {
 			if !ok || !errors.Is(disk, syscall.EIO) {
 				t.Errorf("got error %v, want that of the disk", err)
 			}
-			wantStoreError(t, err)
+			if failed := storeError(t, err); failed.Op != "PutObject" && failed.Op != "UploadPart" {
+				t.Errorf("failed at %s", failed.Op)
+			}
 			if len(batch.Uploaded()) > 0 {
 				t.Error("uploaded")
 			}
@@ -125,14 +168,15 @@ func TestDiskFails(t *testing.T) {
 // can take, and not before the last byte has been read.
 func TestDiskReleased(t *testing.T) {
 	for _, size := range []int{10, 5<<20 + 1} {
-		for name, before := range map[string]func(*s3sink.Batch, stream.Object){
+		for name, before := range map[string]func(*testing.T, *s3sink.Batch, stream.Object, *watchedDisk){
 			"published": asItIs,
-			"dropped":   func(_ *s3sink.Batch, o stream.Object) { o.Drop() },
-			"dropped when it is held": func(_ *s3sink.Batch, o stream.Object) {
+			"dropped":   func(_ *testing.T, _ *s3sink.Batch, o stream.Object, _ *watchedDisk) { o.Drop() },
+			"dropped when it is held": func(t *testing.T, _ *s3sink.Batch, o stream.Object, d *watchedDisk) {
 				synctest.Wait()
 				o.Drop()
+				d.wantReleased(t)
 			},
-			"aborted": func(b *s3sink.Batch, _ stream.Object) { _ = b.Abort() },
+			"aborted": func(_ *testing.T, b *s3sink.Batch, _ stream.Object, _ *watchedDisk) { _ = b.Abort() },
 		} {
 			inFakeTime(t, fmt.Sprint(name, " ", size), func(t *testing.T) {
 				store := &fakeStore{}

@@ -1,11 +1,11 @@
 package s3sink
 
 import (
+	"bytes"
 	"encoding/xml"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/johannesboyne/gofakes3"
@@ -26,45 +26,62 @@ func NewEmbedded(buckets ...string) (http.Handler, error) {
 	server := gofakes3.New(backend, gofakes3.WithoutVersioning()).Server()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		bucket := strings.Trim(r.URL.Path, "/")
-		if r.Method != http.MethodGet || !r.URL.Query().Has("uploads") || !slices.Contains(buckets, bucket) {
-			server.ServeHTTP(w, r)
+		if r.Method == http.MethodGet && r.URL.Query().Has("uploads") && !strings.Contains(bucket, "/") {
+			listUploads(w, r, server, bucket)
 			return
 		}
-		listing := &uploadListing{ResponseWriter: w}
-		server.ServeHTTP(listing, r)
-		listing.end(bucket)
+		server.ServeHTTP(w, r)
 	}), nil
 }
 
-// uploadListing is the answer to a request for a bucket's unfinished uploads.
-// gofakes3 says NoSuchUpload of a bucket in which none has ever begun; S3 says
-// that there are none (S3 API Reference, ListMultipartUploads).
-type uploadListing struct {
-	http.ResponseWriter
-	none bool
-}
-
-func (l *uploadListing) WriteHeader(status int) {
-	if l.none = status == http.StatusNotFound; !l.none {
-		l.ResponseWriter.WriteHeader(status)
+// listUploads answers a request for a bucket's unfinished uploads as S3 does
+// (S3 API Reference, ListMultipartUploads), which gofakes3 does not: it says
+// NoSuchUpload where none has ever begun, its pages begin with the key of their
+// marker and not behind it, and behind the last key it says that there are more.
+func listUploads(w http.ResponseWriter, r *http.Request, server http.Handler, bucket string) {
+	query := r.URL.Query()
+	marker := query.Get("key-marker")
+	if marker != "" && !query.Has("upload-id-marker") {
+		r = r.Clone(r.Context())
+		query.Set("key-marker", marker+"\x00") // the least key behind it
+		r.URL.RawQuery = query.Encode()
 	}
-}
+	answer := &answered{header: w.Header(), status: http.StatusOK}
+	server.ServeHTTP(answer, r)
 
-func (l *uploadListing) Write(p []byte) (int, error) {
-	if l.none {
-		return len(p), nil
-	}
-	return l.ResponseWriter.Write(p)
-}
-
-func (l *uploadListing) end(bucket string) {
-	if !l.none {
+	list := gofakes3.ListMultipartUploadsResult{Bucket: bucket, MaxUploads: gofakes3.DefaultMaxUploads}
+	var refusal gofakes3.ErrorResponse
+	switch {
+	case answer.status == http.StatusOK:
+		if err := xml.Unmarshal(answer.body.Bytes(), &list); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		list.KeyMarker = marker
+		switch n := len(list.Uploads); {
+		case n > 0 && list.IsTruncated:
+			list.NextKeyMarker = list.Uploads[n-1].Key
+		case n == 0 && len(list.CommonPrefixes) == 0:
+			list.IsTruncated, list.NextKeyMarker, list.NextUploadIDMarker = false, "", ""
+		}
+	case xml.Unmarshal(answer.body.Bytes(), &refusal) == nil && refusal.Code == gofakes3.ErrNoSuchUpload:
+	default:
+		w.WriteHeader(answer.status)
+		_, _ = w.Write(answer.body.Bytes()) // a client that does not take its answer is nobody's concern
 		return
 	}
-	l.Header().Del("Content-Length")
-	// A client that does not take its answer is nobody's concern.
-	_, _ = io.WriteString(l.ResponseWriter, xml.Header+
-		`<ListMultipartUploadsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`+
-		`<Bucket>`+bucket+`</Bucket><MaxUploads>1000</MaxUploads><IsTruncated>false</IsTruncated>`+
-		`</ListMultipartUploadsResult>`)
+	w.Header().Del("Content-Length")
+	_, _ = io.WriteString(w, xml.Header)
+	_ = xml.NewEncoder(w).Encode(list)
 }
+
+// answered is an answer that is kept, to be changed.
+type answered struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answered) Header() http.Header         { return a.header }
+func (a *answered) WriteHeader(status int)      { a.status = status }
+func (a *answered) Write(p []byte) (int, error) { return a.body.Write(p) }

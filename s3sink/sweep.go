@@ -3,31 +3,44 @@ package s3sink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"spillway/stream"
 )
 
+// sweepErrors is how many failures a sweep tells of one by one. A store that
+// refuses every abort would otherwise fill the memory with its answers.
+const sweepErrors = 20
+
+// errNoProgress says that a page of a list begins where the page before it did.
+var errNoProgress = errors.New("s3: the list of unfinished uploads does not go on behind its marker")
+
 // begun is a multipart upload that the store has not finished.
 type begun struct {
 	key, id string
-	at      time.Time
+	at      time.Time // zero: the store does not say
+}
+
+// stale reports whether the upload is one at p that was begun before a moment.
+// What the store says beyond what it was asked for is not ours to abort.
+func (u begun) stale(p place, before time.Time) bool {
+	return strings.HasPrefix(u.key, p.prefix) && !u.at.IsZero() && u.at.Before(before)
 }
 
 // Sweep aborts the unfinished multipart uploads under the prefixes that were
 // begun longer ago than age, whoever began them: those whose processes died, or
 // whose create was answered in vain. One that cannot be aborted does not keep
-// the others: the error joins the failures, each a [*stream.StoreError].
+// the others. The error joins the failures, each a [*stream.StoreError]; of
+// many, it says how many more there were. The end of ctx ends the sweep: what
+// it did not get to is there the next time.
 func (s *Sink) Sweep(ctx context.Context, age time.Duration) (aborted int, err error) {
-	before := time.Now().Add(-age)
-	var errs []error
+	w := sweep{sink: s, before: time.Now().Add(-age)}
 	for _, p := range s.sweepPlaces() {
-		n, err := s.sweepPlace(ctx, p, before)
-		aborted += n
-		errs = append(errs, err)
+		w.place(ctx, p)
 	}
-	return aborted, errors.Join(errs...)
+	return w.aborted, w.err()
 }
 
 // sweepPlaces are the places of which none is inside another.
@@ -42,36 +55,71 @@ func (s *Sink) sweepPlaces() []place {
 	return []place{s.regular, s.try}
 }
 
-// sweepPlace goes through the pages of the list of one place. Servers differ in
-// how they take the marker of an upload, so that pages begin behind a key. Of
+// sweep is one call of Sweep.
+type sweep struct {
+	sink    *Sink
+	before  time.Time // uploads that were begun before are aborted
+	aborted int
+	errs    []error // the first of them
+	more    int     // how many came after
+}
+
+// place goes through the pages of the list of one place. Servers differ in how
+// they take the marker of an upload, so that pages begin behind a key. Of
 // several uploads of a key at the end of a page some may be passed over: they
 // are there the next time, when those before them are gone.
-func (s *Sink) sweepPlace(ctx context.Context, p place, before time.Time) (aborted int, err error) {
-	var errs []error
+func (w *sweep) place(ctx context.Context, p place) {
 	marker := ""
 	for {
-		page, next, err := s.store.listUploads(ctx, p, marker, s.sweepPage)
+		page, next, more, err := w.sink.store.listUploads(ctx, p, marker, w.sink.sweepPage)
 		if err != nil {
-			return aborted, errors.Join(append(errs, err)...)
+			w.failed(err)
+			return
 		}
 		for _, u := range page {
-			if !u.at.Before(before) {
-				continue
+			if ctx.Err() != nil {
+				w.failed(failure("AbortMultipartUpload", target{p.bucket, u.key}, context.Cause(ctx)))
+				return
 			}
-			err := s.store.abort(ctx, target{p.bucket, u.key}, u.id)
-			if err != nil && !errors.Is(err, errNoUpload) {
-				errs = append(errs, err)
-				continue
+			if u.stale(p, w.before) {
+				w.abort(ctx, target{p.bucket, u.key}, u.id)
 			}
-			aborted++
 		}
-		if ctx.Err() != nil {
-			err := &stream.StoreError{Op: "ListMultipartUploads", Key: p.prefix, Err: context.Cause(ctx)}
-			return aborted, errors.Join(append(errs, err)...)
+		if !more {
+			return
 		}
-		if next <= marker { // the last page, or a server that does not go on
-			return aborted, errors.Join(errs...)
+		if next <= marker {
+			w.failed(failure("ListMultipartUploads", target{p.bucket, p.prefix}, errNoProgress))
+			return
 		}
 		marker = next
 	}
+}
+
+// abort aborts one upload. Nothing of it is in flight any more, so that once is
+// enough. An upload that is not there has been aborted, by an attempt whose
+// answer was lost or by another process that sweeps.
+func (w *sweep) abort(ctx context.Context, t target, id string) {
+	err := w.sink.store.abort(ctx, t, id)
+	if err != nil && !errors.Is(err, errNoUpload) {
+		w.failed(err)
+		return
+	}
+	w.aborted++
+}
+
+func (w *sweep) failed(err error) {
+	if len(w.errs) == sweepErrors {
+		w.more++
+		return
+	}
+	w.errs = append(w.errs, err)
+}
+
+func (w *sweep) err() error {
+	if w.more > 0 {
+		more := fmt.Errorf("s3: %d more failures", w.more)
+		w.errs = append(w.errs, &stream.StoreError{Op: "Sweep", Err: more})
+	}
+	return errors.Join(w.errs...)
 }
