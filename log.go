@@ -8,8 +8,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// newLogger returns a logger that writes to w: JSON lines, or in the format
-// "console" lines for people. level is one that zap knows.
+// newLogger returns a logger that writes to w: JSON lines, in the format
+// "mozlog" those of Mozilla's log schema, or in the format "console" lines for
+// people. level is one that zap knows.
 func newLogger(w io.Writer, level, format string) (*zap.Logger, error) {
 	least, err := zapcore.ParseLevel(level)
 	if err != nil {
@@ -21,12 +22,16 @@ func newLogger(w io.Writer, level, format string) (*zap.Logger, error) {
 	config.EncodeTime = func(t time.Time, out zapcore.PrimitiveArrayEncoder) {
 		out.AppendString(t.UTC().Format("2006-01-02T15:04:05.000000Z"))
 	}
+	out := zapcore.Lock(zapcore.AddSync(w))
 	encoder := zapcore.NewJSONEncoder(config)
-	if format == "console" {
+	switch format {
+	case "mozlog":
+		return zap.New(newMozlog(out, least)), nil
+	case "console":
 		config.EncodeTime = zapcore.TimeEncoderOfLayout(time.TimeOnly)
 		config.EncodeLevel = zapcore.CapitalLevelEncoder
 		config.EncodeDuration = zapcore.StringDurationEncoder
 		encoder = zapcore.NewConsoleEncoder(config)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), least)), nil
+	return zap.New(zapcore.NewCore(encoder, out, least)), nil
 }

@@ -63,7 +63,7 @@ type serveSettings struct {
 	DisallowedSnippets []string `default:"qcom/proprietary" placeholder:"LIST" help:"Archives are refused that hold a name with one of these in it, separated by commas."`
 
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error."`
-	LogFormat string `default:"" enum:",json,console" placeholder:"FORMAT" help:"json or console. If it is not set: json, with --dev console."`
+	LogFormat string `default:"" enum:",json,mozlog,console" placeholder:"FORMAT" help:"json, mozlog (Mozilla's schema, JSON as well) or console. If it is not set: json, with --dev console."`
 
 	// openDisk opens the disk of --spill-dir; nil: [stream.OpenDisk]. Tests have
 	// disks that fail.

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"reflect"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// logged is what a format makes of an event of each level.
+func logged(t *testing.T, format string) []map[string]any {
+	t.Helper()
+	var out bytes.Buffer
+	log, err := newLogger(&out, "debug", format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log = log.With(zap.Int64("upload", 7))
+	log.Debug("a", zap.Duration("duration", 1500*time.Millisecond))
+	log.Info("b", zap.String("text", "line\nbreak \x1b[31m"))
+	log.Warn("c")
+	log.Error("d", zap.Error(errors.New("broken")))
+	var events []map[string]any
+	for d := json.NewDecoder(&out); d.More(); {
+		var e map[string]any
+		if err := d.Decode(&e); err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+func TestMozlog(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	fields := []map[string]any{
+		{"msg": "a", "upload": 7.0, "duration": 1.5},
+		{"msg": "b", "upload": 7.0, "text": "line\nbreak \x1b[31m"},
+		{"msg": "c", "upload": 7.0},
+		{"msg": "d", "upload": 7.0, "error": "broken"},
+	}
+	events := logged(t, "mozlog")
+	if len(events) != len(fields) {
+		t.Fatalf("%d events: %v", len(events), events)
+	}
+	for i, severity := range []float64{7, 6, 4, 3} {
+		at, ok := events[i]["Timestamp"].(float64)
+		if ago := began.Sub(time.Unix(0, int64(at))).Abs(); !ok || ago > time.Minute {
+			t.Errorf("Timestamp %v", events[i]["Timestamp"])
+		}
+		delete(events[i], "Timestamp")
+		want := map[string]any{
+			"Type": "app.log", "Logger": "spillway", "Hostname": host, "EnvVersion": "2.0", "Pid": float64(os.Getpid()),
+			"Severity": severity, "Fields": fields[i],
+		}
+		if !reflect.DeepEqual(events[i], want) {
+			t.Errorf("got %v\nwant %v", events[i], want)
+		}
+	}
+}
+
+func TestJSONLog(t *testing.T) {
+	events := logged(t, "json")
+	if len(events) != 4 {
+		t.Fatalf("%d events: %v", len(events), events)
+	}
+	for i, level := range []string{"debug", "info", "warn", "error"} {
+		if events[i]["level"] != level || events[i]["upload"] != 7.0 {
+			t.Errorf("%v", events[i])
+		}
+		if _, err := time.Parse(time.RFC3339Nano, events[i]["time"].(string)); err != nil {
+			t.Error(err)
+		}
+	}
+}
