@@ -46,6 +46,9 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { svc.tokens.Watch(watch) })
+	if svc.settings.SpillQuota > 0 {
+		running.Go(func() { svc.pressure.Watch(watch) })
+	}
 	svc.janitor.start(watch)
 	failed := make(chan error, 2) // one for each endpoint
 	for _, e := range []*endpoint{svc.public, svc.embedded} {

@@ -156,8 +156,11 @@ func (s *serveSettings) newMemory(spill *stream.Spill) (*stream.Memory, error) {
 
 // newSpill makes the cache on disk of the settings. Without a quota it has no
 // disk, and the folder need not be there.
-func (s *serveSettings) newSpill() (*stream.Spill, error) {
-	cfg := stream.SpillConfig{Quota: int64(s.SpillQuota), UploadQuota: int64(s.SpillUploadQuota), MinFree: int64(s.SpillMinFree)}
+// trouble is told of the disk's failures.
+func (s *serveSettings) newSpill(trouble func(error)) (*stream.Spill, error) {
+	cfg := stream.SpillConfig{
+		Quota: int64(s.SpillQuota), UploadQuota: int64(s.SpillUploadQuota), MinFree: int64(s.SpillMinFree), Trouble: trouble,
+	}
 	if s.SpillQuota > 0 {
 		open := s.openDisk
 		if open == nil {

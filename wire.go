@@ -47,6 +47,7 @@ type service struct {
 	log      *zap.Logger
 	tokens   *upload.Tokens
 	spill    *stream.Spill
+	pressure *health.Pressure
 	memory   *stream.Memory
 	janitor  *janitor
 	api      *upload.API
@@ -77,7 +78,8 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	if svc.tokens, err = newTokens(s, log); err != nil {
 		return nil, err
 	}
-	if svc.spill, err = s.newSpill(); err != nil {
+	svc.pressure = svc.newPressure()
+	if svc.spill, err = s.newSpill(svc.trouble); err != nil {
 		return nil, &settingError{fmt.Errorf("--spill-dir: %w", err)}
 	}
 	if svc.memory, err = s.newMemory(svc.spill); err != nil {
@@ -117,6 +119,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 			u := svc.spill.Usage()
 			return u.Used, u.Quota
 		},
+		Pressure: svc.pressure,
 		Cleaning: svc.cleaning,
 		Allowed:  svc.tokens.Authorized,
 		Log:      log,
@@ -181,6 +184,33 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		cfg.AccessKey, cfg.SecretKey = devKey, devKey
 	}
 	return s3sink.New(ctx, cfg)
+}
+
+// newPressure returns what counts the troubles of the spill folder.
+func (svc *service) newPressure() *health.Pressure {
+	return health.NewPressure(health.PressureConfig{
+		Mark:  int64(svc.settings.SpillMinFree),
+		Free:  func() (int64, error) { return svc.spill.Free() },
+		Probe: func() error { return svc.spill.Probe() },
+		Changed: func(s health.State, last health.Trouble) {
+			fields := []zap.Field{zap.String("last_trouble", string(last)), zap.String("spill_dir", svc.settings.SpillDir)}
+			if s == health.Out {
+				svc.log.Error("under pressure: the balancer is told to take this instance out", fields...)
+			} else {
+				svc.log.Info("the pressure is over", fields...)
+			}
+		},
+	})
+}
+
+// trouble counts a failure of the disk.
+func (svc *service) trouble(err error) {
+	kind := health.DiskFailed
+	if _, ok := errors.AsType[*stream.QuotaError](err); ok {
+		kind = health.LowSpace
+	}
+	svc.log.Warn("trouble with the spill folder", zap.String("kind", string(kind)), zap.Error(err))
+	svc.pressure.Add(kind)
 }
 
 // newJanitor returns a janitor for what processes that died, and answers that

@@ -37,6 +37,9 @@ type Config struct {
 	// together, both in bytes; a quota of zero says that there is no disk.
 	Spill func() (used, quota int64)
 
+	// Pressure is what the troubles of the machine make of the instance.
+	Pressure *Pressure
+
 	// Cleaning returns how each of the cleaning tasks is doing.
 	Cleaning func() []Task
 
@@ -95,11 +98,14 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // lbheartbeat says whether this instance should get traffic. It never asks the
 // store: when that is down, taking every instance out at once helps nobody.
 func (h *Health) lbheartbeat(w http.ResponseWriter, _ *http.Request) {
-	if h.draining.Load() {
-		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "draining"})
-		return
+	status, says := http.StatusOK, "ok"
+	if s, _ := h.cfg.Pressure.State(); s == Out {
+		status, says = http.StatusServiceUnavailable, "pressure"
 	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	if h.draining.Load() {
+		status, says = http.StatusServiceUnavailable, "draining"
+	}
+	writeJSON(w, status, map[string]string{"status": says})
 }
 
 func (h *Health) version(w http.ResponseWriter, _ *http.Request) {

@@ -26,21 +26,31 @@ type instance struct {
 	used    int64
 	spilled int64
 	tasks   []health.Task
+	disk    *health.Pressure
 }
 
 func newInstance() *instance {
 	core, log := observer.New(zap.DebugLevel)
 	i := &instance{log: log, storage: func(context.Context) error { return nil }}
+	i.disk = health.NewPressure(health.PressureConfig{Changed: func(health.State, health.Trouble) {}})
 	i.Health = health.New(health.Config{
 		Version:  health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Storage:  func(ctx context.Context) error { return i.storage(ctx) },
 		Memory:   func() (used, total int64) { return i.used, 100 },
 		Spill:    func() (used, quota int64) { return i.spilled, 100 },
+		Pressure: i.disk,
 		Cleaning: func() []health.Task { return i.tasks },
 		Allowed:  func(r *http.Request) bool { return r.Header.Get("Auth-Token") == "good" },
 		Log:      zap.New(core),
 	})
 	return i
+}
+
+// trouble has the disk fail n times.
+func (i *instance) trouble(n int) {
+	for range n {
+		i.disk.Add(health.DiskFailed)
+	}
 }
 
 func (i *instance) do(method, path, token string) (status int, body string) {
@@ -71,6 +81,10 @@ func TestAnswers(t *testing.T) {
 		{name: "memory is short", set: func(i *instance) { i.used = 90 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"warning","spill":"ok","storage":"ok"},"details":{"memory":{"status":"warning","level":30,"messages":{"spillway.memory":"90 of 100 bytes of --memory are in use: uploads wait for one another. Add instances, or raise it."}}}}`},
 		{name: "memory is not yet short", set: func(i *instance) { i.used = 89 }, path: "/__heartbeat__", status: 200, body: `{"status":"ok","checks":{"janitor":"ok","memory":"ok","spill":"ok","storage":"ok"},"details":{}}`},
 		{name: "the disk is short", set: func(i *instance) { i.spilled = 90 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"90 of 100 bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it."}}}}`},
+		{name: "the balancer's probe after one trouble", set: func(i *instance) { i.trouble(1) }, path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
+		{name: "the balancer's probe under pressure", set: func(i *instance) { i.trouble(3) }, path: "/__lbheartbeat__", status: 503, body: `{"status":"pressure"}`},
+		{name: "one trouble", set: func(i *instance) { i.trouble(1) }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"The spill folder had trouble (last: disk failed). Several times in 2m0s take this instance out of the balancer. The log says more."}}}}`},
+		{name: "pressure", set: func(i *instance) { i.trouble(3) }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"ok","memory":"ok","spill":"error","storage":"ok"},"details":{"spill":{"status":"error","level":40,"messages":{"spillway.spill":"The spill folder is in trouble (last: disk failed): /__lbheartbeat__ answers 503 until its disk has room and works. Ordinary uploads go on. The log says more."}}}}`},
 		{name: "cleaning failed", set: func(i *instance) { i.tasks = []health.Task{{Name: "a"}, {Name: "b", Failures: 1}} }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"warning","memory":"ok","spill":"ok","storage":"ok"},"details":{"janitor":{"status":"warning","level":30,"messages":{"spillway.janitor":"Cleaning the b failed and is tried again. The log says why."}}}}`},
 		{name: "cleaning fails again and again", set: func(i *instance) { i.tasks = []health.Task{{Name: "a", Failures: 1}, {Name: "b", Failures: 3}} }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"error","memory":"ok","spill":"ok","storage":"ok"},"details":{"janitor":{"status":"error","level":40,"messages":{"spillway.janitor":"Cleaning the b has failed 3 times in a row. Uploads go on, but what is left lying adds up. The log says why."}}}}`},
 		{name: "the version", path: "/__version__", status: 200, body: `{"source":"https://example.com/spillway","version":"1.2.3","commit":"abc","build":"7"}`},

@@ -99,6 +99,12 @@ func (h *Health) checkMemory() check {
 }
 
 func (h *Health) checkSpill() check {
+	switch s, last := h.cfg.Pressure.State(); s {
+	case Out:
+		return check{"spill", failed, fmt.Sprintf("The spill folder is in trouble (last: %s): /__lbheartbeat__ answers 503 until its disk has room and works. Ordinary uploads go on. The log says more.", last)}
+	case Warned:
+		return check{"spill", warning, fmt.Sprintf("The spill folder had trouble (last: %s). Several times in %v take this instance out of the balancer. The log says more.", last, window)}
+	}
 	used, quota := h.cfg.Spill()
 	if quota > 0 && used*100 >= quota*nearlyFull {
 		return check{"spill", warning, fmt.Sprintf("%d of %d bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it.", used, quota)}

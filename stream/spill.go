@@ -33,6 +33,11 @@ type SpillConfig struct {
 
 	// MinFree is how many bytes of the file system stay free.
 	MinFree int64
+
+	// Trouble is told of each failure of the disk, a [*DiskError], and of each
+	// [*QuotaError] for want of free space. It must not wait for anything. It
+	// may be nil.
+	Trouble func(error)
 }
 
 // Spill is the bounded cache on disk for what does not fit into memory.
@@ -92,7 +97,7 @@ func (s *Spill) Clean() (removed int, err error) {
 	}
 	removed, err = s.cfg.Disk.Clean()
 	if err != nil {
-		err = &DiskError{Op: "clean", Err: err}
+		err = s.trouble(&DiskError{Op: "clean", Err: err})
 	}
 	s.mu.Lock()
 	files := make([]*spillFile, 0, len(s.files))
@@ -114,7 +119,7 @@ func (s *Spill) create(share *Share) (*spillFile, error) {
 	}
 	file, err := s.cfg.Disk.Create()
 	if err != nil {
-		return nil, &DiskError{Op: "create", Err: err}
+		return nil, s.trouble(&DiskError{Op: "create", Err: err})
 	}
 	f := &spillFile{spill: s, share: share, disk: file}
 	s.mu.Lock()
@@ -255,17 +260,50 @@ func (s *Spill) full(n int64) error {
 
 // enoughFree refuses n bytes that the file system should keep free.
 func (s *Spill) enoughFree(n int64) error {
-	free, err := s.cfg.Disk.Free()
+	free, err := s.Free()
 	if err != nil {
-		return &DiskError{Op: "free space", Err: err}
+		return s.trouble(err)
 	}
 	if free-n < s.cfg.MinFree {
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.refused++
-		return &QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, InUse: free, Need: n}
+		s.mu.Unlock()
+		return s.trouble(&QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, InUse: free, Need: n})
 	}
 	return nil
+}
+
+// Free is how many bytes the file system has left. The error is a [*DiskError].
+func (s *Spill) Free() (int64, error) {
+	free, err := s.cfg.Disk.Free()
+	if err != nil {
+		return 0, &DiskError{Op: "free space", Err: err}
+	}
+	return free, nil
+}
+
+// Probe proves that the disk takes a block. The error is a [*DiskError].
+func (s *Spill) Probe() error {
+	f, err := s.cfg.Disk.Create()
+	if err == nil {
+		err = f.Allocate(0, spillBlock)
+		if err == nil {
+			_, err = f.WriteAt(make([]byte, spillBlock), 0)
+		}
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return &DiskError{Op: "probe", Err: err}
+	}
+	return nil
+}
+
+// trouble tells of a failure of the disk, and returns it.
+func (s *Spill) trouble(err error) error {
+	if s.cfg.Trouble != nil {
+		s.cfg.Trouble(err)
+	}
+	return err
 }
 
 // count counts n bytes. The caller holds s.mu.

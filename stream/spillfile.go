@@ -82,12 +82,12 @@ func (f *spillFile) write(p []byte) error {
 			return err
 		}
 		if err := f.disk.Allocate(f.allocated, step); err != nil {
-			return &DiskError{Op: "allocate", Err: err}
+			return f.broken("allocate", err)
 		}
 		f.allocated += step
 	}
 	if _, err := f.disk.WriteAt(p, f.size); err != nil {
-		return &DiskError{Op: "write", Err: err}
+		return f.broken("write", err)
 	}
 	f.size = end
 	return nil
@@ -97,7 +97,7 @@ func (f *spillFile) write(p []byte) error {
 func (f *spillFile) ReadAt(p []byte, off int64) (int, error) {
 	n, err := f.disk.ReadAt(p, off)
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = &DiskError{Op: "read", Err: err}
+		err = f.broken("read", err)
 	}
 	return n, err
 }
@@ -113,7 +113,7 @@ func (f *spillFile) complete() error {
 	used := n * spillBlock
 	if over := f.allocated - used; over > 0 {
 		if err := f.disk.Punch(used, over); err != nil {
-			return &DiskError{Op: "punch", Err: err}
+			return f.broken("punch", err)
 		}
 	}
 	if over := f.counted - spillOverhead - used; over > 0 {
@@ -156,7 +156,7 @@ func (f *spillFile) punch(from, to int64) error {
 		}
 		n := (end - from) * spillBlock
 		if err := f.disk.Punch(from*spillBlock, n); err != nil {
-			f.failed = &DiskError{Op: "punch", Err: err}
+			f.failed = f.broken("punch", err)
 			return f.failed
 		}
 		f.counted -= n
@@ -199,13 +199,18 @@ func (f *spillFile) check() error {
 	allocated, err := f.disk.Allocated()
 	switch {
 	case err != nil:
-		return &DiskError{Op: "stat", Err: err}
+		return f.broken("stat", err)
 	case f.failed != nil:
 		return f.failed
 	case allocated > f.counted:
-		return &DiskError{Op: "quota", Err: fmt.Errorf("a file takes %d bytes where %d are counted", allocated, f.counted)}
+		return f.broken("quota", fmt.Errorf("a file takes %d bytes where %d are counted", allocated, f.counted))
 	}
 	return nil
+}
+
+// broken tells of the disk's failure at an operation, and returns it.
+func (f *spillFile) broken(op string, err error) error {
+	return f.spill.trouble(&DiskError{Op: op, Err: err})
 }
 
 // body returns the n bytes at offset off, between head and tail, as a body
