@@ -68,7 +68,9 @@ func (w *body) Write(p []byte) (int, error) {
 			full.Full()
 			w.b = nil
 			w.parts++
+			before := w.share.account.Switch(OnStore)
 			wanted, err := w.obj.Part(w.ctx, full)
+			w.share.account.Switch(before)
 			if err != nil {
 				return 0, err
 			}

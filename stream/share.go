@@ -15,6 +15,8 @@ type Share struct {
 	wanted chan struct{}
 	pace   pace
 
+	account *Account // of the goroutine that reads; nil if nobody wants to know
+
 	// guarded by m.mu
 	leases   int   // part buffers
 	leased   int64 // reserved bytes included
@@ -38,6 +40,7 @@ func (s *Share) Lease(ctx context.Context) (*Buffer, error) {
 	m.leasing = append(m.leasing, w)
 	m.serve()
 	m.mu.Unlock()
+	defer s.account.Switch(s.account.Switch(s.waitsOn()))
 	if err := m.await(ctx, w, "memory for a part"); err != nil {
 		return nil, err
 	}
@@ -81,7 +84,9 @@ func (s *Share) Reserve(ctx context.Context, n int64) (release func(), err error
 	m.reserving = append(m.reserving, w)
 	m.serve()
 	m.mu.Unlock()
-	if err := m.await(ctx, w, "memory for a decoder or a long entry table"); err != nil {
+	before := s.account.Switch(s.waitsOn())
+	err = m.await(ctx, w, "memory for a decoder or a long entry table")
+	if s.account.Switch(before); err != nil {
 		return nil, err
 	}
 	return sync.OnceFunc(func() {
@@ -93,6 +98,23 @@ func (s *Share) Reserve(ctx context.Context, n int64) (release func(), err error
 		s.reserved -= n
 		m.serve()
 	}), nil
+}
+
+// Measure has the waits of the upload counted. It is called before any other
+// method.
+func (s *Share) Measure(a *Account) { s.account = a }
+
+// waitsOn is what an upload that waits for memory is blocked on: the store,
+// where that has parts of its own, which it will give back.
+func (s *Share) waitsOn() Wait {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	for b := range s.parts {
+		if b.filling.IsZero() {
+			return OnStore
+		}
+	}
+	return OnMemory
 }
 
 // Wanted receives when another call waits for room and the upload should give

@@ -100,7 +100,9 @@ func (w *window) fill() error {
 		err error
 	)
 	if w.held {
+		before := w.file.share.account.Switch(OnDisk)
 		n, err = w.file.ReadAt(w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
+		w.file.share.account.Switch(before)
 		w.read += int64(n)
 		if n == 0 && err == nil {
 			err = io.EOF
@@ -183,7 +185,9 @@ func (w *window) hold(share *Share, size int64) error {
 	w.origin = w.offset
 	for {
 		if w.filled == len(w.buf) {
-			if err := w.overflow(share, size); err != nil {
+			before := share.account.Switch(OnDisk)
+			err := w.overflow(share, size)
+			if share.account.Switch(before); err != nil {
 				return err
 			}
 		}
@@ -200,6 +204,7 @@ func (w *window) hold(share *Share, size int64) error {
 	if w.file == nil {
 		return nil
 	}
+	defer share.account.Switch(share.account.Switch(OnDisk))
 	if err := w.file.write(w.buf[:w.filled]); err != nil {
 		return err
 	}

@@ -5,18 +5,10 @@ import (
 	"context"
 	"io"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
 )
 
-const (
-	// maxPrefix is how far into an archive its first header may stand, in bytes.
-	maxPrefix = 64 << 10
-
-	// atOnce is how many entries of an archive may be on their way through
-	// verification and the store's answers at once.
-	atOnce = 64
-)
+// maxPrefix is how far into an archive its first header may stand, in bytes.
+const maxPrefix = 64 << 10
 
 // Rules is what an archive is read under.
 type Rules struct {
@@ -29,17 +21,6 @@ type Rules struct {
 	// Size is how many bytes the archive has at the most, if that is known. An
 	// archive that has to be held waits for the whole of its room then.
 	Size int64
-}
-
-// Report is what an archive was found to be, as far as it was read.
-type Report struct {
-	Bytes       int64    // read of the archive
-	Entries     int      // files begun, without directories
-	Expanded    int64    // bytes of all entries, expanded
-	Ignored     []string // names of the entries that were verified and not stored, in directory order
-	Biggest     string   // the entry of the most expanded bytes
-	BiggestSize int64
-	At          string // the entry last begun
 }
 
 // zipReader reads one archive. Its fields belong to the goroutine that reads,
@@ -62,8 +43,8 @@ type zipReader struct {
 	prefix int64    // what is before the byte that offsets count from, in bytes
 	later  []*entry // those that only their rows have told of, in directory order
 
-	own     *verifier      // of the entry that is read as it arrives
-	workers errgroup.Group // entries on their way beside it
+	own     *verifier // of the entry that is read as it arrives
+	workers workers   // entries on their way beside it
 }
 
 // An Interrupter is a reader whose Read can be made to return at once. A reader
@@ -106,7 +87,7 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 		report: &Report{}, total: expansion{limit: rules.MaxExpanded}, table: tableFloor,
 		own: verifiers.Get().(*verifier),
 	}
-	z.workers.SetLimit(atOnce)
+	z.workers.init(share.account)
 	defer verifiers.Put(z.own)
 	defer z.in.close()
 
@@ -114,12 +95,12 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 	if src.err == nil {
 		// Where the archive is at fault, what is wrong with an earlier entry is
 		// said, and not what is wrong behind it.
-		_ = z.workers.Wait() // the first error is the context's cause
+		z.workers.wait()
 	}
 	if err != nil {
 		z.fail(err)
 	}
-	_ = z.workers.Wait()
+	z.workers.wait()
 	if err == nil {
 		err = context.Cause(ctx)
 	} else if first := context.Cause(ctx); first != nil {

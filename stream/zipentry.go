@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -141,7 +142,7 @@ func (z *zipReader) announce(e *entry) error {
 	if z.total.count()+e.size > z.rules.MaxExpanded {
 		return &LimitError{What: "expanded bytes", Limit: z.rules.MaxExpanded}
 	}
-	z.biggest(e.name, e.size)
+	z.report.count(e)
 	z.create(e)
 	return nil
 }
@@ -158,13 +159,6 @@ func (z *zipReader) create(e *entry) {
 	e.obj = z.sink.Create(about)
 }
 
-// biggest keeps the largest entry.
-func (z *zipReader) biggest(name string, size int64) {
-	if size > z.report.BiggestSize {
-		z.report.Biggest, z.report.BiggestSize = name, size
-	}
-}
-
 // whole reads the body of e, which is its bytes in the archive between head
 // and tail, and leaves it to a worker to verify and commit it.
 func (z *zipReader) whole(e *entry, head, tail []byte) error {
@@ -179,10 +173,10 @@ func (z *zipReader) whole(e *entry, head, tail []byte) error {
 // commit leaves it to a worker to verify and commit b, which has the packed
 // bytes of e at the given offset.
 func (z *zipReader) commit(e *entry, b Body, offset int64) {
-	z.workers.Go(func() error {
+	z.workers.do(func() error {
 		facts, err := z.verify(e, io.NewSectionReader(b, offset, e.packed))
 		if err == nil {
-			err = e.obj.Commit(z.ctx, b, facts)
+			err = z.workers.commit(z.ctx, e, b, facts)
 		} else {
 			b.Release()
 		}
@@ -201,6 +195,8 @@ func (z *zipReader) verify(e *entry, packed *io.SectionReader) (Facts, error) {
 		return Facts{}, context.Cause(z.ctx)
 	}
 	defer func() { <-z.share.m.verifying }()
+	begun := time.Now()
+	defer func() { z.share.account.Worked(time.Since(begun)) }()
 	v := verifiers.Get().(*verifier)
 	defer verifiers.Put(v)
 
@@ -255,7 +251,7 @@ func (z *zipReader) hinted(e *entry) error {
 // data descriptor that has to state the same.
 func (z *zipReader) described(e *entry, src *packed, f Facts) error {
 	e.packed, e.size, e.crc = src.n, f.Size, f.CRC32
-	z.biggest(e.name, e.size)
+	z.report.count(e)
 	if e.directory() && e.size != 0 {
 		return e.bad("it is a directory with content")
 	}
@@ -361,8 +357,8 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 		return nil
 	}
 	rest := w.rest()
-	z.workers.Go(func() error {
-		if err := e.obj.Commit(z.ctx, rest, facts); err != nil {
+	z.workers.do(func() error {
+		if err := z.workers.commit(z.ctx, e, rest, facts); err != nil {
 			z.fail(err)
 		}
 		return nil

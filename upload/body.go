@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"spillway/stream"
 )
 
 // closeGrace is how long a client whose body is not read any further has to
@@ -46,6 +48,7 @@ type body struct {
 	src     io.Reader
 	control *http.ResponseController
 	idle    time.Duration
+	account *stream.Account
 	limit   int64 // bytes that may be read; beyond, Read returns over
 	over    error
 
@@ -77,7 +80,9 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	b.started = true
+	before := b.account.Switch(stream.OnClient)
 	n, err := b.src.Read(p)
+	b.account.Switch(before)
 	b.count += int64(n)
 	if err == io.EOF {
 		b.mu.Lock()

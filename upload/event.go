@@ -2,6 +2,8 @@ package upload
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,8 +33,8 @@ func (u *upload) log(v verdict, err error) {
 		zap.String("filename", u.filename),
 		zap.Int64("archive_bytes", u.archiveBytes),
 		zap.Bool("try", u.try),
-		zap.Duration("duration", time.Since(u.began)),
 	}
+	fields = append(fields, u.timeFields()...)
 	if u.report != nil {
 		fields = append(fields,
 			zap.Int("entries", u.report.Entries),
@@ -41,6 +43,7 @@ func (u *upload) log(v verdict, err error) {
 			zap.String("biggest_entry", u.report.Biggest),
 			zap.Int64("biggest_entry_bytes", u.report.BiggestSize),
 			zap.String("at_entry", u.report.At),
+			zap.Object("kinds", kinds(u.report.Kinds)),
 		)
 	}
 	if u.batch != nil {
@@ -61,6 +64,43 @@ func (u *upload) log(v verdict, err error) {
 	}
 	fields = append(fields, stackOf(err)...)
 	u.api.cfg.Log.Log(levels[v.outcome], "upload", fields...)
+}
+
+// kinds are the files of an archive by their kind, as a field of the log.
+type kinds map[string]stream.Kind
+
+// MarshalLogObject implements [zapcore.ObjectMarshaler].
+func (k kinds) MarshalLogObject(out zapcore.ObjectEncoder) error {
+	for _, name := range slices.Sorted(maps.Keys(k)) {
+		err := out.AddObject(name, zapcore.ObjectMarshalerFunc(func(out zapcore.ObjectEncoder) error {
+			out.AddInt("files", k[name].Files)
+			out.AddInt64("bytes", k[name].Bytes)
+			return nil
+		}))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timeFields are the upload's duration and where it went: all but the workers'
+// adds up to it.
+func (u *upload) timeFields() []zap.Field {
+	spent, workers := u.account.Spent()
+	var wall time.Duration
+	for _, d := range spent {
+		wall += d
+	}
+	return []zap.Field{
+		zap.Duration("duration", wall),
+		zap.Duration("waited_client", spent[stream.OnClient]),
+		zap.Duration("waited_memory", spent[stream.OnMemory]),
+		zap.Duration("waited_s3", spent[stream.OnStore]),
+		zap.Duration("waited_disk", spent[stream.OnDisk]),
+		zap.Duration("worked", spent[stream.OnNothing]),
+		zap.Duration("workers_worked", workers),
+	}
 }
 
 // entryLog is a sink that logs, for those who look for a symbol file, what each

@@ -35,6 +35,8 @@ type upload struct {
 	id    int64
 	began time.Time
 
+	account *stream.Account
+
 	// what has become known of it
 	token        Token
 	filename     string
@@ -59,6 +61,8 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 		api: a, w: w, r: r, id: a.ids.next(time.Now()), began: time.Now(),
 		body: newBody(r, control, a.cfg.IdleTimeout, a.cfg.MaxUploadSize+formRoom, &tooLargeError{a.cfg.MaxUploadSize}),
 	}
+	u.account = stream.NewAccount()
+	u.body.account = u.account
 	defer u.body.release()
 	err := guard(func() error { //nolint:contextcheck // take says why an upload has a context of its own
 		// Where reading and writing at once cannot be had, an answer could not
@@ -138,7 +142,12 @@ func (u *upload) take(requested context.Context, taken bool) (err error) {
 func (u *upload) admit(requested, ctx context.Context, end context.CancelCauseFunc) (_ context.Context, err error) {
 	defer context.AfterFunc(requested, func() { end(&goneError{context.Cause(requested)}) })()
 	defer context.AfterFunc(u.api.stopping, func() { end(errShuttingDown) })()
+	before := u.account.Switch(stream.OnMemory)
 	ctx, u.share, err = u.api.cfg.Memory.Admit(ctx)
+	u.account.Switch(before)
+	if err == nil {
+		u.share.Measure(u.account)
+	}
 	return ctx, err
 }
 
@@ -190,7 +199,9 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 	published := false
 	defer func() {
 		if !published {
+			u.account.Switch(stream.OnStore)
 			u.abortErr = u.batch.Abort()
+			u.account.Switch(stream.OnNothing)
 		}
 	}()
 	defer context.AfterFunc(ctx, func() { u.body.interrupt(context.Cause(ctx)) })()
@@ -212,7 +223,10 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 	// All has arrived and is verified. From here on neither the client's
 	// leaving nor any timeout of the upload stops it: what is being published
 	// would be half there, and a retry would have to begin again.
-	if err := u.batch.Publish(context.WithoutCancel(ctx)); err != nil {
+	u.account.Switch(stream.OnStore)
+	err = u.batch.Publish(context.WithoutCancel(ctx))
+	u.account.Switch(stream.OnNothing)
+	if err != nil {
 		return err
 	}
 	published = true

@@ -1,0 +1,148 @@
+package stream_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+func TestAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		a := stream.NewAccount()
+		time.Sleep(1 * time.Second)
+		if before := a.Switch(stream.OnClient); before != stream.OnNothing {
+			t.Errorf("in the beginning it is on %v", before)
+		}
+		time.Sleep(2 * time.Second)
+		before := a.Switch(stream.OnStore)
+		time.Sleep(4 * time.Second)
+		a.Switch(before)
+		time.Sleep(8 * time.Second)
+		a.Worked(time.Minute)
+		spent, workers := a.Spent()
+		want := [stream.Waits]time.Duration{stream.OnNothing: 1 * time.Second, stream.OnClient: 10 * time.Second, stream.OnStore: 4 * time.Second}
+		if spent != want || workers != time.Minute {
+			t.Errorf("spent %v and %v of workers, want %v", spent, workers, want)
+		}
+		if wall := total(spent); wall != time.Since(began) {
+			t.Errorf("it adds up to %v, after %v", wall, time.Since(began))
+		}
+		var none *stream.Account
+		none.Switch(none.Switch(stream.OnDisk))
+		none.Worked(time.Second)
+	})
+}
+
+func total(spent [stream.Waits]time.Duration) (wall time.Duration) {
+	for _, d := range spent {
+		wall += d
+	}
+	return wall
+}
+
+// slowReader takes its time for each read.
+type slowReader struct {
+	io.Reader
+	account *stream.Account
+	each    time.Duration
+}
+
+func (r slowReader) Read(p []byte) (int, error) {
+	defer r.account.Switch(r.account.Switch(stream.OnClient)) // as whoever reads a request does
+	time.Sleep(r.each)
+	return r.Reader.Read(p)
+}
+
+// TestWaitsAreTold has one thing at a time be slow. In fake time work takes
+// none, so that all of the time is that thing's.
+func TestWaitsAreTold(t *testing.T) {
+	parts := archive.Build(archive.Entry{Name: "a.dll", Data: archive.Noise(1, 2*part+1000)})
+	held := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, mib)}}}.Bytes()
+	tests := []struct {
+		name    string
+		archive []byte
+		want    stream.Wait
+		slow    func(t *testing.T, r *slowReader, s *store, d *slowDisk, m *stream.Memory) (end func())
+	}{
+		{"client", parts, stream.OnClient, func(_ *testing.T, r *slowReader, _ *store, _ *slowDisk, _ *stream.Memory) func() {
+			r.each = time.Second
+			return func() {}
+		}},
+		{"store", parts, stream.OnStore, func(_ *testing.T, _ *slowReader, s *store, _ *slowDisk, _ *stream.Memory) func() {
+			s.onPart = func(context.Context, *object) (bool, error) { time.Sleep(time.Second); return true, nil }
+			return func() {}
+		}},
+		{"store, at the end", parts, stream.OnStore, func(_ *testing.T, _ *slowReader, s *store, _ *slowDisk, _ *stream.Memory) func() {
+			s.onCommit = func(context.Context, *object) error { time.Sleep(time.Second); return nil }
+			return func() {}
+		}},
+		{"disk", held, stream.OnDisk, func(_ *testing.T, _ *slowReader, _ *store, d *slowDisk, _ *stream.Memory) func() {
+			d.each = time.Second
+			return func() {}
+		}},
+		{"memory", parts, stream.OnMemory, func(t *testing.T, _ *slowReader, _ *store, _ *slowDisk, m *stream.Memory) func() {
+			ctx, other := admit(t, m)
+			all := leaseAll(t, ctx, other)
+			for _, b := range all {
+				b.Full()
+			}
+			time.AfterFunc(3*time.Second, func() { release(all...) })
+			return other.Close
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := &slowDisk{}
+				spill := diskCache(t, func(c *stream.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
+				m := withDisk(t, spill)
+				s := newStore(t, m)
+				r := &slowReader{Reader: bytes.NewReader(tt.archive)}
+				end := tt.slow(t, r, s, disk, m)
+				ctx, share := admit(t, m)
+				began := time.Now()
+				account := stream.NewAccount()
+				r.account = account
+				share.Measure(account)
+				if _, err := stream.ReadZip(ctx, r, share, s, ordinary); err != nil {
+					t.Fatal(err)
+				}
+				s.close()
+				spent, _ := account.Spent()
+				if wall := time.Since(began); total(spent) != wall || spent[tt.want] != wall || wall < time.Second {
+					t.Errorf("of %v, spent %v, want all on %v", wall, spent, tt.want)
+				}
+				share.Close()
+				end()
+			})
+		})
+	}
+}
+
+// slowDisk takes its time for each write.
+type slowDisk struct {
+	stream.Disk
+	each time.Duration
+}
+
+func (d *slowDisk) Create() (stream.DiskFile, error) {
+	f, err := d.Disk.Create()
+	return slowFile{f, d.each}, err
+}
+
+type slowFile struct {
+	stream.DiskFile
+	each time.Duration
+}
+
+func (f slowFile) WriteAt(p []byte, off int64) (int, error) {
+	time.Sleep(f.each)
+	return f.DiskFile.WriteAt(p, off)
+}

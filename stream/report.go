@@ -1,0 +1,68 @@
+package stream
+
+import (
+	"path"
+	"strings"
+)
+
+// Report is what an archive was found to be, as far as it was read.
+type Report struct {
+	Bytes       int64    // read of the archive
+	Entries     int      // files begun, without directories
+	Expanded    int64    // bytes of all entries, expanded
+	Ignored     []string // names of the entries that were verified and not stored, in directory order
+	Biggest     string   // the entry of the most expanded bytes
+	BiggestSize int64
+	At          string // the entry last begun
+
+	// Kinds are the files by the extension of their names, in lower case:
+	// "sym", or OtherKind for the ones that have none, or an odd one, and for
+	// those of any more than maxKinds.
+	Kinds map[string]Kind
+}
+
+// Kind is what there is of one kind of file.
+type Kind struct {
+	Files int
+	Bytes int64 // expanded
+}
+
+// OtherKind is the kind of the files that have no kind of their own.
+const OtherKind = "other"
+
+const (
+	maxKinds     = 16
+	maxExtension = 8 // bytes
+)
+
+// count takes note of a file whose size is known.
+func (r *Report) count(e *entry) {
+	if e.directory() {
+		return
+	}
+	if e.size > r.BiggestSize {
+		r.Biggest, r.BiggestSize = e.name, e.size
+	}
+	if r.Kinds == nil {
+		r.Kinds = make(map[string]Kind)
+	}
+	name := kindOf(e.name)
+	k, known := r.Kinds[name]
+	if !known && len(r.Kinds) >= maxKinds {
+		name = OtherKind
+		k = r.Kinds[name]
+	}
+	k.Files++
+	k.Bytes += e.size
+	r.Kinds[name] = k
+}
+
+// kindOf is the extension of a name, if it is one that people use.
+func kindOf(name string) string {
+	extension := strings.ToLower(strings.TrimPrefix(path.Ext(path.Base(name)), "."))
+	odd := func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }
+	if extension == "" || len(extension) > maxExtension || strings.ContainsFunc(extension, odd) {
+		return OtherKind
+	}
+	return extension
+}

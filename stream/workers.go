@@ -1,0 +1,80 @@
+package stream
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// atOnce is how many entries of an archive may be on their way through
+// verification and the store's answers at once.
+const atOnce = 64
+
+// workers take the entries of one archive on while its reader goes on to the
+// next. What they keep the reader waiting for goes to its account.
+type workers struct {
+	group   errgroup.Group // its functions return no errors: they end the context
+	account *Account
+
+	mu      sync.Mutex // guards what follows; taken before Account.mu
+	storing int        // those that wait for the store
+	waits   bool       // the reader waits for workers
+}
+
+func (w *workers) init(a *Account) {
+	w.account = a
+	w.group.SetLimit(atOnce)
+}
+
+// do has a worker call f, once there is one.
+func (w *workers) do(f func() error) {
+	defer w.waiting()()
+	w.group.Go(f)
+}
+
+// wait waits until all of them are done.
+func (w *workers) wait() {
+	defer w.waiting()()
+	_ = w.group.Wait()
+}
+
+// commit commits an entry, in a worker.
+func (w *workers) commit(ctx context.Context, e *entry, body Body, facts Facts) error {
+	w.stores(1)
+	defer w.stores(-1)
+	return e.obj.Commit(ctx, body, facts)
+}
+
+// waiting says that the reader waits for workers, until it calls done.
+func (w *workers) waiting() (done func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits = true
+	before := w.account.Switch(w.on())
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.waits = false
+		w.account.Switch(before)
+	}
+}
+
+// stores says that n more workers wait for the store.
+func (w *workers) stores(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.storing += n
+	if w.waits {
+		w.account.Switch(w.on())
+	}
+}
+
+// on is what a reader that waits for workers is blocked on. While all of them
+// work, the upload does. The caller holds w.mu.
+func (w *workers) on() Wait {
+	if w.storing > 0 {
+		return OnStore
+	}
+	return OnNothing
+}
