@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -143,15 +144,17 @@ func (b *body) complete() bool {
 }
 
 // drain reads the rest and throws it away, whatever stopped reads before, but
-// no more than limit bytes and no longer than d. Its error says why it did not
-// come to the end.
-func (b *body) drain(limit int64, d time.Duration) error {
+// no more than limit bytes, no longer than d and not beyond the end of ctx. Its
+// error says why it did not come to the end.
+func (b *body) drain(ctx context.Context, limit int64, d time.Duration) error {
 	b.mu.Lock()
 	b.stopped = nil
 	b.mu.Unlock()
 	b.limit = math.MaxInt64
-	timer := time.AfterFunc(d, func() { b.interrupt(errDrainOver) })
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, d, errDrainOver)
+	defer cancel()
+	// Not before reads may go on again: what ended already has to stop them.
+	defer context.AfterFunc(ctx, func() { b.interrupt(context.Cause(ctx)) })()
 	switch n, err := io.Copy(io.Discard, io.LimitReader(b, limit)); {
 	case err != nil:
 		return err

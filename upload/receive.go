@@ -298,13 +298,12 @@ func (u *upload) drain(v verdict) {
 		u.linger()
 		return
 	}
-	defer context.AfterFunc(u.api.closing, func() { u.body.interrupt(errShuttingDown) })()
 	limit, d := int64(shortDrain), shortDrainTime
 	ours := v.outcome == outcomeTimedOut || v.outcome == outcomeShutDown
 	if !ours && v.status != http.StatusForbidden && v.status != http.StatusUnauthorized {
 		limit, d = u.api.cfg.MaxUploadSize+formRoom, u.api.cfg.UploadTimeout
 	}
-	err := u.body.drain(limit, d)
+	err := u.body.drain(u.api.closing, limit, d)
 	if _, gone := errors.AsType[*goneError](err); err != nil && !gone {
 		u.linger()
 	}
