@@ -320,6 +320,11 @@ func TestReport(t *testing.T) {
 	want := stream.Report{
 		Bytes: int64(len(data)), Entries: 4, Expanded: int64(5000 + len(text("a.sym")+text("z-symbols.txt")+text("a-symbols.txt"))),
 		Ignored: []string{"z-symbols.txt", "a-symbols.txt"}, Biggest: "big.dll", BiggestSize: 5000, At: "a-symbols.txt",
+		Kinds: map[string]stream.Kind{
+			"sym": {Files: 1, Bytes: int64(len(text("a.sym")))},
+			"dll": {Files: 1, Bytes: 5000},
+			"txt": {Files: 2, Bytes: int64(len(text("z-symbols.txt") + text("a-symbols.txt")))},
+		},
 	}
 	if fmt.Sprintf("%+v", *got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("the report is %+v, want %+v", *got, want)
