@@ -14,13 +14,14 @@ const (
 	OnMemory              // room in the memory budget
 	OnStore               // the store
 	OnDisk                // the disk that spill files are on, and room there
+	OnRemote              // the host that an archive is fetched from
 
 	Waits int = iota // how many there are
 )
 
 // String is the name of a wait in logs.
 func (w Wait) String() string {
-	return [Waits]string{"working", "client", "memory", "store", "disk"}[w]
+	return [Waits]string{"working", "client", "memory", "store", "disk", "remote"}[w]
 }
 
 // Account says where the time of one upload goes: at any moment to one Wait. It

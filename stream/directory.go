@@ -42,7 +42,7 @@ func (z *zipReader) directory() (map[*entry]bool, error) {
 	}
 	for _, e := range listing.order {
 		if e.form == Ignore && listing.names[e.name] == e {
-			z.report.Ignored = append(z.report.Ignored, e.name)
+			z.rules.Progress.note(func(r *Report) { r.Ignored = append(r.Ignored, e.name) })
 		}
 	}
 	return listing.kept(), nil

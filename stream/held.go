@@ -98,7 +98,7 @@ func (z *zipReader) laterEntry(r *row) (*entry, error) {
 	}
 	z.later = append(z.later, e)
 	if err := z.formOf(e); err != nil {
-		z.report.At = e.name
+		z.rules.Progress.at(e.name)
 		return nil, err
 	}
 	return e, nil
@@ -113,7 +113,7 @@ func (z *zipReader) laterEntries(directory int64) error {
 		if i+1 < len(z.later) {
 			limit = z.later[i+1].offset
 		}
-		z.report.At = e.name
+		z.rules.Progress.at(e.name)
 		if err := z.listedEntry(e, limit); err != nil {
 			return err
 		}

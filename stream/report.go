@@ -1,8 +1,11 @@
 package stream
 
 import (
+	"maps"
 	"path"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // Report is what an archive was found to be, as far as it was read.
@@ -35,11 +38,41 @@ const (
 	maxExtension = 8 // bytes
 )
 
+// Progress is the report on an archive while it is being read, for any goroutine
+// to look at.
+type Progress struct {
+	mu     sync.Mutex
+	report Report
+}
+
+// Report returns what is known by now. Bytes and Expanded are counted at the end.
+func (p *Progress) Report() Report {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.report
+	r.Ignored = slices.Clone(r.Ignored)
+	r.Kinds = maps.Clone(r.Kinds)
+	return r
+}
+
+// note changes the report.
+func (p *Progress) note(change func(r *Report)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.report)
+}
+
+// at takes note of the entry that is begun.
+func (p *Progress) at(name string) { p.note(func(r *Report) { r.At = name }) }
+
 // count takes note of a file whose size is known.
-func (r *Report) count(e *entry) {
-	if e.directory() {
-		return
+func (p *Progress) count(e *entry) {
+	if !e.directory() {
+		p.note(func(r *Report) { r.count(e) })
 	}
+}
+
+func (r *Report) count(e *entry) {
 	if e.size > r.BiggestSize {
 		r.Biggest, r.BiggestSize = e.name, e.size
 	}

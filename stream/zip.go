@@ -21,19 +21,21 @@ type Rules struct {
 	// Size is how many bytes the archive has at the most, if that is known. An
 	// archive that has to be held waits for the whole of its room then.
 	Size int64
+
+	// Progress, if not nil, is where the archive is reported on meanwhile.
+	Progress *Progress
 }
 
 // zipReader reads one archive. Its fields belong to the goroutine that reads,
 // but for what says otherwise.
 type zipReader struct {
-	ctx    context.Context
-	fail   context.CancelCauseFunc
-	in     *window
-	share  *Share
-	sink   Sink
-	rules  Rules
-	report *Report
-	total  expansion // shared by the verifiers
+	ctx   context.Context
+	fail  context.CancelCauseFunc
+	in    *window
+	share *Share
+	sink  Sink
+	rules Rules
+	total expansion // shared by the verifiers
 
 	entries []*entry // by offset
 	table   int64    // bytes that entries may take before the table grows
@@ -81,10 +83,13 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 			}
 		}()
 	}
+	if rules.Progress == nil {
+		rules.Progress = new(Progress)
+	}
 	src := &source{ctx: ctx, r: r, pace: &share.pace}
 	z := &zipReader{
 		ctx: ctx, fail: fail, in: newWindow(src), share: share, sink: sink, rules: rules,
-		report: &Report{}, total: expansion{limit: rules.MaxExpanded}, table: tableFloor,
+		total: expansion{limit: rules.MaxExpanded}, table: tableFloor,
 		own: verifiers.Get().(*verifier),
 	}
 	z.workers.init(share.account)
@@ -114,9 +119,9 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 	for _, release := range z.grown {
 		release()
 	}
-	z.report.Bytes = src.n
-	z.report.Expanded = z.total.count()
-	return z.report, err
+	z.rules.Progress.note(func(r *Report) { r.Bytes, r.Expanded = src.n, z.total.count() })
+	report := z.rules.Progress.Report()
+	return &report, err
 }
 
 // read goes through the archive once and returns the entries that are kept.

@@ -77,7 +77,7 @@ func (z *zipReader) formOf(e *entry) (err error) {
 		}
 		return nil
 	}
-	z.report.Entries++
+	z.rules.Progress.note(func(r *Report) { r.Entries++ })
 	e.form, err = z.rules.Form(e.name)
 	return err
 }
@@ -97,7 +97,7 @@ func (z *zipReader) localHeader(h *header) (n int, err error) {
 		return 0, err
 	}
 	*h, err = parseLocal(b, b[localLen:localLen+name], b[localLen+name:n])
-	z.report.At = h.name
+	z.rules.Progress.at(h.name)
 	return n, err
 }
 
@@ -142,7 +142,7 @@ func (z *zipReader) announce(e *entry) error {
 	if z.total.count()+e.size > z.rules.MaxExpanded {
 		return &LimitError{What: "expanded bytes", Limit: z.rules.MaxExpanded}
 	}
-	z.report.count(e)
+	z.rules.Progress.count(e)
 	z.create(e)
 	return nil
 }
@@ -251,7 +251,7 @@ func (z *zipReader) hinted(e *entry) error {
 // data descriptor that has to state the same.
 func (z *zipReader) described(e *entry, src *packed, f Facts) error {
 	e.packed, e.size, e.crc = src.n, f.Size, f.CRC32
-	z.report.count(e)
+	z.rules.Progress.count(e)
 	if e.directory() && e.size != 0 {
 		return e.bad("it is a directory with content")
 	}
