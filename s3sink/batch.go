@@ -126,7 +126,16 @@ func (b *Batch) joined(ctx context.Context) (both context.Context, leave func())
 func (b *Batch) discard(m *multipart) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), abortTimeout)
 	defer cancel()
-	if err := m.abort(ctx); err != nil {
+	if err := b.abort(ctx, m); err != nil {
 		b.fail(err)
 	}
+}
+
+// abort aborts a multipart upload of the batch.
+func (b *Batch) abort(ctx context.Context, m *multipart) error {
+	err := m.abort(ctx)
+	if err == nil {
+		b.sink.multipart(MultipartAborted)
+	}
+	return err
 }

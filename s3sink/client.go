@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -77,6 +78,8 @@ func newStore(ctx context.Context, cfg Config) (*store, error) {
 			transport: cfg.Transport,
 			slots:     make(chan struct{}, cfg.Concurrency),
 			timeout:   cfg.AttemptTimeout,
+			operation: awsmiddleware.GetOperationName,
+			told:      cfg.OnAttempt,
 		}
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 			if cfg.MaxBackoff > 0 {

@@ -132,6 +132,7 @@ func (o *object) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	o.batch.sink.multipart(MultipartStaged)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.upload = m

@@ -106,7 +106,9 @@ func (o *object) publish(ctx context.Context) error {
 		release(o.body)
 		o.body = nil
 	case staged:
-		err = o.upload.complete(ctx)
+		if err = o.upload.complete(ctx); err == nil {
+			o.batch.sink.multipart(MultipartPublished)
+		}
 	}
 	if err == nil {
 		o.state = published
@@ -188,7 +190,7 @@ func (b *Batch) clear() error {
 	}
 	for _, m := range uploads {
 		err := b.run(ctx, func() {
-			if err := m.abort(ctx); err != nil {
+			if err := b.abort(ctx, m); err != nil {
 				keep(err)
 			}
 		})

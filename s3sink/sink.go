@@ -55,6 +55,11 @@ type Config struct {
 	MaxBackoff     time.Duration // longest pause between attempts; 0: the SDK's 20 s
 
 	Transport http.RoundTripper // nil: one of our own
+
+	// OnAttempt and OnMultipart, if not nil, are told what happens. They are
+	// called from many goroutines, and must not wait for anything.
+	OnAttempt   func(Attempt)
+	OnMultipart func(MultipartEvent)
 }
 
 // A Sink is a store for the entries of archives.
@@ -66,6 +71,7 @@ type Sink struct {
 	partSize   int64 // bytes
 	sweepPage  int32 // uploads on a page of a list; at most 1,000
 	skipBySize bool
+	multipart  func(MultipartEvent) // tells whoever wants to know
 
 	// pending bounds the operations that batches have begun, those that wait
 	// for their turn or between two attempts included: each costs some memory.
@@ -96,6 +102,12 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(cfg)
 	}
+	if cfg.OnAttempt == nil {
+		cfg.OnAttempt = func(Attempt) {}
+	}
+	if cfg.OnMultipart == nil {
+		cfg.OnMultipart = func(MultipartEvent) {}
+	}
 	store, err := newStore(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -107,6 +119,7 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 		partSize:   cfg.PartSize,
 		sweepPage:  1000,
 		skipBySize: cfg.SkipBySize,
+		multipart:  cfg.OnMultipart,
 		pending:    make(chan struct{}, 2*cfg.Concurrency),
 	}, nil
 }

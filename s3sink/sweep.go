@@ -106,6 +106,7 @@ func (w *sweep) abort(ctx context.Context, t target, id string) {
 		return
 	}
 	w.aborted++
+	w.sink.multipart(MultipartSwept)
 }
 
 func (w *sweep) failed(err error) {

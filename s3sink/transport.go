@@ -23,6 +23,9 @@ type bounded struct {
 	transport http.RoundTripper
 	slots     chan struct{} // one for each request that may be in flight
 	timeout   time.Duration // of one attempt, from its slot to its answer's end
+
+	operation func(ctx context.Context) string // that a request's context belongs to
+	told      func(Attempt)                    // of each attempt
 }
 
 // Do sends one attempt. The answer's body has been read when it returns: all
@@ -36,10 +39,22 @@ func (c *bounded) Do(req *http.Request) (*http.Response, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	a := Attempt{Operation: c.operation(ctx)}
+	began := time.Now()
+	resp, err := c.send(req, &a)
+	a.Took, a.Err = time.Since(began), err
+	c.told(a)
+	return resp, err
+}
+
+// send sends an attempt that has its slot, and takes note of it.
+func (c *bounded) send(req *http.Request, a *Attempt) (*http.Response, error) {
+	ctx := req.Context()
 	attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 	defer cancel()
 	req = req.WithContext(attempt)
 	sent := watch(req)
+	defer func() { a.Sent = sent.count() }()
 	stop := context.AfterFunc(ctx, func() {
 		if !sent.keep() || !isLasting(ctx) {
 			cancel()
@@ -51,6 +66,7 @@ func (c *bounded) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.Status = resp.StatusCode
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
@@ -81,7 +97,8 @@ type sending struct {
 	io.ReadCloser // nil if the request has no body
 
 	mu   sync.Mutex
-	left int64 // bytes that have not been read
+	read int64 // bytes that have been read
+	left int64 // bytes that have not been
 	cut  bool  // no more are read
 }
 
@@ -103,6 +120,7 @@ func (s *sending) Read(p []byte) (int, error) {
 		return 0, errCut
 	}
 	n, err := s.ReadCloser.Read(p)
+	s.read += int64(n)
 	s.left -= int64(n)
 	return n, err
 }
@@ -114,4 +132,11 @@ func (s *sending) keep() bool {
 	defer s.mu.Unlock()
 	s.cut = s.left > 0
 	return !s.cut
+}
+
+// count is how many bytes have been read, to be sent.
+func (s *sending) count() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read
 }
