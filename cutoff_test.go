@@ -39,7 +39,7 @@ func startInside(t *testing.T, configure func(*serveSettings), args ...string) *
 	t.Setenv("AWS_ACCESS_KEY_ID", server.AccessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", server.SecretKey)
 	s, _, err := parse(append([]string{
-		"--dev", "--listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + in.bucket,
+		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + in.bucket,
 	}, args...), func(string) string { return "" }, io.Discard)
 	if err == nil {
 		err = s.Serve.complete()
@@ -115,7 +115,7 @@ func (in *inside) wantNothing(t *testing.T, what string) {
 // end ends the service and checks that none of its goroutines is left.
 func (in *inside) end(t *testing.T) {
 	t.Helper()
-	if err := in.shutDown(context.WithoutCancel(t.Context())); err != nil {
+	if err := in.shutDown(context.WithoutCancel(t.Context()), func() {}); err != nil {
 		t.Error(err)
 	}
 	if err := <-in.served; !errors.Is(err, http.ErrServerClosed) {

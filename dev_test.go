@@ -73,7 +73,7 @@ func TestTakenAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	_, stderr := command(t, 1, "--dev", "--dev-s3-listen=127.0.0.1:0", "--listen="+taken.Addr().String())
+	_, stderr := command(t, 1, "--dev", "--dev-s3-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--listen="+taken.Addr().String())
 	if strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--listen: ") {
 		t.Errorf("stderr %q", stderr)
 	}

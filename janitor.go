@@ -41,7 +41,7 @@ func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 // the service.
 type janitor struct {
 	log    *zap.Logger
-	failed func(task string, err error) // told of each failure; nil if nobody wants to know
+	failed func(task string, failures int, err error) // told of each failure, and how many in a row it makes; nil if nobody wants to know
 	tasks  []*janitorTask
 
 	end     context.CancelFunc // nil until start
@@ -65,6 +65,8 @@ type janitorTask struct {
 type taskStatus struct {
 	Name        string
 	Runs        int       // begun
+	Succeeded   int       // runs
+	Failed      int       // runs
 	Failures    int       // in a row; 0 after a run that went well
 	Removed     int       // in total
 	LastSuccess time.Time // zero before the first
@@ -189,10 +191,12 @@ func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err 
 	before, after := t.note(func(s *taskStatus) {
 		s.Removed += removed
 		if err != nil {
+			s.Failed++
 			s.Failures++
 			s.LastFailure, s.LastError = time.Now(), err
 			return
 		}
+		s.Succeeded++
 		s.Failures = 0
 		s.LastSuccess = time.Now()
 	})
@@ -203,18 +207,18 @@ func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err 
 			fields = append(fields, zap.ByteString("stack", p.stack))
 		}
 		j.log.Error("a cleaning task failed", fields...)
-		j.tell(t.name, err)
+		j.tell(t.name, after.Failures, err)
 	case before.Failures > 0:
 		j.log.Info("a cleaning task works again", append(fields, zap.Int("failures", before.Failures))...)
 	}
 }
 
 // tell passes a failure on. Whoever is told may fail as well.
-func (j *janitor) tell(task string, failure error) {
+func (j *janitor) tell(task string, failures int, failure error) {
 	if j.failed == nil {
 		return
 	}
-	if err := recovered(func() error { j.failed(task, failure); return nil }); err != nil {
+	if err := recovered(func() error { j.failed(task, failures, failure); return nil }); err != nil {
 		j.log.Error("the failure of a cleaning task could not be reported", zap.String("task", task), zap.Error(err))
 	}
 }

@@ -53,7 +53,7 @@ func newRig(t *testing.T, steps ...step) *rig {
 	run := 0
 	r.janitor = &janitor{
 		log: zap.New(core),
-		failed: func(task string, err error) {
+		failed: func(task string, _ int, err error) {
 			r.told = append(r.told, task+": "+err.Error())
 			if errors.Is(err, errUnreportable) {
 				panic("no report")
@@ -101,7 +101,7 @@ func (r *rig) events() []string {
 func TestJanitorRunsAtTheStartAndEveryMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, removes(3), removes(0), removes(2))
-		for minute, want := range []taskStatus{{Runs: 1, Removed: 3}, {Runs: 2, Removed: 3}, {Runs: 3, Removed: 5}} {
+		for minute, want := range []taskStatus{{Runs: 1, Succeeded: 1, Removed: 3}, {Runs: 2, Succeeded: 2, Removed: 3}, {Runs: 3, Succeeded: 3, Removed: 5}} {
 			passed := time.Duration(minute) * time.Minute
 			want.Name, want.LastSuccess = "tried", r.began.Add(passed)
 			if got := r.at(t, passed); got != want {
@@ -139,7 +139,7 @@ func TestJanitorTriesAgain(t *testing.T) {
 				for n, pause := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
 					got := r.at(t, ended)
 					want := taskStatus{
-						Name: "tried", Runs: n + 1, Failures: n + 1, Removed: c.removed * (n + 1),
+						Name: "tried", Runs: n + 1, Failed: n + 1, Failures: n + 1, Removed: c.removed * (n + 1),
 						LastFailure: r.began.Add(ended), LastError: got.LastError,
 					}
 					if got != want || got.LastError == nil || got.LastError.Error() != c.says {

@@ -18,6 +18,9 @@ import (
 // closeTimeout is how long connections get to end after the uploads have.
 const closeTimeout = 5 * time.Second
 
+// flushTimeout is how long the last reports have to reach Sentry.
+const flushTimeout = 3 * time.Second
+
 // errCutShort says that a second signal ended the process.
 var errCutShort = errors.New("ended by a second signal, before the uploads under way were")
 
@@ -49,9 +52,10 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 	if svc.settings.SpillQuota > 0 {
 		running.Go(func() { svc.pressure.Watch(watch) })
 	}
+	running.Go(func() { svc.health.Watch(watch) })
 	svc.janitor.start(watch)
-	failed := make(chan error, 2) // one for each endpoint
-	for _, e := range []*endpoint{svc.public, svc.embedded} {
+	failed := make(chan error, 3) // one for each endpoint
+	for _, e := range svc.endpoints() {
 		if e != nil {
 			running.Go(func() {
 				if err := e.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -67,9 +71,11 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 
 	ended := make(chan error, 1)
 	go func() {
-		err := svc.shutDown(context.WithoutCancel(ctx))
-		unwatch()
+		err := svc.shutDown(context.WithoutCancel(ctx), unwatch)
 		running.Wait()
+		if !svc.reporter.Close(flushTimeout) {
+			svc.log.Warn("not all reports have reached Sentry")
+		}
 		ended <- err
 	}()
 	for {
@@ -87,7 +93,7 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 
 // announce says where the service listens, which it does by now.
 func (svc *service) announce(stdout io.Writer) error {
-	fields := []zap.Field{zap.String("version", readBuildInfo().version), zap.String("api", svc.public.address())}
+	fields := []zap.Field{zap.String("version", readBuildInfo().version), zap.String("api", svc.public.address()), zap.String("admin", svc.admin.address())}
 	s3 := ""
 	if svc.embedded != nil {
 		s3 = svc.embedded.address()
@@ -95,7 +101,7 @@ func (svc *service) announce(stdout io.Writer) error {
 	}
 	svc.log.Info("listening", fields...)
 	if svc.settings.Dev {
-		return printDevHelp(stdout, svc.settings, svc.public.address(), s3)
+		return printDevHelp(stdout, svc.settings, svc.public.address(), svc.admin.address(), s3)
 	}
 	return nil
 }
@@ -123,14 +129,16 @@ func (svc *service) await(ctx context.Context, signals <-chan os.Signal, failed 
 }
 
 // shutDown refuses new uploads, waits for those under way as long as the
-// settings say, ends the rest and closes the servers.
-func (svc *service) shutDown(ctx context.Context) error {
+// settings say, ends the rest and closes the servers. Pages that watch are let
+// go before the servers wait for their connections.
+func (svc *service) shutDown(ctx context.Context, unwatch context.CancelFunc) error {
 	svc.health.SetDraining()
 	draining, cancel := context.WithTimeout(ctx, svc.settings.DrainTimeout)
 	defer cancel()
 	err := svc.api.Drain(draining)
 	svc.janitor.stop() // before the embedded S3, which it may be cleaning
-	for _, e := range []*endpoint{svc.public, svc.embedded} {
+	unwatch()
+	for _, e := range svc.endpoints() {
 		if e != nil {
 			err = errors.Join(err, e.end(ctx))
 		}

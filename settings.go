@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type settings struct {
 
 type serveSettings struct {
 	Listen string `default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where the API listens."`
+
+	AdminListen string `default:"127.0.0.1:8001" placeholder:"HOST:PORT" help:"Where metrics, the live page and profiles are. They ask nobody who they are."`
 
 	Dev         bool   `help:"For development, on loopback only: an S3 server in this process, the tokens 'dev' (regular symbols) and 'devtry' (try symbols), console logs. With --s3-endpoint, that S3 server instead of one in this process."`
 	DevS3Listen string `name:"dev-s3-listen" default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Where the S3 server of --dev listens. It keeps objects in memory only."`
@@ -62,12 +65,18 @@ type serveSettings struct {
 	GzipExtensions     []string `default:".sym" placeholder:"LIST" help:"Extensions of the files that are stored gzipped, separated by commas. Case does not matter."`
 	DisallowedSnippets []string `default:"qcom/proprietary" placeholder:"LIST" help:"Archives are refused that hold a name with one of these in it, separated by commas."`
 
+	SentryDSN string `name:"sentry-dsn" placeholder:"URL" help:"Sentry project that defects, failures and time-outs are reported to, if any. Or $SENTRY_DSN."`
+
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat string `default:"" enum:",json,mozlog,console" placeholder:"FORMAT" help:"json, mozlog (Mozilla's schema, JSON as well) or console. If it is not set: json, with --dev console."`
 
 	// openDisk opens the disk of --spill-dir; nil: [stream.OpenDisk]. Tests have
 	// disks that fail.
 	openDisk func(path string) (stream.Disk, error) `kong:"-"`
+
+	// pressureWindow is how long troubles of the disk count; 0: two minutes.
+	// Tests have less time.
+	pressureWindow time.Duration `kong:"-"`
 }
 
 type versionSettings struct{}
@@ -121,7 +130,11 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (*settin
 		kong.Writers(stdout, io.Discard),
 		kong.Exit(func(int) { helped = true }),
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-			if value := getenv(variable(flag.Name)); value != "" && flag.Name != "help" {
+			value := getenv(variable(flag.Name))
+			if flag.Name == "sentry-dsn" {
+				value = cmp.Or(value, getenv("SENTRY_DSN"))
+			}
+			if value != "" && flag.Name != "help" {
 				return value, nil
 			}
 			return nil, nil

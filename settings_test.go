@@ -33,7 +33,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &serveSettings{
-		Listen: "127.0.0.1:8000", DevS3Listen: "127.0.0.1:9000",
+		Listen: "127.0.0.1:8000", AdminListen: "127.0.0.1:8001", DevS3Listen: "127.0.0.1:9000",
 		S3Bucket: "b", S3Prefix: "v1/", S3TryPrefix: "try/v1/", S3PartSize: 8 * mebibyte, S3Concurrency: 64,
 		TokensFile: "t", SweepAge: 24 * time.Hour,
 		SpillDir: os.TempDir(), SpillQuota: 4 * gibibyte, SpillUploadQuota: 2 * gibibyte, SpillMinFree: gibibyte,
@@ -227,5 +227,23 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%v does not say %q:\n%s", args, want, stdout.String())
 			}
 		}
+	}
+}
+
+// TestSentryDSN: Sentry's own variable counts where ours is not set.
+func TestSentryDSN(t *testing.T) {
+	for want, env := range map[string]map[string]string{
+		"":             {},
+		"http://a@h/1": {"SENTRY_DSN": "http://a@h/1"},
+		"http://b@h/1": {"SENTRY_DSN": "http://a@h/1", "SPILLWAY_SENTRY_DSN": "http://b@h/1"},
+	} {
+		s, err := parseServe(t, env, "--s3-bucket=b", "--tokens-file=t")
+		if err != nil || s.SentryDSN != want {
+			t.Errorf("with %v it is %q, error %v", env, s.SentryDSN, err)
+		}
+	}
+	_, stderr := command(t, 2, "--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--sentry-dsn=nonsense")
+	if !strings.HasPrefix(stderr, "spillway: --sentry-dsn: ") {
+		t.Errorf("said: %s", stderr)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync"
@@ -175,50 +174,4 @@ func TestDiskThatIsFull(t *testing.T) {
 		s.wantEntry(t, e)
 	}
 	wantUnused("with room again")
-}
-
-// Trouble of the disk is a warning once; three times it takes the instance out
-// of the balancer, and what is under way ends well. What clients are refused
-// for does neither.
-func TestPressure(t *testing.T) {
-	disk := &faultyDisk{}
-	in := startInside(t, func(s *serveSettings) {
-		s.openDisk = func(path string) (_ stream.Disk, err error) {
-			disk.Disk, err = stream.OpenDisk(path)
-			return disk, err
-		}
-	}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-upload-quota=20MiB")
-	defer in.end(t)
-	api := "http://" + in.public.address()
-	want := func(when string, balancer int, spill string) {
-		t.Helper()
-		if told := get(t, api+"/__lbheartbeat__"); told.status != balancer {
-			t.Errorf("%s the balancer is told %d, want %d", when, told.status, balancer)
-		}
-		var beat struct{ Checks map[string]string }
-		if err := json.Unmarshal(get(t, api+"/__heartbeat__").body, &beat); err != nil || beat.Checks["spill"] != spill {
-			t.Errorf("%s the heartbeat's checks are %v, want spill to be %q", when, beat.Checks, spill)
-		}
-	}
-	for range 4 {
-		if a, err := send(within(t), api, "dev", needsDisk(1, 30<<20).Reader()); err != nil || a.status != http.StatusRequestEntityTooLarge {
-			t.Fatalf("%+v, error %v", a, err)
-		}
-	}
-	want("after archives that are too large", http.StatusOK, "ok")
-	for i, state := range []struct {
-		balancer int
-		spill    string
-	}{{http.StatusOK, "warning"}, {http.StatusOK, "warning"}, {http.StatusServiceUnavailable, "error"}} {
-		disk.fail("allocate", syscall.ENOSPC)
-		if a, err := send(within(t), api, "dev", needsDisk(1, 3<<20).Reader()); err != nil || a.status != http.StatusServiceUnavailable {
-			t.Fatalf("%+v, error %v", a, err)
-		}
-		disk.fail("", nil)
-		want(fmt.Sprintf("after %d full disks", i+1), state.balancer, state.spill)
-	}
-	// Uploads go on: the balancer decides who gets more of them.
-	if a, err := send(within(t), api, "dev", needsDisk(11, 3<<20).Reader()); err != nil || a.status != http.StatusCreated {
-		t.Errorf("under pressure: %+v, error %v", a, err)
-	}
 }

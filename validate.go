@@ -76,7 +76,7 @@ func (s *serveSettings) completeDev() {
 func (s *serveSettings) embedded() bool { return s.Dev && s.S3Endpoint == "" }
 
 func (s *serveSettings) checkAddresses() error {
-	addresses := []struct{ flag, value string }{{"listen", s.Listen}}
+	addresses := []struct{ flag, value string }{{"listen", s.Listen}, {"admin-listen", s.AdminListen}}
 	if s.embedded() {
 		addresses = append(addresses, struct{ flag, value string }{"dev-s3-listen", s.DevS3Listen})
 	}

@@ -45,6 +45,8 @@ const (
 type service struct {
 	settings *serveSettings
 	log      *zap.Logger
+	metrics  *health.Metrics
+	reporter *health.Reporter
 	tokens   *upload.Tokens
 	spill    *stream.Spill
 	pressure *health.Pressure
@@ -54,6 +56,7 @@ type service struct {
 	health   *health.Health
 
 	public   *endpoint
+	admin    *endpoint
 	embedded *endpoint // the S3 server of --dev; nil if there is none
 }
 
@@ -75,6 +78,11 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 			svc.closeListeners()
 		}
 	}()
+	version := healthVersion(readBuildInfo())
+	svc.metrics = health.NewMetrics(version)
+	if svc.reporter, err = health.NewReporter(s.SentryDSN, version.Version); err != nil {
+		return nil, &settingError{fmt.Errorf("--sentry-dsn: %w", err)}
+	}
 	if svc.tokens, err = newTokens(s, log); err != nil {
 		return nil, err
 	}
@@ -95,11 +103,14 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		return nil, &settingError{err}
 	}
 	svc.janitor = svc.newJanitor(sink.Sweep)
+	uploads := health.NewUploads(svc.metrics, svc.reporter)
 	svc.api = upload.New(upload.Config{
 		Memory:         svc.memory,
 		Store:          store{sink},
 		Tokens:         svc.tokens,
 		Log:            log,
+		Uploads:        uploads,
+		Reporter:       svc.reporter,
 		MaxUploadSize:  int64(s.MaxUploadSize),
 		MaxEntries:     s.MaxEntries,
 		MaxExpanded:    int64(s.MaxExpandedSize),
@@ -109,17 +120,20 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		UploadTimeout:  s.UploadTimeout,
 	})
 	svc.health = health.New(health.Config{
-		Version: healthVersion(readBuildInfo()),
+		Version: version,
 		Storage: sink.Probe,
-		Memory: func() (used, total int64) {
+		Memory: func() health.MemoryUse {
 			u := svc.memory.Usage()
-			return u.Floors + u.Leased + u.Held, u.Total
+			return health.MemoryUse{Total: u.Total, Floors: u.Floors, Leased: u.Leased, Held: u.Held, Waiting: u.Waiting}
 		},
-		Spill: func() (used, quota int64) {
+		Spill: func() health.SpillUse {
 			u := svc.spill.Usage()
-			return u.Used, u.Quota
+			return health.SpillUse{Quota: u.Quota, Used: u.Used}
 		},
 		Pressure: svc.pressure,
+		Uploads:  uploads,
+		Metrics:  svc.metrics,
+		Reporter: svc.reporter,
 		Cleaning: svc.cleaning,
 		Allowed:  svc.tokens.Authorized,
 		Log:      log,
@@ -130,6 +144,9 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	}
 	if svc.public, err = listen(ctx, s.Listen, handler, log); err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	if svc.admin, err = listen(ctx, s.AdminListen, svc.health.Admin(), log); err != nil {
+		return nil, fmt.Errorf("--admin-listen: %w", err)
 	}
 	limitHeap(s, getenv)
 	return svc, nil
@@ -178,6 +195,10 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		PartSize:    int64(svc.memory.PartSize()),
 		Concurrency: s.S3Concurrency,
 		SkipBySize:  s.SkipBySize,
+		OnAttempt: func(a s3sink.Attempt) {
+			svc.metrics.S3Call(health.S3Call{Operation: a.Operation, Status: a.Status, Err: a.Err, Took: a.Took, Sent: a.Sent})
+		},
+		OnMultipart: func(e s3sink.MultipartEvent) { svc.metrics.Multipart(health.MultipartEvent(e)) },
 	}
 	if svc.embedded != nil {
 		cfg.Endpoint = "http://" + svc.embedded.address()
@@ -189,13 +210,16 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 // newPressure returns what counts the troubles of the spill folder.
 func (svc *service) newPressure() *health.Pressure {
 	return health.NewPressure(health.PressureConfig{
-		Mark:  int64(svc.settings.SpillMinFree),
-		Free:  func() (int64, error) { return svc.spill.Free() },
-		Probe: func() error { return svc.spill.Probe() },
+		Window:  svc.settings.pressureWindow,
+		Mark:    int64(svc.settings.SpillMinFree),
+		Free:    func() (int64, error) { return svc.spill.Free() },
+		Probe:   func() error { return svc.spill.Probe() },
+		Counted: svc.metrics.Trouble,
 		Changed: func(s health.State, last health.Trouble) {
 			fields := []zap.Field{zap.String("last_trouble", string(last)), zap.String("spill_dir", svc.settings.SpillDir)}
 			if s == health.Out {
 				svc.log.Error("under pressure: the balancer is told to take this instance out", fields...)
+				svc.reporter.PressureOut(string(last))
 			} else {
 				svc.log.Info("the pressure is over", fields...)
 			}
@@ -210,14 +234,14 @@ func (svc *service) trouble(err error) {
 		kind = health.LowSpace
 	}
 	svc.log.Warn("trouble with the spill folder", zap.String("kind", string(kind)), zap.Error(err))
-	svc.pressure.Add(kind)
+	svc.pressure.Add(kind, err)
 }
 
 // newJanitor returns a janitor for what processes that died, and answers that
 // were lost, leave behind. sweep aborts multipart uploads that are older than
 // an age. Neither task needs what the other one cleans.
 func (svc *service) newJanitor(sweep func(ctx context.Context, age time.Duration) (int, error)) *janitor {
-	j := &janitor{log: svc.log, tasks: []*janitorTask{{
+	j := &janitor{log: svc.log, failed: svc.reporter.JanitorFailure, tasks: []*janitorTask{{
 		name:     "multipart uploads",
 		deadline: sweepDeadline,
 		run:      func(ctx context.Context) (int, error) { return sweep(ctx, svc.settings.SweepAge) },
@@ -236,7 +260,9 @@ func (svc *service) newJanitor(sweep func(ctx context.Context, age time.Duration
 func (svc *service) cleaning() []health.Task {
 	var tasks []health.Task
 	for _, t := range svc.janitor.report() {
-		tasks = append(tasks, health.Task{Name: t.Name, Failures: t.Failures})
+		tasks = append(tasks, health.Task{
+			Name: t.Name, Succeeded: t.Succeeded, Failed: t.Failed, Failures: t.Failures, Removed: t.Removed, LastSuccess: t.LastSuccess,
+		})
 	}
 	return tasks
 }
@@ -294,8 +320,13 @@ func listen(ctx context.Context, address string, handler http.Handler, log *zap.
 	}, listener}, nil
 }
 
+// endpoints are all servers. The last of them may be nil.
+func (svc *service) endpoints() []*endpoint {
+	return []*endpoint{svc.public, svc.admin, svc.embedded}
+}
+
 func (svc *service) closeListeners() {
-	for _, e := range []*endpoint{svc.public, svc.embedded} {
+	for _, e := range svc.endpoints() {
 		if e != nil {
 			// It has never been served from: there is nothing to lose.
 			_ = e.listener.Close()

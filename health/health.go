@@ -1,14 +1,18 @@
-// Package health answers the probes that decide whether this instance gets
-// traffic: Dockerflow's endpoints (Mozilla, "Dockerflow", section
-// "Specification"). It knows none of the parts that it reports on: they are
-// handed to it as functions.
+// Package health says how an instance is: to the probes that decide whether it
+// gets traffic (Mozilla, "Dockerflow", section "Specification"), to Prometheus,
+// to Sentry, and to people, on a live page.
+//
+// It knows none of the parts that it reports on: either they report to it, or
+// they are handed to it as functions.
 package health
 
 import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -29,13 +33,9 @@ type Config struct {
 	// nothing visible. It ends soon after its context.
 	Storage func(ctx context.Context) error
 
-	// Memory returns how much of the budget of all uploads is in use, and the
-	// budget, both in bytes.
-	Memory func() (used, total int64)
-
-	// Spill returns how much disk uploads take, and what they may take
-	// together, both in bytes; a quota of zero says that there is no disk.
-	Spill func() (used, quota int64)
+	// Memory and Spill return what is in use. They wait for nothing but a lock.
+	Memory func() MemoryUse
+	Spill  func() SpillUse
 
 	// Pressure is what the troubles of the machine make of the instance.
 	Pressure *Pressure
@@ -43,16 +43,41 @@ type Config struct {
 	// Cleaning returns how each of the cleaning tasks is doing.
 	Cleaning func() []Task
 
+	Uploads  *Uploads
+	Metrics  *Metrics
+	Reporter *Reporter
+
 	// Allowed reports whether a request may raise a test error.
 	Allowed func(*http.Request) bool
 
 	Log *zap.Logger
 }
 
+// MemoryUse is what has how much of the memory budget, in bytes.
+type MemoryUse struct {
+	Total   int64
+	Floors  int64 // fixed room of the uploads under way
+	Leased  int64 // part buffers and decoders
+	Held    int64 // entries that wait to be published
+	Waiting int   // calls that wait for room
+}
+
+func (m MemoryUse) used() int64 { return m.Floors + m.Leased + m.Held }
+
+// SpillUse is how much of the quota on the disk is in use, in bytes.
+type SpillUse struct {
+	Quota int64 // 0: there is no disk
+	Used  int64
+}
+
 // Task is how one of the cleaning tasks is doing.
 type Task struct {
-	Name     string
-	Failures int // in a row
+	Name        string
+	Succeeded   int // runs
+	Failed      int // runs
+	Failures    int // in a row
+	Removed     int
+	LastSuccess time.Time // zero if there was none
 }
 
 // Health is an http.Handler for the paths that [Paths] lists.
@@ -60,6 +85,7 @@ type Health struct {
 	cfg      Config
 	draining atomic.Bool
 	storage  *probe
+	live     *live
 	mux      http.ServeMux
 }
 
@@ -75,11 +101,17 @@ func New(cfg Config) *Health {
 		}
 		return err
 	})}
+	h.live = newLive(h)
+	cfg.Metrics.registry.MustRegister(gauges{h})
 	for i, serve := range []http.HandlerFunc{h.lbheartbeat, h.heartbeat, h.version, h.testError} {
 		h.mux.HandleFunc(Paths[i], serve)
 	}
 	return h
 }
+
+// Watch keeps what the live page shows until ctx ends. Then the pages that are
+// open are let go.
+func (h *Health) Watch(ctx context.Context) { h.live.run(ctx) }
 
 // SetDraining says that the instance takes no more uploads. Load balancers take
 // it out; it does not come back.
@@ -87,12 +119,56 @@ func (h *Health) SetDraining() { h.draining.Store(true) }
 
 // ServeHTTP answers GET and HEAD.
 func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.guard(w, r, h.mux.ServeHTTP)
+}
+
+// guard has GET and HEAD served. A panic is logged, reported, and answered with
+// a 500 unless something has been answered already.
+func (h *Health) guard(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		writeError(w, http.StatusMethodNotAllowed, "Method Not Allowed ("+r.Method+"): "+r.URL.Path)
 		return
 	}
-	h.mux.ServeHTTP(w, r)
+	tracked := &trackingWriter{ResponseWriter: w}
+	defer func() {
+		value := recover()
+		switch value {
+		case nil:
+			return
+		case http.ErrAbortHandler:
+			panic(value)
+		}
+		stack := debug.Stack()
+		h.cfg.Log.Error("panic", zap.Any("value", value), zap.String("path", r.URL.Path), zap.ByteString("stack", stack))
+		h.cfg.Reporter.Panic(value, stack)
+		if tracked.wrote {
+			panic(http.ErrAbortHandler) // closes the connection in the middle of the answer
+		}
+		writeError(w, http.StatusInternalServerError, "Internal Server Error")
+	}()
+	serve(tracked, r)
+}
+
+// trackingWriter knows whether an answer has begun.
+type trackingWriter struct {
+	http.ResponseWriter
+	wrote bool
+}
+
+// Unwrap lets an [http.ResponseController] through.
+func (t *trackingWriter) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// WriteHeader begins the answer.
+func (t *trackingWriter) WriteHeader(status int) {
+	t.wrote = true
+	t.ResponseWriter.WriteHeader(status)
+}
+
+// Write begins the answer if need be.
+func (t *trackingWriter) Write(p []byte) (int, error) {
+	t.wrote = true
+	return t.ResponseWriter.Write(p)
 }
 
 // lbheartbeat says whether this instance should get traffic. It never asks the
@@ -121,6 +197,5 @@ func (h *Health) testError(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusForbidden, "This requires an Auth-Token to authenticate the request")
 		return
 	}
-	h.cfg.Log.Error("test error", zap.Error(errTest))
-	writeError(w, http.StatusInternalServerError, "Internal Server Error")
+	panic(errTest)
 }

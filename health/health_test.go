@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,18 +28,37 @@ type instance struct {
 	spilled int64
 	tasks   []health.Task
 	disk    *health.Pressure
+
+	uploads  *health.Uploads
+	metrics  *health.Metrics
+	reporter *health.Reporter
 }
 
-func newInstance() *instance {
+// What requests fail with.
+var (
+	errCut      = errors.New("cut off")
+	errDeadline = context.DeadlineExceeded
+	errCanceled = context.Canceled
+)
+
+func newInstance() *instance { return reporting(nil) }
+
+// reporting is an instance that reports to r.
+func reporting(r *health.Reporter) *instance {
 	core, log := observer.New(zap.DebugLevel)
-	i := &instance{log: log, storage: func(context.Context) error { return nil }}
-	i.disk = health.NewPressure(health.PressureConfig{Changed: func(health.State, health.Trouble) {}})
+	i := &instance{log: log, storage: func(context.Context) error { return nil }, reporter: r}
+	i.disk = health.NewPressure(health.PressureConfig{Counted: func(health.Trouble) {}, Changed: func(health.State, health.Trouble) {}})
+	i.metrics = health.NewMetrics(health.Version{Version: "1.2.3", Commit: "abc"})
+	i.uploads = health.NewUploads(i.metrics, i.reporter)
 	i.Health = health.New(health.Config{
 		Version:  health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Storage:  func(ctx context.Context) error { return i.storage(ctx) },
-		Memory:   func() (used, total int64) { return i.used, 100 },
-		Spill:    func() (used, quota int64) { return i.spilled, 100 },
+		Memory:   func() health.MemoryUse { return health.MemoryUse{Held: i.used, Total: 100} },
+		Spill:    func() health.SpillUse { return health.SpillUse{Used: i.spilled, Quota: 100} },
 		Pressure: i.disk,
+		Uploads:  i.uploads,
+		Metrics:  i.metrics,
+		Reporter: i.reporter,
 		Cleaning: func() []health.Task { return i.tasks },
 		Allowed:  func(r *http.Request) bool { return r.Header.Get("Auth-Token") == "good" },
 		Log:      zap.New(core),
@@ -49,7 +69,7 @@ func newInstance() *instance {
 // trouble has the disk fail n times.
 func (i *instance) trouble(n int) {
 	for range n {
-		i.disk.Add(health.DiskFailed)
+		i.disk.Add(health.DiskFailed, syscall.ENOSPC)
 	}
 }
 

@@ -91,9 +91,8 @@ func (h *Health) checkStorage(ctx context.Context) check {
 }
 
 func (h *Health) checkMemory() check {
-	used, total := h.cfg.Memory()
-	if used*100 >= total*nearlyFull {
-		return check{"memory", warning, fmt.Sprintf("%d of %d bytes of --memory are in use: uploads wait for one another. Add instances, or raise it.", used, total)}
+	if m := h.cfg.Memory(); m.used()*100 >= m.Total*nearlyFull {
+		return check{"memory", warning, fmt.Sprintf("%d of %d bytes of --memory are in use: uploads wait for one another. Add instances, or raise it.", m.used(), m.Total)}
 	}
 	return check{name: "memory"}
 }
@@ -103,11 +102,10 @@ func (h *Health) checkSpill() check {
 	case Out:
 		return check{"spill", failed, fmt.Sprintf("The spill folder is in trouble (last: %s): /__lbheartbeat__ answers 503 until its disk has room and works. Ordinary uploads go on. The log says more.", last)}
 	case Warned:
-		return check{"spill", warning, fmt.Sprintf("The spill folder had trouble (last: %s). Several times in %v take this instance out of the balancer. The log says more.", last, window)}
+		return check{"spill", warning, fmt.Sprintf("The spill folder had trouble (last: %s). Several times in %v take this instance out of the balancer. The log says more.", last, h.cfg.Pressure.cfg.Window)}
 	}
-	used, quota := h.cfg.Spill()
-	if quota > 0 && used*100 >= quota*nearlyFull {
-		return check{"spill", warning, fmt.Sprintf("%d of %d bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it.", used, quota)}
+	if s := h.cfg.Spill(); s.Quota > 0 && s.Used*100 >= s.Quota*nearlyFull {
+		return check{"spill", warning, fmt.Sprintf("%d of %d bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it.", s.Used, s.Quota)}
 	}
 	return check{name: "spill"}
 }

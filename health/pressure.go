@@ -2,20 +2,28 @@ package health
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 const (
-	// window is how long a trouble of the machine counts.
-	window = 2 * time.Minute
+	// defaultWindow is how long a trouble of the machine counts.
+	defaultWindow = 2 * time.Minute
 
 	// tooMany troubles within the window take the instance out of the balancer.
 	tooMany = 3
 
-	// lookEvery is how often free space is looked at, and whether the instance
-	// can come back.
-	lookEvery = 10 * time.Second
+	// looks is how often within a window free space is looked at, and whether
+	// the instance can come back.
+	looks = 12
+
+	// recentEvents is how many events are remembered for the live page.
+	recentEvents = 50
 )
 
 // Trouble is a kind of trouble of the machine. What a client can provoke is
@@ -26,6 +34,8 @@ const (
 	DiskFailed Trouble = "disk failed" // it is full or broken, or does not give back what it should
 	LowSpace   Trouble = "low space"   // less is free than has to stay
 )
+
+var troubles = []Trouble{DiskFailed, LowSpace}
 
 // State is what the troubles of the machine make of an instance.
 type State int
@@ -38,8 +48,11 @@ const (
 
 func (s State) String() string { return [...]string{"calm", "warned", "out"}[s] }
 
-// PressureConfig is what a [Pressure] looks at. Every field must be set.
+// PressureConfig is what a [Pressure] looks at. Every field must be set that does
+// not say otherwise.
 type PressureConfig struct {
+	Window time.Duration // how long a trouble counts; 0: 2 minutes
+
 	// Mark is how many bytes of the spill folder's file system should stay
 	// free. Less is trouble; the instance comes back with a quarter more.
 	Mark int64
@@ -47,8 +60,11 @@ type PressureConfig struct {
 	Free  func() (int64, error) // bytes
 	Probe func() error          // writes to the spill folder
 
-	// Changed is told when the instance goes out and when it comes back. It is
-	// called with nothing locked.
+	// Counted is told of each trouble. It is called with nothing locked, and so
+	// is Changed.
+	Counted func(t Trouble)
+
+	// Changed is told when the instance goes out and when it comes back.
 	Changed func(s State, last Trouble)
 }
 
@@ -59,23 +75,45 @@ type PressureConfig struct {
 type Pressure struct {
 	cfg PressureConfig
 
-	mu    sync.Mutex // guards what follows
-	times []time.Time
-	last  Trouble
-	out   bool
+	free atomic.Int64 // bytes, as last seen; -1 before that
+
+	mu     sync.Mutex // guards what follows
+	times  []time.Time
+	last   Trouble
+	out    bool
+	recent []pressureEvent // at most recentEvents, the newest last
+}
+
+// pressureEvent is a trouble, or a change of state, as the live page has it.
+type pressureEvent struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"` // a Trouble or a State
+	Text string    `json:"text"`
 }
 
 // NewPressure returns a pressure that is calm.
-func NewPressure(cfg PressureConfig) *Pressure { return &Pressure{cfg: cfg} }
+func NewPressure(cfg PressureConfig) *Pressure {
+	if cfg.Window == 0 {
+		cfg.Window = defaultWindow
+	}
+	p := &Pressure{cfg: cfg}
+	p.free.Store(-1)
+	return p
+}
 
-// Add counts a trouble.
-func (p *Pressure) Add(t Trouble) {
+// Add counts a trouble. The error says more of it, for people.
+func (p *Pressure) Add(t Trouble, err error) {
+	p.cfg.Counted(t)
 	p.mu.Lock()
 	p.forget()
 	p.times = append(p.times, time.Now())
 	p.last = t
+	p.remember(string(t), err.Error())
 	goes := !p.out && len(p.times) >= tooMany
 	p.out = p.out || goes
+	if goes {
+		p.remember(Out.String(), fmt.Sprintf("%d troubles within %v", tooMany, p.cfg.Window))
+	}
 	p.mu.Unlock()
 	if goes {
 		p.cfg.Changed(Out, t)
@@ -97,17 +135,35 @@ func (p *Pressure) State() (State, Trouble) {
 	return Calm, ""
 }
 
+// remember keeps an event for the live page. The caller holds p.mu.
+func (p *Pressure) remember(what, text string) {
+	if len(p.recent) == recentEvents {
+		p.recent = slices.Delete(p.recent, 0, 1)
+	}
+	p.recent = append(p.recent, pressureEvent{time.Now(), what, text})
+}
+
+// recently returns what has happened of late, the oldest first.
+func (p *Pressure) recently() []pressureEvent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.recent)
+}
+
+// lastFree is the free space as it was last seen, in bytes; -1 if it never was.
+func (p *Pressure) lastFree() int64 { return p.free.Load() }
+
 // forget drops the troubles that have left the window, and all but the last
 // few. The caller holds p.mu.
 func (p *Pressure) forget() {
-	for len(p.times) > 0 && (time.Since(p.times[0]) >= window || len(p.times) > tooMany) {
+	for len(p.times) > 0 && (time.Since(p.times[0]) >= p.cfg.Window || len(p.times) > tooMany) {
 		p.times = p.times[1:]
 	}
 }
 
 // Watch looks at the disk until ctx ends.
 func (p *Pressure) Watch(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(p.cfg.Window / looks)
 	defer tick.Stop()
 	for {
 		p.look()
@@ -122,19 +178,20 @@ func (p *Pressure) Watch(ctx context.Context) {
 // look counts what is wrong with the disk, and lets the instance come back.
 func (p *Pressure) look() {
 	free, err := p.cfg.Free()
-	switch {
-	case err != nil:
-		p.Add(DiskFailed)
+	if err != nil {
+		p.Add(DiskFailed, err)
 		return
-	case free < p.cfg.Mark:
-		p.Add(LowSpace)
+	}
+	p.free.Store(free)
+	if free < p.cfg.Mark {
+		p.Add(LowSpace, fmt.Errorf("%s are free, and %s should be", humanize.IBytes(uint64(max(free, 0))), humanize.IBytes(uint64(p.cfg.Mark))))
 		return
 	}
 	if !p.quiet() || free < p.cfg.Mark+p.cfg.Mark/4 {
 		return
 	}
-	if p.cfg.Probe() != nil {
-		p.Add(DiskFailed)
+	if err := p.cfg.Probe(); err != nil {
+		p.Add(DiskFailed, err)
 		return
 	}
 	// Meanwhile there may have been trouble.
@@ -143,6 +200,9 @@ func (p *Pressure) look() {
 	back := p.out && len(p.times) == 0
 	p.out = p.out && !back
 	last := p.last
+	if back {
+		p.remember(Calm.String(), fmt.Sprintf("no trouble for %v, and the disk has room and takes a write", p.cfg.Window))
+	}
 	p.mu.Unlock()
 	if back {
 		p.cfg.Changed(Calm, last)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ type machine struct {
 	freeErr  error
 	probeErr error
 	probes   int
+	counted  int
 	changes  []health.State
 }
 
@@ -37,6 +39,7 @@ func newMachine() *machine {
 			m.set(func() { m.probes++; err = m.probeErr })
 			return err
 		},
+		Counted: func(health.Trouble) { m.set(func() { m.counted++ }) },
 		Changed: func(s health.State, _ health.Trouble) { m.set(func() { m.changes = append(m.changes, s) }) },
 	})
 	return m
@@ -77,11 +80,11 @@ func pass(d time.Duration) {
 func TestPressureComesAndGoes(t *testing.T) {
 	watched(t, func(t *testing.T, m *machine) {
 		m.want(t, "in the beginning", health.Calm)
-		m.Add(health.DiskFailed)
+		m.Add(health.DiskFailed, syscall.EIO)
 		m.want(t, "after one trouble", health.Warned)
-		m.Add(health.DiskFailed)
+		m.Add(health.DiskFailed, syscall.EIO)
 		m.want(t, "after two", health.Warned)
-		m.Add(health.DiskFailed)
+		m.Add(health.DiskFailed, syscall.EIO)
 		m.want(t, "after three", health.Out)
 		pass(2*time.Minute - time.Second)
 		m.want(t, "while the window is not over", health.Out)
@@ -96,7 +99,7 @@ func TestPressureComesAndGoes(t *testing.T) {
 func TestPressureForgets(t *testing.T) {
 	watched(t, func(t *testing.T, m *machine) {
 		for range 10 {
-			m.Add(health.DiskFailed)
+			m.Add(health.DiskFailed, syscall.EIO)
 			pass(time.Minute + time.Second)
 			m.want(t, "with trouble each minute", health.Warned)
 		}
@@ -122,7 +125,7 @@ func TestPressureStays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, m *machine) {
 				for range 3 {
-					m.Add(health.DiskFailed)
+					m.Add(health.DiskFailed, syscall.EIO)
 				}
 				m.set(func() { set(m, true) })
 				pass(time.Hour)

@@ -41,7 +41,7 @@ func TestTimeIsAccounted(t *testing.T) {
 				}
 				e := s.event()
 				var sum float64
-				for _, field := range []string{"duration", "waited_client", "waited_memory", "waited_s3", "waited_disk", "worked"} {
+				for _, field := range []string{"duration", "waited_client", "waited_memory", "waited_s3", "waited_disk", "waited_remote", "worked"} {
 					spent, ok := e[field].(float64)
 					if d, is := e[field].(time.Duration); is {
 						spent, ok = d.Seconds(), true

@@ -7,6 +7,7 @@ package upload
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"spillway/health"
 	"spillway/stream"
 )
 
@@ -39,6 +41,9 @@ type Config struct {
 	Store  Store
 	Tokens *Tokens
 	Log    *zap.Logger // one event an upload; nil for none
+
+	Uploads  *health.Uploads  // is told of every upload; may be nil
+	Reporter *health.Reporter // of panics beside those of uploads; may be nil
 
 	MaxUploadSize int64 // bytes of an archive
 	MaxEntries    int   // of an archive
@@ -100,7 +105,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		return
 	}
-	a.cfg.Log.Error("panic", append(stackOf(err), zap.Error(err), zap.String("path", r.URL.Path))...)
+	if e, ok := errors.AsType[*defectError](err); ok {
+		a.cfg.Log.Error("panic", zap.Error(err), zap.String("path", r.URL.Path), zap.ByteString("stack", e.stack))
+		a.cfg.Reporter.Panic(e.value, e.stack)
+	}
 	if tracked.wrote {
 		panic(http.ErrAbortHandler) // closes the connection in the middle of the answer
 	}

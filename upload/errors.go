@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"spillway/health"
 	"spillway/stream"
 )
 
@@ -35,31 +36,21 @@ type defectError struct {
 
 func (e *defectError) Error() string { return fmt.Sprintf("upload: panic: %v", e.value) }
 
-// outcome is how an upload ended, for whoever reads the log.
-type outcome string
-
-const (
-	outcomeStored   outcome = "stored"
-	outcomeRefused  outcome = "refused"
-	outcomeFailed   outcome = "failed" // the store did
-	outcomeGone     outcome = "client gone"
-	outcomeTimedOut outcome = "timed out"
-	outcomeShutDown outcome = "shut down"
-	outcomeDefect   outcome = "defect"
-)
-
 // verdict is what an error means for the client.
 type verdict struct {
 	status  int
-	outcome outcome
+	outcome health.Outcome
+	reason  health.Reason
 	message string
 }
 
-func refused(status int, message string) verdict { return verdict{status, outcomeRefused, message} }
+func refused(status int, why health.Reason, message string) verdict {
+	return verdict{status, health.Refused, why, message}
+}
 
 // retry is the verdict of what has nothing to do with the archive.
-func retry(o outcome, message string) verdict {
-	return verdict{http.StatusServiceUnavailable, o, message + " Nothing is wrong with the upload: trying it again later is safe."}
+func retry(o health.Outcome, why health.Reason, message string) verdict {
+	return verdict{http.StatusServiceUnavailable, o, why, message + " Nothing is wrong with the upload: trying it again later is safe."}
 }
 
 // fixed are the verdicts of the errors that say all by themselves.
@@ -67,19 +58,19 @@ var fixed = []struct {
 	err error
 	verdict
 }{
-	{errNoToken, refused(http.StatusForbidden, "This requires an Auth-Token to authenticate the request")},
-	{errUnknownToken, refused(http.StatusForbidden, "API Token not matched")},
-	{errExpiredToken, refused(http.StatusForbidden, "API Token found but expired")},
-	{errForbidden, refused(http.StatusForbidden, "Forbidden")},
-	{errNotForm, refused(http.StatusBadRequest, "Must be multipart form data with at least one file")},
-	{errNoFile, refused(http.StatusBadRequest, "Must be multipart form data with at least one file")},
-	{errByURL, refused(http.StatusBadRequest, "This server takes no uploads by URL. Send the archive itself, as a file of the form.")},
-	{errTryLate, refused(http.StatusBadRequest, "The field 'try' must come before the archive")},
-	{errFormPart, refused(http.StatusBadRequest, "A part of the form has a missing or malformed Content-Disposition header")},
-	{errFormCut, refused(http.StatusBadRequest, "The form ends before its closing boundary")},
-	{stream.ErrNotZip, refused(http.StatusBadRequest, "File is not a zip file")},
-	{errUploadTimeout, retry(outcomeTimedOut, "The upload took longer than --upload-timeout allows.")},
-	{errShuttingDown, retry(outcomeShutDown, "This server is shutting down.")},
+	{errNoToken, refused(http.StatusForbidden, health.BadToken, "This requires an Auth-Token to authenticate the request")},
+	{errUnknownToken, refused(http.StatusForbidden, health.BadToken, "API Token not matched")},
+	{errExpiredToken, refused(http.StatusForbidden, health.BadToken, "API Token found but expired")},
+	{errForbidden, refused(http.StatusForbidden, health.BadToken, "Forbidden")},
+	{errNotForm, refused(http.StatusBadRequest, health.BadForm, "Must be multipart form data with at least one file")},
+	{errNoFile, refused(http.StatusBadRequest, health.BadForm, "Must be multipart form data with at least one file")},
+	{errByURL, refused(http.StatusBadRequest, health.BadForm, "This server takes no uploads by URL. Send the archive itself, as a file of the form.")},
+	{errTryLate, refused(http.StatusBadRequest, health.BadForm, "The field 'try' must come before the archive")},
+	{errFormPart, refused(http.StatusBadRequest, health.BadForm, "A part of the form has a missing or malformed Content-Disposition header")},
+	{errFormCut, refused(http.StatusBadRequest, health.BadForm, "The form ends before its closing boundary")},
+	{stream.ErrNotZip, refused(http.StatusBadRequest, health.BadArchive, "File is not a zip file")},
+	{errUploadTimeout, retry(health.TimedOut, health.TotalTooLong, "The upload took longer than --upload-timeout allows.")},
+	{errShuttingDown, retry(health.ShutDown, health.NoReason, "This server is shutting down.")},
 }
 
 // verdictOn is the one table from errors to answers. Its messages are for
@@ -95,25 +86,25 @@ func verdictOn(err error) verdict {
 		return v
 	}
 	if _, ok := errors.AsType[*idleError](err); ok {
-		return retry(outcomeTimedOut, "Nothing of the upload arrived for as long as --idle-timeout allows.")
+		return retry(health.TimedOut, health.IdleTooLong, "Nothing of the upload arrived for as long as --idle-timeout allows.")
 	}
 	if _, ok := errors.AsType[*goneError](err); ok {
-		return verdict{http.StatusBadRequest, outcomeGone, "The upload broke off before its end"}
+		return verdict{http.StatusBadRequest, health.ClientGone, health.NoReason, "The upload broke off before its end"}
 	}
 	if e, ok := errors.AsType[*stream.NoRoomError](err); ok {
-		return retry(outcomeRefused, "This server has no room at the moment: "+e.What+".")
+		return retry(health.Refused, health.NoRoom, "This server has no room at the moment: "+e.What+".")
 	}
 	if e, ok := errors.AsType[*stream.QuotaError](err); ok {
-		return retry(outcomeRefused, "This server has no room on disk at the moment: it would be over "+strings.TrimSuffix(quotaInUse(e), ",")+".")
+		return retry(health.Refused, health.NoSpill, "This server has no room on disk at the moment: it would be over "+strings.TrimSuffix(quotaInUse(e), ",")+".")
 	}
 	// Before the store's: a body that cannot be read fails its request.
 	if _, ok := errors.AsType[*stream.DiskError](err); ok {
-		return retry(outcomeFailed, "The disk of this server failed, or is full.")
+		return retry(health.Failed, health.DiskFailing, "The disk of this server failed, or is full.")
 	}
 	if _, ok := errors.AsType[*stream.StoreError](err); ok {
-		return retry(outcomeFailed, "The storage behind this server failed.")
+		return retry(health.Failed, health.StoreFailed, "The storage behind this server failed.")
 	}
-	return verdict{http.StatusInternalServerError, outcomeDefect, http.StatusText(http.StatusInternalServerError)}
+	return verdict{http.StatusInternalServerError, health.Defect, health.NoReason, http.StatusText(http.StatusInternalServerError)}
 }
 
 // quotaInUse names the setting that a quota is, its value and its use.
@@ -132,39 +123,39 @@ func quotaInUse(e *stream.QuotaError) string {
 
 // verdictOnContent is the part of the table for what the client sent.
 func verdictOnContent(err error) (verdict, bool) {
-	bad := func(format string, args ...any) (verdict, bool) {
-		return refused(http.StatusBadRequest, fmt.Sprintf(format, args...)), true
+	bad := func(why health.Reason, format string, args ...any) (verdict, bool) {
+		return refused(http.StatusBadRequest, why, fmt.Sprintf(format, args...)), true
 	}
 	tooMuch := func(format string, args ...any) (verdict, bool) {
-		return refused(http.StatusRequestEntityTooLarge, fmt.Sprintf(format, args...)), true
+		return refused(http.StatusRequestEntityTooLarge, health.TooLarge, fmt.Sprintf(format, args...)), true
 	}
 	if e, ok := errors.AsType[*extensionError](err); ok {
-		return bad(`Unrecognized archive file extension "%s"`, e.extension)
+		return bad(health.BadForm, `Unrecognized archive file extension "%s"`, e.extension)
 	}
 	if e, ok := errors.AsType[*snippetError](err); ok {
-		return bad("Content of archive file contains the snippet '%s' which is not allowed", e.snippet)
+		return bad(health.BadName, "Content of archive file contains the snippet '%s' which is not allowed", e.snippet)
 	}
 	if e, ok := errors.AsType[*patternError](err); ok {
-		return bad("Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. "+
+		return bad(health.BadName, "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. "+
 			"(First unrecognized pattern was '%s')", e.name)
 	}
 	if e, ok := errors.AsType[*nameLengthError](err); ok {
-		return bad("Entry '%s': its name is longer than the %d bytes that a key in the storage has room for.", e.name, e.max)
+		return bad(health.BadName, "Entry '%s': its name is longer than the %d bytes that a key in the storage has room for.", e.name, e.max)
 	}
 	if e, ok := errors.AsType[*stream.ChecksumError](err); ok {
-		return bad("Bad CRC-32 for file '%s'", e.Entry)
+		return bad(health.BadArchive, "Bad CRC-32 for file '%s'", e.Entry)
 	}
 	if e, ok := errors.AsType[*stream.DuplicateError](err); ok {
-		return bad("The zipfile buffer contains two files both called %s and they have difference sizes (%d != %d)", e.Name, e.Later, e.Earlier)
+		return bad(health.BadArchive, "The zipfile buffer contains two files both called %s and they have difference sizes (%d != %d)", e.Name, e.Later, e.Earlier)
 	}
 	if e, ok := errors.AsType[*stream.FormatError](err); ok {
 		if e.Entry == "" {
-			return bad("The archive is not valid: %s.", e.Reason)
+			return bad(health.BadArchive, "The archive is not valid: %s.", e.Reason)
 		}
-		return bad("Entry '%s': %s.", e.Entry, e.Reason)
+		return bad(health.BadArchive, "Entry '%s': %s.", e.Entry, e.Reason)
 	}
 	if _, ok := errors.AsType[*formError](err); ok {
-		return bad("The form is malformed")
+		return bad(health.BadForm, "The form is malformed")
 	}
 	if e, ok := errors.AsType[*formLimitError](err); ok {
 		return tooMuch("The form has more than the %d %s that are allowed. Send the archive and the field 'try', and nothing else.", e.limit, e.what)

@@ -2,79 +2,149 @@ package upload
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"spillway/health"
 	"spillway/stream"
 )
 
 // levels are how much whoever is on call has to do with an outcome.
-var levels = map[outcome]zapcore.Level{
-	outcomeStored:   zapcore.InfoLevel,
-	outcomeRefused:  zapcore.InfoLevel,
-	outcomeGone:     zapcore.InfoLevel,
-	outcomeTimedOut: zapcore.WarnLevel,
-	outcomeShutDown: zapcore.WarnLevel,
-	outcomeFailed:   zapcore.ErrorLevel,
-	outcomeDefect:   zapcore.ErrorLevel,
+var levels = map[health.Outcome]zapcore.Level{
+	health.Stored:     zapcore.InfoLevel,
+	health.Refused:    zapcore.InfoLevel,
+	health.ClientGone: zapcore.InfoLevel,
+	health.TimedOut:   zapcore.WarnLevel,
+	health.ShutDown:   zapcore.WarnLevel,
+	health.Failed:     zapcore.ErrorLevel,
+	health.Defect:     zapcore.ErrorLevel,
 }
 
-// log writes the one event of an upload: what it was, and how it ended.
-func (u *upload) log(v verdict, err error) {
-	fields := []zap.Field{
+// end writes the one event of an upload, and reports it: what it was, how it
+// ended, and where its time went.
+func (u *upload) end(v verdict, err error) {
+	shape, account := u.shape(), u.timeAccount()
+	if u.batch != nil {
+		shape.Uploaded, shape.Skipped, shape.SentBytes = len(u.batch.Uploaded()), len(u.batch.Skipped()), u.batch.Sent()
+	}
+	ended := health.Ended{Outcome: v.outcome, Reason: v.reason, Status: v.status, Shape: shape, Account: account, Err: err}
+	if v.outcome != health.Stored {
+		ended.Message = v.message
+	}
+	fields := append([]zap.Field{
 		zap.Int64("id", u.id),
 		zap.String("user", u.token.Email),
 		zap.String("outcome", string(v.outcome)),
+		zap.String("reason", string(v.reason)),
 		zap.Int("status", v.status),
-		zap.String("filename", u.filename),
-		zap.Int64("archive_bytes", u.archiveBytes),
-		zap.Bool("try", u.try),
-	}
-	fields = append(fields, u.timeFields()...)
-	if u.report != nil {
-		fields = append(fields,
-			zap.Int("entries", u.report.Entries),
-			zap.Int64("expanded_bytes", u.report.Expanded),
-			zap.Int("ignored", len(u.report.Ignored)),
-			zap.String("biggest_entry", u.report.Biggest),
-			zap.Int64("biggest_entry_bytes", u.report.BiggestSize),
-			zap.String("at_entry", u.report.At),
-			zap.Object("kinds", kinds(u.report.Kinds)),
-		)
-	}
-	if u.batch != nil {
-		fields = append(fields,
-			zap.Int("uploaded", len(u.batch.Uploaded())),
-			zap.Int("skipped", len(u.batch.Skipped())),
-			zap.Int64("sent_bytes", u.batch.Sent()),
-		)
-	}
-	if u.share != nil {
-		fields = append(fields, zap.Int64("peak_memory_bytes", u.share.Peak()), zap.Int64("peak_spilled_bytes", u.share.PeakSpilled()))
-	}
+	}, shapeFields(&shape)...)
+	fields = append(fields, timeFields(&account)...)
 	if err != nil {
 		fields = append(fields, zap.String("error", err.Error()))
 	}
 	if u.abortErr != nil {
 		fields = append(fields, zap.NamedError("abort_error", u.abortErr))
 	}
-	fields = append(fields, stackOf(err)...)
+	if e, ok := errors.AsType[*defectError](err); ok {
+		ended.Stack = e.stack
+		fields = append(fields, zap.ByteString("stack", e.stack))
+	}
 	u.api.cfg.Log.Log(levels[v.outcome], "upload", fields...)
+	u.reported.End(ended)
+}
+
+// look is the upload as it is, for the live page.
+func (u *upload) look() health.Progress {
+	return health.Progress{Stage: u.stageNow(), Expected: max(0, u.r.ContentLength), Shape: u.shape(), Account: u.timeAccount()}
+}
+
+func (u *upload) stageNow() health.Stage {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stage
+}
+
+// note changes what others look at.
+func (u *upload) note(change func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	change()
+}
+
+// shape is what is known of the archive, but for what only the batch knows. Any
+// goroutine may ask.
+func (u *upload) shape() health.Shape {
+	r := u.progress.Report()
+	s := health.Shape{
+		ArchiveBytes: u.archiveBytes.Load(), ExpandedBytes: r.Expanded, Entries: r.Entries, Ignored: len(r.Ignored),
+		Biggest: r.Biggest, BiggestBytes: r.BiggestSize, At: r.At,
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Kinds)) {
+		s.Kinds = append(s.Kinds, health.Kind{Name: name, Files: r.Kinds[name].Files, Bytes: r.Kinds[name].Bytes})
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s.Filename, s.Try = u.filename, u.try
+	if u.share != nil {
+		s.PeakMemoryBytes, s.SpilledBytes = u.share.Peak(), u.share.PeakSpilled()
+	}
+	return s
+}
+
+// labels are the waits by the names that they are reported with.
+var labels = [stream.Waits]health.Label{
+	stream.OnNothing: health.OnCPU,
+	stream.OnClient:  health.OnClient,
+	stream.OnMemory:  health.OnMemory,
+	stream.OnStore:   health.OnS3,
+	stream.OnDisk:    health.OnDisk,
+	stream.OnRemote:  health.OnRemote,
+}
+
+// timeAccount is the account up to now.
+func (u *upload) timeAccount() (a health.Account) {
+	spent, workers := u.account.Spent()
+	for wait, d := range spent {
+		a.Spent[labels[wait]] = d
+	}
+	a.Workers = workers
+	return a
+}
+
+// shapeFields are what the log says of the archive.
+func shapeFields(s *health.Shape) []zap.Field {
+	return []zap.Field{
+		zap.String("filename", s.Filename),
+		zap.Bool("try", s.Try),
+		zap.Int64("archive_bytes", s.ArchiveBytes),
+		zap.Int64("expanded_bytes", s.ExpandedBytes),
+		zap.Int("entries", s.Entries),
+		zap.Object("kinds", kinds(s.Kinds)),
+		zap.String("biggest_entry", s.Biggest),
+		zap.Int64("biggest_entry_bytes", s.BiggestBytes),
+		zap.String("at_entry", s.At),
+		zap.Int("uploaded", s.Uploaded),
+		zap.Int("skipped", s.Skipped),
+		zap.Int("ignored", s.Ignored),
+		zap.Int64("sent_bytes", s.SentBytes),
+		zap.Int64("peak_memory_bytes", s.PeakMemoryBytes),
+		zap.Int64("peak_spilled_bytes", s.SpilledBytes),
+	}
 }
 
 // kinds are the files of an archive by their kind, as a field of the log.
-type kinds map[string]stream.Kind
+type kinds []health.Kind
 
 // MarshalLogObject implements [zapcore.ObjectMarshaler].
 func (k kinds) MarshalLogObject(out zapcore.ObjectEncoder) error {
-	for _, name := range slices.Sorted(maps.Keys(k)) {
-		err := out.AddObject(name, zapcore.ObjectMarshalerFunc(func(out zapcore.ObjectEncoder) error {
-			out.AddInt("files", k[name].Files)
-			out.AddInt64("bytes", k[name].Bytes)
+	for _, kind := range k {
+		err := out.AddObject(kind.Name, zapcore.ObjectMarshalerFunc(func(out zapcore.ObjectEncoder) error {
+			out.AddInt("files", kind.Files)
+			out.AddInt64("bytes", kind.Bytes)
 			return nil
 		}))
 		if err != nil {
@@ -86,20 +156,16 @@ func (k kinds) MarshalLogObject(out zapcore.ObjectEncoder) error {
 
 // timeFields are the upload's duration and where it went: all but the workers'
 // adds up to it.
-func (u *upload) timeFields() []zap.Field {
-	spent, workers := u.account.Spent()
-	var wall time.Duration
-	for _, d := range spent {
-		wall += d
-	}
+func timeFields(a *health.Account) []zap.Field {
 	return []zap.Field{
-		zap.Duration("duration", wall),
-		zap.Duration("waited_client", spent[stream.OnClient]),
-		zap.Duration("waited_memory", spent[stream.OnMemory]),
-		zap.Duration("waited_s3", spent[stream.OnStore]),
-		zap.Duration("waited_disk", spent[stream.OnDisk]),
-		zap.Duration("worked", spent[stream.OnNothing]),
-		zap.Duration("workers_worked", workers),
+		zap.Duration("duration", a.Wall()),
+		zap.Duration("waited_client", a.Spent[health.OnClient]),
+		zap.Duration("waited_memory", a.Spent[health.OnMemory]),
+		zap.Duration("waited_s3", a.Spent[health.OnS3]),
+		zap.Duration("waited_disk", a.Spent[health.OnDisk]),
+		zap.Duration("waited_remote", a.Spent[health.OnRemote]),
+		zap.Duration("worked", a.Spent[health.OnCPU]),
+		zap.Duration("workers_worked", a.Workers),
 	}
 }
 

@@ -7,10 +7,13 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"spillway/health"
 	"spillway/stream"
 )
 
@@ -35,17 +38,22 @@ type upload struct {
 	id    int64
 	began time.Time
 
-	account *stream.Account
+	account  *stream.Account
+	reported *health.Upload
 
 	// what has become known of it
 	token        Token
-	filename     string
-	archiveBytes int64
-	try          bool
-	share        *stream.Share
+	archiveBytes atomic.Int64
+	progress     stream.Progress
 	batch        Batch
-	report       *stream.Report
 	abortErr     error
+
+	// written by the upload's goroutine, with mu held; others look at them
+	mu       sync.Mutex
+	stage    health.Stage
+	filename string
+	try      bool
+	share    *stream.Share
 }
 
 // serveUpload takes one upload. It answers as soon as it knows what, and then
@@ -58,12 +66,13 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 		defer a.leave()
 	}
 	u := &upload{
-		api: a, w: w, r: r, id: a.ids.next(time.Now()), began: time.Now(),
+		api: a, w: w, r: r, id: a.ids.next(time.Now()), began: time.Now(), stage: health.Waiting,
 		body: newBody(r, control, a.cfg.IdleTimeout, a.cfg.MaxUploadSize+formRoom, &tooLargeError{a.cfg.MaxUploadSize}),
 	}
 	u.account = stream.NewAccount()
 	u.body.account = u.account
 	defer u.body.release()
+	u.reported = a.cfg.Uploads.Begin(u.id, u.look)
 	err := guard(func() error { //nolint:contextcheck // take says why an upload has a context of its own
 		// Where reading and writing at once cannot be had, an answer could not
 		// be given before the body's end.
@@ -72,11 +81,11 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 		}
 		return u.take(r.Context(), taken)
 	})
-	v := verdict{status: http.StatusCreated, outcome: outcomeStored}
+	v := verdict{status: http.StatusCreated, outcome: health.Stored}
 	if err != nil {
 		v = verdictOn(err)
 	}
-	u.log(v, err)
+	u.end(v, err)
 	u.answer(v)
 	u.drain(v)
 }
@@ -93,14 +102,6 @@ func guard(f func() error) (err error) {
 		}
 	}()
 	return f()
-}
-
-// stackOf is the log field of a panic's stack.
-func stackOf(err error) []zap.Field {
-	if e, ok := errors.AsType[*defectError](err); ok {
-		return []zap.Field{zap.ByteString("stack", e.stack)}
-	}
-	return nil
 }
 
 // take checks what can be known before the body, waits for the upload's turn
@@ -139,16 +140,18 @@ func (u *upload) take(requested context.Context, taken bool) (err error) {
 
 // admit waits for the upload's turn, with the body unread. An upload that
 // waits is not yet one of those that a shutdown waits for.
-func (u *upload) admit(requested, ctx context.Context, end context.CancelCauseFunc) (_ context.Context, err error) {
+func (u *upload) admit(requested, ctx context.Context, end context.CancelCauseFunc) (context.Context, error) {
 	defer context.AfterFunc(requested, func() { end(&goneError{context.Cause(requested)}) })()
 	defer context.AfterFunc(u.api.stopping, func() { end(errShuttingDown) })()
 	before := u.account.Switch(stream.OnMemory)
-	ctx, u.share, err = u.api.cfg.Memory.Admit(ctx)
+	ctx, share, err := u.api.cfg.Memory.Admit(ctx)
 	u.account.Switch(before)
-	if err == nil {
-		u.share.Measure(u.account)
+	if err != nil {
+		return ctx, err
 	}
-	return ctx, err
+	share.Measure(u.account)
+	u.note(func() { u.share, u.stage = share, health.Receiving })
+	return ctx, nil
 }
 
 // interruptible bounds an upload's time, and has the body's reads end when ctx
@@ -190,8 +193,9 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 	if err != nil {
 		return err
 	}
-	u.try = form.try || u.token.onlyTry()
-	if u.filename, err = archiveName(file.field, file.filename); err != nil {
+	name, err := archiveName(file.field, file.filename)
+	u.note(func() { u.filename, u.try = name, form.try || u.token.onlyTry() })
+	if err != nil {
 		return err
 	}
 
@@ -207,9 +211,10 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 	defer context.AfterFunc(ctx, func() { u.body.interrupt(context.Cause(ctx)) })()
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
 	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
-	u.report, err = stream.ReadZip(ctx, &archiveReader{u, file.content}, u.share, entries, stream.Rules{
+	_, err = stream.ReadZip(ctx, &archiveReader{u, file.content}, u.share, entries, stream.Rules{
 		Form: names.form, MaxEntries: cfg.MaxEntries, MaxExpanded: cfg.MaxExpanded,
-		Size: max(0, u.r.ContentLength), // -1 where it is not known
+		Size:     max(0, u.r.ContentLength), // -1 where it is not known
+		Progress: &u.progress,
 	})
 	if err != nil {
 		return err
@@ -223,6 +228,7 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 	// All has arrived and is verified. From here on neither the client's
 	// leaving nor any timeout of the upload stops it: what is being published
 	// would be half there, and a retry would have to begin again.
+	u.note(func() { u.stage = health.Publishing })
 	u.account.Switch(stream.OnStore)
 	err = u.batch.Publish(context.WithoutCancel(ctx))
 	u.account.Switch(stream.OnNothing)
@@ -241,8 +247,8 @@ type archiveReader struct {
 
 func (a *archiveReader) Read(p []byte) (int, error) {
 	n, err := a.content.Read(p)
-	a.u.archiveBytes += int64(n)
-	if limit := a.u.api.cfg.MaxUploadSize; a.u.archiveBytes > limit {
+	read := a.u.archiveBytes.Add(int64(n))
+	if limit := a.u.api.cfg.MaxUploadSize; read > limit {
 		return n, &tooLargeError{limit}
 	}
 	return n, err
@@ -258,13 +264,13 @@ func (u *upload) answer(v verdict) {
 	if !u.body.complete() {
 		u.w.Header().Set("Connection", "close")
 	}
-	if v.outcome != outcomeStored {
+	if v.outcome != health.Stored {
 		writeJSON(u.w, v.status, failure{v.message})
 		return
 	}
 	writeJSON(u.w, v.status, stored{storedUpload{
 		ID:           u.id,
-		Size:         u.archiveBytes,
+		Size:         u.archiveBytes.Load(),
 		Filename:     u.filename,
 		Bucket:       u.api.cfg.Store.Bucket(u.try),
 		TrySymbols:   u.try,
@@ -274,13 +280,13 @@ func (u *upload) answer(v verdict) {
 		User:         u.token.Email,
 		SkippedKeys:  list(u.batch.Skipped()),
 		UploadedKeys: list(u.batch.Uploaded()),
-		IgnoredKeys:  list(u.report.Ignored),
+		IgnoredKeys:  list(u.progress.Report().Ignored),
 	}})
 }
 
 // drain reads what the client sends after its answer, within limits.
 func (u *upload) drain(v verdict) {
-	if u.body.complete() || v.outcome == outcomeGone {
+	if u.body.complete() || v.outcome == health.ClientGone {
 		return
 	}
 	if u.r.Header.Get("Expect") != "" && !u.body.started {
@@ -299,7 +305,7 @@ func (u *upload) drain(v verdict) {
 		return
 	}
 	limit, d := int64(shortDrain), shortDrainTime
-	ours := v.outcome == outcomeTimedOut || v.outcome == outcomeShutDown
+	ours := v.outcome == health.TimedOut || v.outcome == health.ShutDown
 	if !ours && v.status != http.StatusForbidden && v.status != http.StatusUnauthorized {
 		limit, d = u.api.cfg.MaxUploadSize+formRoom, u.api.cfg.UploadTimeout
 	}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"spillway/health"
 	"spillway/stream"
 )
 
@@ -22,17 +23,17 @@ func TestVerdictsOnTheDisk(t *testing.T) {
 		name    string
 		err     error
 		status  int
-		outcome outcome
+		outcome health.Outcome
 		says    []string
 	}{
-		{"never in the quota", quota(stream.ProcessQuota, true), 413, outcomeRefused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "2000 bytes"}},
-		{"never in the upload's quota", quota(stream.UploadQuota, true), 413, outcomeRefused, []string{"--spill-upload-quota", "1048576 bytes"}},
-		{"no disk", &stream.QuotaError{Quota: stream.ProcessQuota, Never: true}, 413, outcomeRefused, []string{"--spill-quota, which is 0"}},
-		{"not now in the quota", quota(stream.ProcessQuota, false), 503, outcomeRefused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "safe"}},
-		{"not now in the upload's quota", quota(stream.UploadQuota, false), 503, outcomeRefused, []string{"--spill-upload-quota", "safe"}},
-		{"too little free", quota(stream.FreeSpace, false), 503, outcomeRefused, []string{"--spill-min-free", "1000 bytes", "safe"}},
-		{"a full disk", &stream.DiskError{Op: "allocate", Err: syscall.ENOSPC}, 503, outcomeFailed, []string{"disk", "safe"}},
-		{"a broken disk", &stream.DiskError{Op: "read", Err: syscall.EIO}, 503, outcomeFailed, []string{"disk", "safe"}},
+		{"never in the quota", quota(stream.ProcessQuota, true), 413, health.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "2000 bytes"}},
+		{"never in the upload's quota", quota(stream.UploadQuota, true), 413, health.Refused, []string{"--spill-upload-quota", "1048576 bytes"}},
+		{"no disk", &stream.QuotaError{Quota: stream.ProcessQuota, Never: true}, 413, health.Refused, []string{"--spill-quota, which is 0"}},
+		{"not now in the quota", quota(stream.ProcessQuota, false), 503, health.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "safe"}},
+		{"not now in the upload's quota", quota(stream.UploadQuota, false), 503, health.Refused, []string{"--spill-upload-quota", "safe"}},
+		{"too little free", quota(stream.FreeSpace, false), 503, health.Refused, []string{"--spill-min-free", "1000 bytes", "safe"}},
+		{"a full disk", &stream.DiskError{Op: "allocate", Err: syscall.ENOSPC}, 503, health.Failed, []string{"disk", "safe"}},
+		{"a broken disk", &stream.DiskError{Op: "read", Err: syscall.EIO}, 503, health.Failed, []string{"disk", "safe"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			reason := "there are bytes between its entries"

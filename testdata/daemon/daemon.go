@@ -38,7 +38,8 @@ func Build(ctx context.Context, folder string, args ...string) (string, error) {
 
 // Daemon is a process that takes uploads.
 type Daemon struct {
-	API string // base URL of the API
+	API   string // base URL of the API
+	Admin string // base URL of the admin listener
 	S3  string // base URL of the S3 server in the process; empty if there is none
 
 	command *exec.Cmd
@@ -50,11 +51,11 @@ type Daemon struct {
 }
 
 // Start runs the program with these arguments, which have it log JSON, and
-// returns when it listens. The environment is this process's with env added. The
+// returns when it listens. Its admin listener is on a free port. The environment is this process's with env added. The
 // process is killed when ctx ends; the caller closes it.
 func Start(ctx context.Context, binary string, env []string, args ...string) (*Daemon, error) {
 	d := &Daemon{ended: make(chan struct{})}
-	d.command = exec.CommandContext(ctx, binary, args...)
+	d.command = exec.CommandContext(ctx, binary, append([]string{"--admin-listen=127.0.0.1:0"}, args...)...)
 	d.command.Env = append(os.Environ(), env...)
 	d.command.Stdout, d.command.Stderr = &d.stdout, &d.stderr
 	if err := d.command.Start(); err != nil {
@@ -83,11 +84,11 @@ func (d *Daemon) awaitAddresses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var event struct{ API, S3 string }
+	var event struct{ API, Admin, S3 string }
 	if err := json.Unmarshal([]byte(line), &event); err != nil {
 		return err
 	}
-	d.API = "http://" + event.API
+	d.API, d.Admin = "http://"+event.API, "http://"+event.Admin
 	if event.S3 != "" {
 		d.S3 = "http://" + event.S3
 	}

@@ -1,0 +1,126 @@
+package health
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Label says what an upload's own goroutine is blocked on. At any moment it
+// is one of them; whatever is not waiting is CPU.
+type Label int
+
+const (
+	OnClient Label = iota // the client has bytes to send, or none is there yet
+	OnMemory              // room in the memory budget, and the upload's turn
+	OnS3                  // requests to the store
+	OnDisk                // the spill folder, and room there
+	OnRemote              // the host that an archive is fetched from
+	OnCPU                 // nothing: it works
+
+	labels int = iota
+)
+
+var labelNames = [labels]string{"client", "memory", "s3", "disk", "remote", "cpu"}
+
+// String is the label's name in logs, metrics and on the page.
+func (l Label) String() string { return labelNames[l] }
+
+// An Account says where an upload's time went. What Spent has adds up to the
+// upload's wall time exactly: there is no other record of that.
+type Account struct {
+	Spent [labels]time.Duration // by Label
+
+	// Workers is how long others worked for the upload meanwhile: verifying,
+	// compressing. It is beside the wall time and not a part of it.
+	Workers time.Duration
+}
+
+// Wall is the upload's wall time.
+func (a *Account) Wall() (d time.Duration) {
+	for _, spent := range a.Spent {
+		d += spent
+	}
+	return d
+}
+
+// Longest is the label that has most of the time; of several, the first.
+func (a *Account) Longest() Label {
+	longest := OnClient
+	for l := range Label(labels) {
+		if a.Spent[l] > a.Spent[longest] {
+			longest = l
+		}
+	}
+	return longest
+}
+
+// An Outcome is how an upload ended.
+type Outcome string
+
+const (
+	Stored     Outcome = "stored"
+	Refused    Outcome = "refused"     // for what it is, or for want of room
+	Failed     Outcome = "failed"      // the store did, or the disk
+	ClientGone Outcome = "client gone" // in the middle of it
+	TimedOut   Outcome = "timed out"
+	ShutDown   Outcome = "shut down" // this instance did
+	Defect     Outcome = "defect"    // ours
+)
+
+// A Reason says why an upload ended as it did, where its outcome leaves that
+// open.
+type Reason string
+
+const (
+	NoReason Reason = ""
+
+	// of Refused
+	BadToken   Reason = "token"       // none, or one that may not
+	BadForm    Reason = "form"        // not a form with one archive
+	BadName    Reason = "name"        // an entry that must not be called so
+	BadArchive Reason = "archive"     // damaged, or not what it says
+	TooLarge   Reason = "limit"       // over a limit that no retry changes
+	NoRoom     Reason = "no room"     // in the memory budget, or no turn in time
+	NoSpill    Reason = "no spill"    // a spill quota is used up by others
+	OtherCause Reason = "other cause" // none of these
+
+	// of Failed
+	StoreFailed Reason = "store"
+	DiskFailing Reason = "disk"
+
+	// of TimedOut
+	IdleTooLong  Reason = "idle"  // the client sent nothing
+	TotalTooLong Reason = "total" // the upload went on and on
+)
+
+// reasons are all that there are. What is none of its outcome's counts as
+// OtherCause, so that nobody can make the metrics grow.
+var reasons = map[Outcome][]Reason{
+	Stored:     {NoReason},
+	Refused:    {BadToken, BadForm, BadName, BadArchive, TooLarge, NoRoom, NoSpill, OtherCause},
+	Failed:     {StoreFailed, DiskFailing, OtherCause},
+	ClientGone: {NoReason},
+	TimedOut:   {IdleTooLong, TotalTooLong, OtherCause},
+	ShutDown:   {NoReason},
+	Defect:     {NoReason},
+}
+
+// known returns o and r as they are counted.
+func known(o Outcome, r Reason) (Outcome, Reason) {
+	valid, ok := reasons[o]
+	switch {
+	case !ok: // whoever reports it has to be mended
+		return Defect, NoReason
+	case slices.Contains(valid, r):
+		return o, r
+	case len(valid) == 1:
+		return o, valid[0]
+	}
+	return o, OtherCause
+}
+
+// labelValue is how a name of more than one word is written in a metric.
+func labelValue[S ~string](name S) string {
+	return strings.ReplaceAll(string(name), " ", "_")
+}

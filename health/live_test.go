@@ -1,0 +1,231 @@
+package health_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"spillway/health"
+)
+
+// moment is what a page is told, as far as the tests look at it.
+type moment struct {
+	Now     struct{ Memory, Spill, Free, Received, Sent int64 }
+	Uploads []struct {
+		ID    int64
+		Stage string
+		Shape struct {
+			Filename     string
+			ArchiveBytes int64 `json:"archive_bytes"`
+			At           string
+		}
+		Spent []float64
+	}
+	Ended []struct {
+		ID      int64
+		Outcome string
+		Spent   []float64
+	}
+	Outcomes map[string]int
+	Pressure struct {
+		State  string
+		Events []struct{ What, Text string }
+	}
+	Labels  []string
+	History []json.RawMessage
+}
+
+// watchPage opens the stream of events of a page.
+func watchPage(t *testing.T, base string) (next func() (event string, m moment)) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("status %d, %v", resp.StatusCode, resp.Header)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	return func() (event string, m moment) {
+		t.Helper()
+		for lines.Scan() {
+			switch name, value, _ := strings.Cut(lines.Text(), ": "); name {
+			case "event":
+				event = value
+			case "data":
+				if err := json.Unmarshal([]byte(value), &m); err != nil {
+					t.Fatal(err)
+				}
+			case "":
+				return event, m
+			}
+		}
+		return "", m
+	}
+}
+
+// TestLivePageIsTold follows an upload from its beginning to its end, and a
+// disk that fails.
+func TestLivePageIsTold(t *testing.T) {
+	i := newInstance()
+	i.used, i.spilled = 70, 30
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() { defer close(watched); i.Watch(ctx) }()
+	server := httptest.NewServer(i.Admin())
+	defer server.Close()
+	e := ended(health.Stored, health.NoReason)
+	e.Shape.Filename = "<b>\n\u2028data: x"
+	upload := i.uploads.Begin(7, func() health.Progress {
+		return health.Progress{Stage: health.Receiving, Expected: 2000, Shape: e.Shape, Account: e.Account}
+	})
+
+	next := watchPage(t, server.URL)
+	event, m := next()
+	if event != "beginning" || strings.Join(m.Labels, " ") != "client memory s3 disk remote cpu" || len(m.History) == 0 || m.Pressure.State != "calm" {
+		t.Fatalf("it begins with %s %+v", event, m)
+	}
+	for len(m.Uploads) == 0 {
+		if event, m = next(); event == "" {
+			t.Fatal("the upload is never told of")
+		}
+	}
+	if u := m.Uploads[0]; u.ID != 7 || u.Stage != "receiving" || u.Shape.Filename != e.Shape.Filename || u.Shape.ArchiveBytes != 1000 || u.Spent[0] != 3 {
+		t.Errorf("the upload under way is %+v", u)
+	}
+	if m.Now.Memory != 70 || m.Now.Spill != 30 {
+		t.Errorf("in use: %+v", m.Now)
+	}
+	upload.End(e)
+	i.trouble(3)
+	for len(m.Ended) == 0 {
+		if event, m = next(); event == "" {
+			t.Fatal("its end is never told of")
+		}
+	}
+	if u := m.Ended[0]; u.ID != 7 || u.Outcome != "stored" || len(m.Uploads) != 0 || m.Outcomes["stored"] != 1 {
+		t.Errorf("the end is %+v", m)
+	}
+	for m.Pressure.State != "out" {
+		if event, m = next(); event == "" {
+			t.Fatal("the trouble is never told of")
+		}
+	}
+	if n := len(m.Pressure.Events); n != 4 || m.Pressure.Events[3].What != "out" {
+		t.Errorf("events: %+v", m.Pressure.Events)
+	}
+
+	// A page that comes later is told everything; all are let go at the end.
+	if event, m := watchPage(t, server.URL)(); event != "beginning" || len(m.Ended) != 1 {
+		t.Errorf("a second page begins with %s %+v", event, m)
+	}
+	cancel()
+	<-watched
+	for event != "" {
+		event, _ = next()
+	}
+	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("after the end: status %d", resp.StatusCode)
+	}
+}
+
+// TestLivePagesAreFew: too many are sent away.
+func TestLivePagesAreFew(t *testing.T) {
+	i := newInstance()
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() { defer close(watched); i.Watch(ctx) }()
+	server := httptest.NewServer(i.Admin())
+	defer server.Close()
+	defer func() { cancel(); <-watched }()
+	for range 32 {
+		watchPage(t, server.URL)()
+	}
+	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("the 33rd page: %d %v", resp.StatusCode, resp.Header)
+	}
+}
+
+func TestAdminListener(t *testing.T) {
+	i := newInstance()
+	server := httptest.NewServer(i.Admin())
+	defer server.Close()
+	for _, c := range []struct {
+		name, method, path string
+		header             http.Header
+		host               string
+		status             int
+		contentType        string
+	}{
+		{name: "page", path: "/", status: 200, contentType: "text/html; charset=utf-8"},
+		{name: "style", path: "/page.css", status: 200, contentType: "text/css; charset=utf-8"},
+		{name: "script", path: "/page.js", status: 200, contentType: "text/javascript; charset=utf-8"},
+		{name: "drawing", path: "/draw.js", status: 200, contentType: "text/javascript; charset=utf-8"},
+		{name: "icon", path: "/icon.svg", status: 200, contentType: "image/svg+xml"},
+		{name: "metrics", path: "/metrics", status: 200},
+		{name: "profiles", path: "/debug/pprof/", status: 200},
+		{name: "a profile", path: "/debug/pprof/goroutine?debug=1", status: 200},
+		{name: "nothing", path: "/page/", status: 404, contentType: "application/json"},
+		{name: "no way to other files", path: "/page/index.html", status: 404},
+		{name: "POST", method: "POST", path: "/metrics", status: 405, contentType: "application/json"},
+		{name: "by its name", path: "/", host: "localhost:8001", status: 200},
+		{name: "by another name, as after rebinding", path: "/", host: "evil.example.com", status: 421},
+		{name: "from another site's page", path: "/events", header: http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"cors"}}, status: 403},
+		{name: "by a link", path: "/", header: http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}}, status: 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), c.method, server.URL+c.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.header != nil {
+				r.Header = c.header
+			}
+			if c.host != "" {
+				r.Host = c.host
+			}
+			resp, err := http.DefaultTransport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			if resp.StatusCode != c.status || c.contentType != "" && resp.Header.Get("Content-Type") != c.contentType {
+				t.Errorf("got %d %s", resp.StatusCode, resp.Header.Get("Content-Type"))
+			}
+			if policy := resp.Header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") {
+				t.Errorf("policy %q", policy)
+			}
+			if resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Error("sniffing is not forbidden")
+			}
+		})
+	}
+}

@@ -1,0 +1,192 @@
+package health_test
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"spillway/health"
+)
+
+// scrape is the metrics of an instance, without those of Go and the process.
+func (i *instance) scrape(t testing.TB) string {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "http://localhost/metrics", nil)
+	w := httptest.NewRecorder()
+	i.Admin().ServeHTTP(w, r)
+	if w.Code != 200 {
+		t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+// series are the lines of a scrape whose numbers are ours, without the numbers.
+func series(scrape string) map[string]bool {
+	all := map[string]bool{}
+	for line := range strings.Lines(scrape) {
+		if strings.HasPrefix(line, "spillway_") {
+			all[line[:strings.LastIndexByte(line, ' ')]] = true
+		}
+	}
+	return all
+}
+
+// ended is an upload that has ended, of four seconds.
+func ended(o health.Outcome, r health.Reason) health.Ended {
+	e := health.Ended{Outcome: o, Reason: r, Status: 201, Shape: health.Shape{
+		Filename: "symbols.zip", ArchiveBytes: 1000, ExpandedBytes: 5000, Entries: 3, Uploaded: 2, Ignored: 1, SentBytes: 900,
+		Kinds:   []health.Kind{{Name: "sym", Files: 2, Bytes: 4900}, {Name: "txt", Files: 1, Bytes: 100}},
+		Biggest: "a.pdb/1/a.sym", BiggestBytes: 4000, At: "build-symbols.txt",
+	}}
+	e.Account.Spent[health.OnClient] = 3 * time.Second
+	e.Account.Spent[health.OnS3] = time.Second
+	e.Account.Workers = 2 * time.Second
+	return e
+}
+
+func TestMetricsOfAnUpload(t *testing.T) {
+	i := newInstance()
+	upload := i.uploads.Begin(1, func() health.Progress { return health.Progress{Stage: health.Receiving} })
+	if s := i.scrape(t); !strings.Contains(s, `spillway_uploads_in_flight{stage="receiving"} 1`) {
+		t.Error("the upload under way is not counted")
+	}
+	upload.End(ended(health.Stored, health.NoReason))
+	s := i.scrape(t)
+	for _, want := range []string{
+		`spillway_uploads_total{outcome="stored",reason=""} 1`,
+		`spillway_upload_duration_seconds_sum{outcome="stored"} 4`,
+		`spillway_upload_time_seconds_total{on="client"} 3`,
+		`spillway_upload_time_seconds_total{on="s3"} 1`,
+		`spillway_upload_time_seconds_total{on="cpu"} 0`,
+		`spillway_upload_worker_seconds_total 2`,
+		`spillway_archive_bytes_total 1000`,
+		`spillway_entries_total{result="uploaded"} 2`,
+		`spillway_file_bytes_total{kind="sym"} 4900`,
+		`spillway_uploads_in_flight{stage="receiving"} 0`,
+		`spillway_build_info{commit="abc",goversion=`,
+	} {
+		if !strings.Contains(s, "\n"+want) {
+			t.Errorf("there is no %s", want)
+		}
+	}
+}
+
+// TestMetricsOfRequests: each attempt counts as what became of it.
+func TestMetricsOfRequests(t *testing.T) {
+	i := newInstance()
+	for _, c := range []struct {
+		health.S3Call
+		result string
+	}{
+		{health.S3Call{Operation: "PutObject", Status: 200}, "ok"},
+		{health.S3Call{Operation: "HeadObject", Status: 404}, "not_found"},
+		{health.S3Call{Operation: "UploadPart", Status: 403}, "rejected"},
+		{health.S3Call{Operation: "UploadPart", Status: 503}, "throttled"},
+		{health.S3Call{Operation: "UploadPart", Status: 500}, "failed"},
+		{health.S3Call{Operation: "PutObject", Status: 200, Err: errCut}, "failed"},
+		{health.S3Call{Operation: "PutObject", Err: errCut}, "unreachable"},
+		{health.S3Call{Operation: "PutObject", Err: fmt.Errorf("x: %w", errDeadline)}, "timeout"},
+		{health.S3Call{Operation: "PutObject", Err: errCanceled}, "canceled"},
+	} {
+		i.metrics.S3Call(c.S3Call)
+		if want := fmt.Sprintf("spillway_s3_requests_total{operation=%q,result=%q} 1", c.Operation, c.result); !strings.Contains(i.scrape(t), want) {
+			t.Errorf("%+v: there is no %s", c.S3Call, want)
+		}
+	}
+}
+
+// TestMetricsAreBounded: whatever clients and servers choose makes neither a
+// series nor a word of one.
+func TestMetricsAreBounded(t *testing.T) {
+	i := newInstance()
+	stir := func(word string) {
+		for o, r := range map[health.Outcome]health.Reason{
+			health.Outcome(word): health.Reason(word), health.Refused: health.Reason(word), health.Stored: health.Reason(word),
+		} {
+			e := ended(o, r)
+			e.Shape.Filename, e.Shape.Biggest, e.Shape.At, e.Message = word, word, word, word
+			e.Shape.Kinds = []health.Kind{{Name: word, Files: 1, Bytes: 1}, {Name: "sym", Files: -1, Bytes: -1}}
+			e.Shape.ArchiveBytes = -1
+			i.uploads.Begin(1, nil).End(e)
+		}
+		i.metrics.S3Call(health.S3Call{Operation: word, Status: len(word), Err: fmt.Errorf("%s", word)})
+		i.metrics.Multipart(health.MultipartEvent(word))
+	}
+	stir("first-hostile-word")
+	before := series(i.scrape(t))
+	for n := range 1000 {
+		stir(fmt.Sprintf("hostile-%d@example.com", n))
+	}
+	s := i.scrape(t)
+	if after := series(s); len(after) != len(before) {
+		t.Errorf("%d series have become %d", len(before), len(after))
+	}
+	if strings.Contains(s, "hostile") || strings.Contains(s, "example.com") {
+		t.Error("a word of a client is in the metrics")
+	}
+	if n := len(before); n > 600 {
+		t.Errorf("%d series are too many", n)
+	}
+	// A label's value is one of a few words, a number, or the name of a build.
+	for line := range before {
+		for _, value := range regexp.MustCompile(`="([^"]*)"`).FindAllStringSubmatch(line, -1) {
+			if !regexp.MustCompile(`^([A-Za-z0-9_.+-]{0,40})$`).MatchString(value[1]) {
+				t.Errorf("%s", line)
+			}
+		}
+	}
+}
+
+// TestMetricsAreNamedByTheRules of Prometheus, as promtool checks them.
+func TestMetricsAreNamedByTheRules(t *testing.T) {
+	i := newInstance()
+	i.tasks = []health.Task{{Name: "spill folder", Succeeded: 3, Failed: 1, Removed: 2, LastSuccess: time.Unix(12, 0)}}
+	i.metrics.S3Call(health.S3Call{Operation: "PutObject", Status: 200})
+	s := i.scrape(t)
+	problems, err := promlint.New(strings.NewReader(s)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	for line := range series(s) {
+		if strings.Contains(line, "..") || !strings.HasPrefix(line, "spillway_") {
+			t.Error(line)
+		}
+	}
+	if !strings.Contains(s, `spillway_janitor_runs_total{result="failed",task="spill_folder"} 1`) ||
+		!strings.Contains(s, `spillway_janitor_last_success_timestamp_seconds{task="spill_folder"} 12`) {
+		t.Error("the janitor's runs are not counted")
+	}
+}
+
+// BenchmarkScrape is what a scrape costs while 16 uploads are under way. Who
+// scrapes every 15 s uses that much of a core in each.
+func BenchmarkScrape(b *testing.B) {
+	i := newInstance()
+	e := ended(health.Stored, health.NoReason)
+	for n := range 16 {
+		i.uploads.Begin(int64(n), func() health.Progress {
+			return health.Progress{Stage: health.Receiving, Shape: e.Shape, Account: e.Account}
+		})
+	}
+	for b.Loop() {
+		i.scrape(b)
+	}
+}
+
+// BenchmarkUploadReported is what it costs to report an upload from its
+// beginning to its end.
+func BenchmarkUploadReported(b *testing.B) {
+	i := newInstance()
+	b.ReportAllocs()
+	for b.Loop() {
+		i.uploads.Begin(1, nil).End(ended(health.Stored, health.NoReason))
+	}
+}

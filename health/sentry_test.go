@@ -1,0 +1,168 @@
+package health_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"spillway/health"
+	"spillway/testdata/sentryserver"
+)
+
+// reported makes a reporter for a server, has it report, closes it and returns
+// what came.
+func reported(t *testing.T, server *sentryserver.Server, report func(r *health.Reporter)) []map[string]any {
+	t.Helper()
+	r, err := health.NewReporter(server.DSN, "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report(r)
+	if !r.Close(10 * time.Second) {
+		t.Error("not all was sent")
+	}
+	return server.Events()
+}
+
+func panicked() (value any, stack []byte) {
+	defer func() { value, stack = recover(), debug.Stack() }()
+	panic(errors.New("a defect of entry \"app.pdb/1/app.sym\""))
+}
+
+func TestSentryReports(t *testing.T) {
+	defect := ended(health.Defect, health.NoReason)
+	defect.Err = errors.New("the table has no row 17")
+	late := ended(health.TimedOut, health.IdleTooLong)
+	for _, c := range []struct {
+		name   string
+		report func(i *instance)
+		level  string
+		kind   string
+		says   []string
+	}{
+		{"panic", func(i *instance) { i.reporter.Panic(panicked()) }, "error", "panic", []string{"a defect of entry", "health_test.panicked", `"in_app":true`, "sentry_test.go"}},
+		{"defect", func(i *instance) { i.uploads.Begin(1, nil).End(defect) }, "error", "defect", []string{"the table has no row 17", `"archive_bytes":1000`, `"biggest":"a.pdb/1/a.sym"`}},
+		{
+			"time-out", func(i *instance) { i.uploads.Begin(1, nil).End(late) }, "warning", "timed out",
+			[]string{"most of its time went to client", `"archive_bytes":1000`, `"entries":3`, `"at":"build-symbols.txt"`, `"name":"sym"`, `"client_seconds":3`, `"longest_on":"client"`, `"reason":"idle"`},
+		},
+		{"janitor", func(i *instance) { i.reporter.JanitorFailure("spill folder", 3, errCut) }, "error", "janitor", []string{errCut.Error(), `"failures_in_a_row":3`, `"task":"spill folder"`}},
+		{"pressure", func(i *instance) { i.reporter.PressureOut("disk failed") }, "error", "pressure", []string{"takes itself out", "disk failed"}},
+		{"test error", func(i *instance) { i.do("GET", "/__error__", "good") }, "error", "panic", []string{"a test error"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			events := reported(t, sentryserver.Start(t), func(r *health.Reporter) { c.report(reporting(r)) })
+			if len(events) != 1 {
+				t.Fatalf("%d reports, want 1: %v", len(events), events)
+			}
+			e := events[0]
+			tags, _ := e["tags"].(map[string]any)
+			if e["level"] != c.level || tags["kind"] != c.kind || e["release"] != "1.2.3" {
+				t.Errorf("level %v, kind %v, release %v", e["level"], tags["kind"], e["release"])
+			}
+			text, err := json.Marshal(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range c.says {
+				if !bytes.Contains(text, []byte(want)) {
+					t.Errorf("it does not say %s: %s", want, text)
+				}
+			}
+		})
+	}
+}
+
+// TestSentryIsToldOfNothingElse: what clients do is no report.
+func TestSentryIsToldOfNothingElse(t *testing.T) {
+	events := reported(t, sentryserver.Start(t), func(r *health.Reporter) {
+		i := reporting(r)
+		for _, o := range []health.Outcome{health.Stored, health.Refused, health.Failed, health.ClientGone, health.ShutDown} {
+			i.uploads.Begin(1, nil).End(ended(o, health.NoReason))
+		}
+		i.do("GET", "/__error__", "bad")
+		i.do("GET", "/__heartbeat__", "")
+	})
+	if len(events) != 0 {
+		t.Errorf("reported: %v", events)
+	}
+}
+
+// TestSentryLearnsNoSecrets puts them wherever they could get to.
+func TestSentryLearnsNoSecrets(t *testing.T) {
+	token := strings.Repeat("0123456789abcdef", 4)
+	secrets := []string{token, "jane@example.com", "hunter2", "AKIAEXAMPLE", "s3cr3t"}
+	words := fmt.Sprintf("auth-token: %s of %s at http://me:%s@host/ with AccessKeyId=%s&password=%s", token, secrets[1], secrets[2], secrets[3], secrets[4])
+	server := sentryserver.Start(t)
+	events := reported(t, server, func(r *health.Reporter) {
+		i := reporting(r)
+		e := ended(health.Defect, health.NoReason)
+		e.Err, e.Message = errors.New(words), words
+		e.Shape.Filename, e.Shape.Biggest, e.Shape.At = words, words, words
+		e.Shape.Kinds = []health.Kind{{Name: words}}
+		i.uploads.Begin(1, nil).End(e)
+		r.Panic(words, debug.Stack())
+		r.JanitorFailure("spill folder", 1, errors.New(words))
+		r.PressureOut(words)
+	})
+	if len(events) != 4 {
+		t.Errorf("%d reports, want 4", len(events))
+	}
+	for _, secret := range secrets {
+		if strings.Contains(server.Raw(), secret) {
+			t.Errorf("%s was sent: %s", secret, server.Raw())
+		}
+	}
+}
+
+// TestSentryIsNotFlooded: one kind of report is sent once a minute, whatever
+// names and numbers differ in it, and all kinds together ten at once.
+func TestSentryIsNotFlooded(t *testing.T) {
+	events := reported(t, sentryserver.Start(t), func(r *health.Reporter) {
+		for n := range 100 {
+			r.JanitorFailure("multipart uploads", n, fmt.Errorf("key %q failed %d times", fmt.Sprint(n), n))
+		}
+	})
+	if len(events) != 1 {
+		t.Errorf("of one kind %d were sent", len(events))
+	}
+	events = reported(t, sentryserver.Start(t), func(r *health.Reporter) {
+		for n := range 100 {
+			r.JanitorFailure(strings.Repeat("x", n), 1, errCut)
+		}
+	})
+	if len(events) != 10 {
+		t.Errorf("of all kinds %d were sent at once", len(events))
+	}
+}
+
+func TestSentryWithoutDSN(t *testing.T) {
+	t.Setenv("SENTRY_DSN", "http://key@127.0.0.1:1/1") // settings are read elsewhere
+	r, err := health.NewReporter("", "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*health.Reporter{r, nil} {
+		r.Panic(panicked())
+		r.PressureOut("why")
+		r.JanitorFailure("task", 1, nil)
+		if !r.Close(0) {
+			t.Error("there is something to send")
+		}
+	}
+}
+
+// TestSentryThatIsDown keeps nobody waiting.
+func TestSentryThatIsDown(t *testing.T) {
+	r, err := health.NewReporter("http://key@127.0.0.1:1/1", "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.PressureOut("why")
+	r.Close(10 * time.Second)
+}
