@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -191,4 +192,60 @@ func awaitAnswer(t *testing.T, url string, want int) {
 			t.Fatalf("%s never answers %d", url, want)
 		}
 	}
+}
+
+// TestUploadsAreWatched has sixteen uploads under way looked at from all sides.
+func TestUploadsAreWatched(t *testing.T) {
+	s := startEmbedded(t)
+	events, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.Admin+"/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := http.DefaultClient.Do(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+
+	zip := archive.PythonZipfile(archive.Samples(3)...)
+	answers := make(chan answer)
+	var rest []*io.PipeWriter
+	for range 16 {
+		content, sending := io.Pipe()
+		rest = append(rest, sending)
+		go func() {
+			a, err := send(within(t), s.API, "dev", content)
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- a
+		}()
+		if _, err := sending.Write(zip[:len(zip)/2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := false
+	lines := bufio.NewScanner(page.Body)
+	lines.Buffer(nil, 1<<20)
+	for !seen && lines.Scan() {
+		seen = strings.Count(lines.Text(), `"stage":"receiving"`) == 16 && strings.Count(lines.Text(), `"filename":"symbols.zip"`) == 16
+	}
+	if !seen {
+		t.Error("the page is never told of all of them")
+	}
+	wantMetrics(t, s.Admin, `spillway_uploads_in_flight{stage="receiving"} 16`, `spillway_page_clients 1`)
+	for _, sending := range rest {
+		if _, err := sending.Write(zip[len(zip)/2:]); err != nil {
+			t.Fatal(err)
+		}
+		if err := sending.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 16 {
+		if a := <-answers; a.status != http.StatusCreated {
+			t.Errorf("%+v", a)
+		}
+	}
+	wantMetrics(t, s.Admin, `spillway_uploads_in_flight{stage="receiving"} 0`, `spillway_uploads_total{outcome="stored",reason=""} 16`)
 }

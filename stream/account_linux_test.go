@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"spillway/stream"
 	"spillway/testdata/archive"
 )
@@ -145,4 +147,46 @@ type slowFile struct {
 func (f slowFile) WriteAt(p []byte, off int64) (int, error) {
 	time.Sleep(f.each)
 	return f.DiskFile.WriteAt(p, off)
+}
+
+// BenchmarkAccount reads an archive with and without an account, in turn, and
+// reports the ratio of the CPU time that the two take.
+func BenchmarkAccount(b *testing.B) {
+	var entries []archive.Entry
+	for seed := range uint64(500) {
+		entries = append(entries, archive.Entry{Name: archive.SymbolsName(seed), Data: archive.Symbols(seed, 32<<10), Method: archive.Deflate})
+	}
+	data := archive.Build(entries...)
+	m := newMemory(b)
+	read := func(a *stream.Account) time.Duration {
+		before := cpuTime(b)
+		ctx, share, err := m.Admit(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		share.Measure(a)
+		s := newStore(b, m)
+		s.discard = true
+		r := slowReader{bytes.NewReader(data), a, 0}
+		if _, err := stream.ReadZip(ctx, r, share, s, ordinary); err != nil {
+			b.Fatal(err)
+		}
+		share.Close()
+		return cpuTime(b) - before
+	}
+	var with, without time.Duration
+	for b.Loop() {
+		without += read(nil)
+		with += read(stream.NewAccount())
+	}
+	b.ReportMetric(float64(with)/float64(without), "with/without")
+}
+
+// cpuTime is what this process has used of the CPU.
+func cpuTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
