@@ -4,8 +4,9 @@ GO       ?= go
 FUZZTIME ?= 30s
 KILLS    ?= 200
 
-# The go command leaves packages under testdata out of every "...".
-PACKAGES := ./... $(addprefix ./,$(sort $(dir $(wildcard testdata/*/*.go))))
+# The go command leaves packages under testdata out of every "...". Those with a
+# module of their own have a target of their own.
+PACKAGES := ./... $(addprefix ./,$(filter-out $(dir $(wildcard testdata/*/go.mod)),$(sort $(dir $(wildcard testdata/*/*.go)))))
 
 # The tools, each in a folder of its version, so that a new pin is installed anew.
 BIN           := $(CURDIR)/.bin
@@ -38,6 +39,10 @@ test: $(VERSITYGW) ## every test, also those that need a real S3 server
 	$(if $(RACE),,@echo 'No C compiler here: the tests run without the race detector.')
 	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test $(RACE) -timeout 30m $(TESTFLAGS) $(PACKAGES)
 
+.PHONY: page
+page: ## the live page, driven in Chromium, which has to be there; drawn into the file SPILLWAY_SCREENSHOT, if any
+	cd testdata/browser && $(GO) test -count=1 -timeout 5m .
+
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME (30s)
 	@set -e; found=; \
@@ -61,6 +66,7 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, th
 	$(STATICCHECK) $(PACKAGES)
 	$(GOLANGCI_LINT) run $(PACKAGES)
 	$(GO) mod tidy -diff
+	cd testdata/browser && $(GO) vet ./... && $(GO) mod tidy -diff
 
 .PHONY: clean
 clean: ## removes what the other targets made

@@ -1,0 +1,372 @@
+// The live page: what the service tells, put into the document. Names come from
+// archives, that is from strangers: they are only ever set as text.
+
+import {
+  account, byteRate, bytes, clock, count, duration, element, longest, outOf, percent, plot, sampleAt, shortByteRate, sum,
+} from './draw.js';
+
+const mostSamples = 300;
+const mostRecent = 200;
+const retryAfter = 5000; // milliseconds, where the browser does not try again by itself
+const silentFor = 5000; // milliseconds without a moment from which on what is shown is old
+
+const byID = (id) => document.getElementById(id);
+
+// what is known
+let labels = [];
+let history = [];
+let moment;
+let started;
+let heard = 0; // when the last moment came, by this browser's clock
+let only = ''; // the outcome that is shown, if not all are
+const recent = new Map(); // ended uploads by number, and their rows
+const active = new Map(); // rows of uploads under way, by id
+const before = new Map(); // bytes of uploads under way at the moment before, by id
+
+// --- the stream of moments ---
+
+function listen() {
+  const source = new EventSource('events');
+  source.addEventListener('beginning', (event) => begin(JSON.parse(event.data)));
+  source.addEventListener('moment', (event) => go(JSON.parse(event.data)));
+  source.addEventListener('error', () => {
+    lose();
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, retryAfter);
+  });
+}
+
+// begin starts anew: the service may be another one than before.
+function begin(told) {
+  labels = told.labels;
+  history = told.history;
+  started = Date.parse(told.started);
+  byID('version').textContent = told.version.version;
+  byID('commit').textContent = told.version.commit.slice(0, 12);
+  for (const row of recent.values()) row.element.remove();
+  recent.clear();
+  before.clear();
+  for (const legend of document.querySelectorAll('.legend')) {
+    legend.replaceChildren(...labels.map((label) => element('li', { 'data-label': label }, label)));
+  }
+  show(told);
+}
+
+function go(told) {
+  history.push(told.now);
+  history.splice(0, history.length - mostSamples);
+  show(told);
+}
+
+function show(told) {
+  moment = told;
+  heard = Date.now();
+  showState();
+  showPlots();
+  showUploads();
+  showPressure();
+  showTasks();
+  for (const ended of told.ended) addRecent(ended);
+  showRecent();
+}
+
+function lose() {
+  const badge = byID('connection');
+  badge.dataset.state = 'lost';
+  badge.textContent = 'reconnecting';
+  const stale = byID('stale');
+  stale.hidden = !moment;
+  if (moment) stale.textContent = `Nothing heard since ${clock(new Date(heard), Date.now())}. What is below is as it was then.`;
+}
+
+// --- the head ---
+
+function setBadge(badge, state, text) {
+  badge.dataset.state = state;
+  badge.textContent = text;
+}
+
+function showState() {
+  setBadge(byID('connection'), 'live', 'live');
+  byID('stale').hidden = true;
+  byID('draining').hidden = !moment.draining;
+  setBadge(byID('pressure'), moment.pressure.state, moment.pressure.state === 'out' ? 'out of the balancer' : moment.pressure.state);
+  byID('uptime').textContent = `up ${duration((moment.now.at - started) / 1000)}`;
+}
+
+// --- plots ---
+
+const plots = [
+  {
+    title: 'Memory', write: bytes, binary: true,
+    series: [{ name: 'memory', filled: true, of: (s) => s.memory }],
+    limits: () => [{ name: 'budget', value: moment.memory_total }],
+    now: (s) => bytes(s.memory), aside: (s) => outOf(s.memory, moment.memory_total),
+  },
+  {
+    title: 'Spill', write: bytes, binary: true,
+    series: [{ name: 'spill', filled: true, of: (s) => s.spill }, { name: 'free', loose: true, of: (s) => (s.free < 0 ? undefined : s.free) }],
+    limits: () => (moment.spill_quota > 0 ? [{ name: 'quota', value: moment.spill_quota }] : []),
+    now: (s) => bytes(s.spill), aside: (s) => (moment.spill_quota > 0 ? `${outOf(s.spill, moment.spill_quota)}${s.free >= 0 ? `; ${bytes(s.free)} free` : ''}` : 'no disk is used'),
+  },
+  {
+    title: 'Throughput', write: shortByteRate, binary: true,
+    series: [{ name: 'received', filled: true, of: (s) => s.received }, { name: 'sent', of: (s) => s.sent }],
+    limits: () => [],
+    now: (s) => byteRate(s.received), aside: (s) => `received; ${byteRate(s.sent)} sent to S3`,
+  },
+  {
+    title: 'In flight', write: count,
+    series: [{ name: 'uploads', filled: true, of: (s) => s.in_flight }, { name: 'waiting', of: (s) => s.memory_wait }],
+    limits: () => [],
+    now: (s) => count(s.in_flight), aside: (s) => `uploads; ${count(s.memory_wait)} calls wait for memory`,
+  },
+];
+
+function makePlots() {
+  for (const p of plots) {
+    p.value = element('strong');
+    p.note = element('span', { class: 'quiet' });
+    p.svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+    p.svg.setAttribute('role', 'img');
+    byID('plots').append(element('figure', {}, element('figcaption', {}, element('span', { class: 'plot-title' }, p.title), p.value, p.note), p.svg));
+    p.svg.addEventListener('pointermove', (event) => {
+      const box = p.svg.getBoundingClientRect();
+      p.pointed = (event.clientX - box.left) / box.width;
+      if (moment) showPlot(p);
+    });
+    p.svg.addEventListener('pointerleave', () => {
+      p.pointed = undefined;
+      if (moment) showPlot(p);
+    });
+  }
+  addEventListener('resize', () => moment && showPlots());
+}
+
+function showPlot(p) {
+  const { width, height } = p.svg.getBoundingClientRect();
+  const now = moment.now.at;
+  const pointed = p.pointed === undefined ? undefined : sampleAt(history, now, p.pointed);
+  const at = pointed ?? moment.now;
+  p.value.textContent = p.now(at);
+  p.note.textContent = pointed ? `${p.aside(at)}, at ${clock(new Date(at.at), now)}` : p.aside(at);
+  p.svg.setAttribute('aria-label', `${p.title}: ${p.now(at)} ${p.aside(at)}`);
+  plot(p.svg, { samples: history, now, width, height, series: p.series, limits: p.limits(), write: p.write, binary: p.binary, pointed });
+}
+
+function showPlots() {
+  for (const p of plots) showPlot(p);
+}
+
+// --- rows ---
+
+// row makes one out of a template, with what is filled in by its name.
+function row(template) {
+  const e = byID(template).content.firstElementChild.cloneNode(true);
+  const fields = {};
+  for (const field of e.querySelectorAll('[data-field]')) fields[field.dataset.field] = field;
+  return { element: e, fields };
+}
+
+// write sets a text where it is another one, so that what is selected stays so.
+function write(field, text) {
+  if (field.textContent !== text) field.textContent = text;
+}
+
+const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
+
+// --- uploads under way ---
+
+function showUploads() {
+  const uploads = moment.uploads ?? [];
+  const there = new Set(uploads.map((u) => u.id));
+  for (const [id, r] of active) {
+    if (there.has(id)) continue;
+    r.element.remove();
+    active.delete(id);
+    before.delete(id);
+  }
+  for (const u of uploads) {
+    if (!active.has(u.id)) {
+      const r = row('upload-row');
+      r.element.dataset.upload = u.id;
+      active.set(u.id, r);
+      byID('uploads-list').append(r.element);
+    }
+    showUpload(active.get(u.id).fields, u);
+  }
+  byID('no-uploads').hidden = uploads.length > 0;
+  const more = moment.now.in_flight - uploads.length;
+  const stages = ['waiting', 'receiving', 'publishing'].map((stage) => [stage, uploads.filter((u) => u.stage === stage).length]);
+  const told = stages.filter(([, n]) => n > 0).map(([stage, n]) => `${n} ${stage}`);
+  if (more > 0) told.push(`${more} more`);
+  write(byID('stages'), told.join(', '));
+}
+
+function showUpload(fields, u) {
+  const { shape } = u;
+  const wall = sum(u.spent);
+  write(fields.stage, u.stage);
+  fields.stage.dataset.tone = u.stage;
+  write(fields.name, shape.filename || 'no name yet');
+  write(fields.id, `${shape.try ? 'try, ' : ''}#${u.id}`);
+  write(fields.at, shape.at);
+  fields.at.title = shape.at;
+  const done = u.stage === 'publishing' ? u.expected : shape.archive_bytes;
+  fields.progress.setAttribute('aria-label', `Received of ${shape.filename}`);
+  if (u.expected > 0) fields.progress.value = Math.min((100 * done) / u.expected, 100);
+  else fields.progress.removeAttribute('value');
+  write(fields.bytes, u.expected > 0 ? `${bytes(shape.archive_bytes)} of ${bytes(u.expected)}, ${percent(shape.archive_bytes, u.expected)}` : bytes(shape.archive_bytes));
+  write(fields.rate, before.has(u.id) ? byteRate(Math.max(shape.archive_bytes - before.get(u.id), 0)) : '');
+  before.set(u.id, shape.archive_bytes);
+  write(fields.entries, plural(shape.entries, 'entry', 'entries'));
+  account(fields.account, labels, u.spent);
+  write(fields.elapsed, duration(wall));
+  write(fields.longest, longest(labels, u.spent));
+}
+
+// --- pressure and the janitor ---
+
+const pressureTexts = {
+  calm: 'No trouble of the disk within the window.',
+  warned: 'The disk had trouble. Several times within the window take this instance out.',
+  out: 'The balancer is told to take this instance out. It comes back by itself.',
+};
+
+function showPressure() {
+  const events = moment.pressure.events ?? [];
+  byID('trouble').dataset.state = moment.pressure.state;
+  write(byID('pressure-text'), pressureTexts[moment.pressure.state] ?? '');
+  byID('no-events').hidden = events.length > 0;
+  const list = byID('events');
+  list.hidden = events.length === 0;
+  const key = events.length ? `${events.length} ${events.at(-1).at}` : '';
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
+  list.replaceChildren(...events.toReversed().map((e) => element(
+    'li', { 'data-what': e.what },
+    element('time', { datetime: e.at }, clock(new Date(e.at), moment.now.at)), element('strong', {}, e.what), element('span', {}, e.text),
+  )));
+}
+
+function showTasks() {
+  const tasks = moment.janitor ?? [];
+  byID('no-tasks').hidden = tasks.length > 0;
+  const table = byID('tasks');
+  table.hidden = tasks.length === 0;
+  table.tBodies[0].replaceChildren(...tasks.map((t) => {
+    const success = new Date(t.success);
+    const ago = success.getUTCFullYear() < 1971 ? 'never' : `${duration(Math.max(moment.now.at - success, 0) / 1000)} ago`;
+    return element(
+      'tr', t.failures > 0 ? { 'data-tone': 'bad' } : {}, element('th', { scope: 'row' }, t.name), element('td', {}, ago),
+      element('td', { class: 'number' }, count(t.failures)), element('td', { class: 'number' }, count(t.removed)),
+    );
+  }));
+}
+
+// --- recent uploads ---
+
+// addRecent puts an upload that has ended above those before it.
+function addRecent(ended) {
+  if (recent.has(ended.number)) return;
+  const r = row('recent-row');
+  const { fields } = r;
+  const { shape } = ended;
+  r.element.dataset.number = ended.number;
+  r.element.dataset.outcome = ended.outcome;
+  r.outcome = ended.outcome;
+  r.text = [
+    shape.filename, ended.outcome, ended.reason, ended.message, ended.id, ended.status, shape.biggest, shape.at, ...(shape.kinds ?? []).map((k) => k.name),
+  ].join(' ').toLowerCase();
+  write(fields.outcome, ended.outcome);
+  fields.outcome.dataset.tone = ended.outcome;
+  write(fields.reason, `${ended.reason ? `${ended.reason}, ` : ''}${ended.status}`);
+  write(fields.name, shape.filename || 'no name');
+  write(fields.message, ended.message);
+  fields.message.title = ended.message;
+  account(fields.account, labels, ended.spent);
+  write(fields.took, duration(sum(ended.spent)));
+  write(fields.size, bytes(shape.archive_bytes));
+  write(fields.entries, count(shape.entries));
+  write(fields.uploaded, count(shape.uploaded));
+  write(fields.skipped, count(shape.skipped));
+  write(fields.ended, clock(new Date(ended.ended), moment.now.at));
+  fields.ended.dateTime = ended.ended;
+  // What is seldom looked at is made when somebody does.
+  r.element.firstElementChild.addEventListener('toggle', () => fields.whole.childElementCount || fields.whole.append(...whole(ended)), { once: true });
+  recent.set(ended.number, r);
+  byID('recent-list').prepend(r.element);
+  for (const [number, old] of recent) {
+    if (recent.size <= mostRecent) break;
+    old.element.remove();
+    recent.delete(number);
+  }
+}
+
+// whole is all there is to say of an upload.
+function whole(ended) {
+  const { shape } = ended;
+  const facts = [
+    ['Id', `${ended.id}`],
+    ['Symbols', shape.try ? 'try' : 'regular'],
+    ['Archive', `${bytes(shape.archive_bytes)}, expanded ${bytes(shape.expanded_bytes)}`],
+    ['Biggest entry', shape.biggest ? `${shape.biggest} (${bytes(shape.biggest_bytes)})` : ''],
+    ['Was at', shape.at],
+    ['Entries', `${count(shape.entries)}: ${count(shape.uploaded)} uploaded, ${count(shape.skipped)} skipped, ${count(shape.ignored)} ignored`],
+    ['Sent to S3', bytes(shape.sent_bytes)],
+    ['At most', `${bytes(shape.peak_memory_bytes)} of memory, ${bytes(shape.spilled_bytes)} on disk`],
+    ['Workers', `${duration(ended.workers)} beside the upload's own time`],
+    ['Time', labels.map((label, i) => `${label} ${duration(ended.spent[i])}`).join(', ')],
+    ['Answer', `${ended.status} ${ended.message}`],
+  ].filter(([, text]) => text);
+  const list = element('dl', {}, ...facts.flatMap(([name, text]) => [element('dt', {}, name), element('dd', {}, text)]));
+  const kinds = shape.kinds ?? [];
+  if (kinds.length === 0) return [list];
+  const table = element(
+    'table', {}, element('thead', {}, element(
+      'tr', {}, element('th', { scope: 'col' }, 'Kind'), element('th', { scope: 'col', class: 'number' }, 'Files'), element('th', { scope: 'col', class: 'number' }, 'Expanded'),
+    )),
+    element('tbody', {}, ...kinds.map((k) => element(
+      'tr', {}, element('th', { scope: 'row' }, k.name), element('td', { class: 'number' }, count(k.files)), element('td', { class: 'number' }, bytes(k.bytes)),
+    ))),
+  );
+  return [list, table];
+}
+
+// showRecent hides what is not asked for, and counts.
+function showRecent() {
+  const words = byID('search').value.toLowerCase().split(/\s+/).filter(Boolean);
+  let found = 0;
+  for (const r of recent.values()) {
+    const hidden = (only && r.outcome !== only) || !words.every((w) => r.text.includes(w));
+    if (r.element.hidden !== hidden) r.element.hidden = hidden;
+    if (!hidden) found++;
+  }
+  byID('columns').hidden = found === 0;
+  const none = byID('no-recent');
+  none.hidden = found > 0;
+  write(none, recent.size === 0 ? 'No upload has ended yet.' : 'None of them is like that.');
+  write(byID('found'), words.length || only ? `${count(found)} of ${count(recent.size)}` : '');
+  showTotals();
+}
+
+function showTotals() {
+  const totals = byID('totals');
+  for (const [outcome, n] of Object.entries(moment.outcomes ?? {}).sort()) {
+    let button = totals.querySelector(`[data-outcome="${CSS.escape(outcome)}"]`);
+    if (!button) {
+      button = element('button', { type: 'button', 'data-outcome': outcome }, element('span', { class: 'pill', 'data-tone': outcome }, outcome), element('strong'));
+      button.addEventListener('click', () => {
+        only = only === outcome ? '' : outcome;
+        showRecent();
+      });
+      totals.append(button);
+    }
+    button.setAttribute('aria-pressed', only === outcome);
+    write(button.lastElementChild, count(n));
+  }
+}
+
+makePlots();
+byID('search').addEventListener('input', () => moment && showRecent());
+setInterval(() => heard && Date.now() - heard > silentFor && lose(), 1000);
+listen();

@@ -45,7 +45,7 @@ func open(t *testing.T, url string) *page {
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.UserDataDir(t.TempDir()),
-		chromedp.WindowSize(1280, 1500),
+		chromedp.WindowSize(1280, 1090),
 	)
 	allocator, release := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(release)
@@ -212,7 +212,7 @@ func TestLivePage(t *testing.T) {
 	begin(t, d.API, "nobody", "unknown.zip", symbols(1, 1, 1000)).finish(t)
 
 	p := open(t, d.Admin+"/")
-	p.await(t, "what was before", `document.querySelectorAll("#recent [data-outcome=stored]").length == 6 && document.querySelectorAll("#recent [data-outcome=refused]").length == 2`)
+	p.await(t, "what was before", `document.querySelectorAll("#recent [data-number][data-outcome=stored]").length == 6 && document.querySelectorAll("#recent [data-number][data-outcome=refused]").length == 2`)
 
 	uploads := []*sending{
 		begin(t, d.API, "dev", "target.crashreporter-symbols.zip", symbols(50, 20, 600_000)),
@@ -235,8 +235,8 @@ func TestLivePage(t *testing.T) {
 	for _, u := range uploads {
 		u.finish(t)
 	}
-	p.await(t, "their end", `document.querySelectorAll("#uploads [data-upload]").length == 0 && document.querySelectorAll("#recent [data-outcome=stored]").length == 9`)
-	p.await(t, "the account of one that has ended", `document.querySelectorAll("#recent [data-outcome=stored] .account [data-label]").length >= 6`)
+	p.await(t, "their end", `document.querySelectorAll("#uploads [data-upload]").length == 0 && document.querySelectorAll("#recent [data-number][data-outcome=stored]").length == 9`)
+	p.await(t, "the account of one that has ended", `document.querySelectorAll("#recent [data-number][data-outcome=stored] .account [data-label]").length >= 6`)
 	p.do(t, chromedp.SendKeys(chromedp.CSS("#search"), "nightly"))
 	p.await(t, "the search", `[...document.querySelectorAll("#recent [data-number]")].filter(r => r.checkVisibility()).length == 1`)
 
