@@ -122,12 +122,12 @@ func background(t *testing.T, m *stream.Memory, r io.Reader, size int) <-chan ou
 			ended <- outcome{time.Since(begin), err}
 			return
 		}
-		defer share.Close()
 		rules := ordinary
 		rules.Size = int64(size)
 		s := newStore(t, m)
 		_, err = stream.ReadZip(ctx, r, share, s, rules)
 		s.close()
+		share.Close() // what is kept is looked at once it has ended
 		ended <- outcome{time.Since(begin), err}
 	}()
 	return ended
