@@ -17,7 +17,7 @@ const (
 
 	// verifierSize is the room of one of the verifiers that all uploads share, in
 	// bytes. There is one a processor, within a thirty-second of the budget.
-	verifierSize = 192 << 10
+	verifierSize = 256 << 10
 
 	// minMemory is the smallest budget in which a part buffer of S3's minimum
 	// size is still a sixth of the whole.

@@ -11,6 +11,7 @@ import (
 	"math"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
@@ -29,8 +30,67 @@ type verifier struct {
 	flate  io.ReadCloser
 	packed *bufio.Reader
 	run    []byte
-	md5    hash.Hash
+	spare  []byte // the other run, while one is being summed
+	sums   sums
 	head   []byte
+
+	apart  bool          // long entries are summed beside their decoding
+	worked time.Duration // by that, for the last entry
+}
+
+// sums are what is counted of the bytes of an entry.
+type sums struct {
+	md5 hash.Hash // the store's metadata has it; nothing trusts it
+	crc uint32
+}
+
+func (s *sums) reset() {
+	s.crc = 0
+	s.md5.Reset()
+}
+
+func (s *sums) add(b []byte) {
+	s.crc = crc32.Update(s.crc, crc32.IEEETable, b)
+	s.md5.Write(b)
+}
+
+// summer adds runs to sums in a goroutine of its own, while the next run is
+// decoded into another buffer.
+type summer struct {
+	runs chan []byte   // to add
+	free chan []byte   // buffers of runs that have been added
+	took time.Duration // by adding; valid once free is closed
+}
+
+// apart begins it; free is a buffer for the run after the first.
+func (s *sums) apart(free []byte) *summer {
+	a := &summer{runs: make(chan []byte), free: make(chan []byte, 2)}
+	a.free <- free
+	go func() {
+		defer close(a.free)
+		for run := range a.runs {
+			begun := time.Now()
+			s.add(run)
+			a.took += time.Since(begun)
+			a.free <- run[:cap(run)]
+		}
+	}()
+	return a
+}
+
+// add leaves it to the goroutine to add a run, and returns the buffer for the
+// next one.
+func (a *summer) add(run []byte) (next []byte) {
+	a.runs <- run
+	return <-a.free
+}
+
+// end waits until all has been added, and says how long adding took.
+func (a *summer) end() time.Duration {
+	close(a.runs)
+	for range a.free {
+	}
+	return a.took
 }
 
 func newVerifier() *verifier {
@@ -38,7 +98,8 @@ func newVerifier() *verifier {
 		flate:  flate.NewReader(bytes.NewReader(nil)),
 		packed: bufio.NewReaderSize(nil, packedSize),
 		run:    make([]byte, runSize),
-		md5:    md5.New(), // the store's metadata has it; nothing trusts it
+		spare:  make([]byte, runSize),
+		sums:   sums{md5: md5.New()},
 		head:   make([]byte, 0, symbolHead),
 	}
 }
@@ -117,36 +178,14 @@ func decoderMemory(method uint16) int64 {
 // count reads expanded to its end, writes it to out and returns what it
 // counted. Where h states the size and the CRC-32 they must be what is counted.
 // A failure to decode is a *decodeError.
-func (v *verifier) count(h *header, expanded io.Reader, total *expansion, out io.Writer) (Facts, error) {
-	var f Facts
-	v.md5.Reset()
+func (v *verifier) count(h *header, expanded io.Reader, total *expansion, out io.Writer) (f Facts, err error) {
+	v.sums.reset()
 	v.head = v.head[:0]
-	for {
-		n, err := expanded.Read(v.run)
-		b := v.run[:n]
-		f.Size += int64(n)
-		if h.stated && f.Size > h.size {
-			return f, h.bad("it has more bytes than the " + strconv.FormatInt(h.size, 10) + " that it states")
-		}
-		if err := total.add(int64(n)); err != nil {
-			return f, err
-		}
-		f.CRC32 = crc32.Update(f.CRC32, crc32.IEEETable, b)
-		v.md5.Write(b)
-		if room := cap(v.head) - len(v.head); room > 0 {
-			v.head = append(v.head, b[:min(room, n)]...)
-		}
-		if _, err := out.Write(b); err != nil {
-			return f, err
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return f, &decodeError{err}
-		}
+	if f.Size, err = v.expand(h, expanded, total, out); err != nil {
+		return f, err
 	}
-	v.md5.Sum(f.MD5[:0])
+	f.CRC32 = v.sums.crc
+	v.sums.md5.Sum(f.MD5[:0])
 	f.Symbol = parseSymbol(v.head, f.Size == int64(len(v.head)))
 	if !h.stated {
 		return f, nil
@@ -158,6 +197,49 @@ func (v *verifier) count(h *header, expanded io.Reader, total *expansion, out io
 		return f, &ChecksumError{Entry: h.name}
 	}
 	return f, nil
+}
+
+// expand is the loop of count, which sums in a goroutine of its own if v is
+// apart, but for a first run, which is not worth one.
+func (v *verifier) expand(h *header, expanded io.Reader, total *expansion, out io.Writer) (size int64, err error) {
+	var beside *summer
+	v.worked = 0
+	defer func() {
+		if beside != nil {
+			v.worked = beside.end()
+		}
+	}()
+	run := v.run
+	for {
+		n, err := expanded.Read(run)
+		b := run[:n]
+		size += int64(n)
+		if h.stated && size > h.size {
+			return size, h.bad("it has more bytes than the " + strconv.FormatInt(h.size, 10) + " that it states")
+		}
+		if err := total.add(int64(n)); err != nil {
+			return size, err
+		}
+		if beside != nil {
+			run = beside.add(b)
+		} else {
+			v.sums.add(b)
+		}
+		if room := cap(v.head) - len(v.head); room > 0 {
+			v.head = append(v.head, b[:min(room, n)]...)
+		}
+		if _, err := out.Write(b); err != nil {
+			return size, err
+		}
+		switch {
+		case err == io.EOF:
+			return size, nil
+		case err != nil:
+			return size, &decodeError{err}
+		case v.apart && beside == nil:
+			beside = v.sums.apart(v.spare)
+		}
+	}
 }
 
 // decodeError is a failure to read an entry's expanded bytes: damage, or a

@@ -92,6 +92,7 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 		total: expansion{limit: rules.MaxExpanded}, table: tableFloor,
 		own: verifiers.Get().(*verifier),
 	}
+	z.own.apart = true
 	z.workers.init(share.account)
 	defer verifiers.Put(z.own)
 	defer z.in.close()

@@ -198,6 +198,7 @@ func (z *zipReader) verify(e *entry, packed *io.SectionReader) (Facts, error) {
 	begun := time.Now()
 	defer func() { z.share.account.Worked(time.Since(begun)) }()
 	v := verifiers.Get().(*verifier)
+	v.apart = false // the others are at work meanwhile
 	defer verifiers.Put(v)
 
 	expanded, closeDecoder, err := v.decoder(e.method, packed)
@@ -338,6 +339,7 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 	}
 	defer closeDecoder()
 	facts, err := z.own.count(&e.header, expanded, &z.total, out)
+	z.share.account.Worked(z.own.worked)
 	if err == nil {
 		err = src.end(z.own.surplus(e.method))
 	}
