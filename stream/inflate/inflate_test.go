@@ -1,0 +1,406 @@
+package inflate_test
+
+import (
+	"bytes"
+	"compress/flate"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	fastflate "github.com/klauspost/compress/flate"
+
+	"spillway/stream/inflate"
+	"spillway/testdata/archive"
+)
+
+// source hands out at most so many bytes at a time, in a slice that is
+// overwritten as soon as it is no longer valid.
+type source struct {
+	data []byte
+	at   int
+	most int
+	err  error // at the end; nil: io.EOF
+	lent []byte
+}
+
+func (s *source) Peek() ([]byte, error) {
+	for i := range s.lent {
+		s.lent[i] = 0xAA
+	}
+	if s.at == len(s.data) {
+		if s.err != nil {
+			return nil, s.err
+		}
+		return nil, io.EOF
+	}
+	s.lent = bytes.Clone(s.data[s.at:min(len(s.data), s.at+s.most)])
+	return s.lent, nil
+}
+
+func (s *source) Discard(n int) {
+	if n > len(s.lent) {
+		panic("more is discarded than was handed out")
+	}
+	s.lent = s.lent[n:]
+	s.at += n
+}
+
+// all reads a stream to its end. The last run but one must still be there.
+func all(r *inflate.Reader, s inflate.Source) ([]byte, error) {
+	r.Reset(s)
+	var out, before, kept []byte
+	for {
+		run, err := r.Next()
+		if !bytes.Equal(before, kept) {
+			return out, errors.New("a run was changed while it was valid")
+		}
+		if err != nil {
+			if len(run) > 0 {
+				return out, errors.New("a run with an error")
+			}
+			if err == io.EOF {
+				err = nil
+			}
+			return out, err
+		}
+		if len(run) == 0 || len(run) > inflate.MaxRun {
+			return out, fmt.Errorf("a run of %d bytes", len(run))
+		}
+		out = append(out, run...)
+		before, kept = run, bytes.Clone(run)
+	}
+}
+
+// deflated is data, compressed in one of the ways there are.
+func deflated(t testing.TB, data []byte, level int) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := fastflate.NewWriter(&out, level)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err == nil {
+		err = w.Flush() // an empty stored block
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// contents are what the tests compress.
+func contents() map[string][]byte {
+	text := archive.Symbols(1, 300_000)
+	words := make([]byte, 0, 200_000)
+	for r := rand.New(rand.NewPCG(1, 2)); len(words) < cap(words); {
+		words = append(words, "abcdefghij"[r.IntN(10)], byte(r.IntN(3)))
+	}
+	return map[string][]byte{
+		"nothing": {}, "a byte": {7}, "zeros": make([]byte, 200_000), "symbols": text, "noise": archive.Noise(1, 200_000),
+		"words": words, "a period of 3": bytes.Repeat([]byte("abc"), 50_000), "a period of 32 KiB": bytes.Repeat(archive.Noise(2, 32<<10), 5),
+		"a little": []byte("a little, a little more"),
+	}
+}
+
+func TestStreams(t *testing.T) {
+	r := inflate.New()
+	for name, data := range contents() {
+		for _, level := range []int{fastflate.HuffmanOnly, 0, 1, 5, 9} {
+			packed := deflated(t, data, level)
+			for _, most := range []int{1, 2, 3, 5, 7, 8, 9, 11, 17, 4096, 1 << 20} {
+				s := &source{data: append(bytes.Clone(packed), "what follows"...), most: most}
+				got, err := all(r, s)
+				if err != nil || !bytes.Equal(got, data) {
+					t.Fatalf("%s, level %d, %d bytes at a time: %d bytes of %d, error %v", name, level, most, len(got), len(data), err)
+				}
+				if s.at != len(packed) {
+					t.Fatalf("%s, level %d, %d bytes at a time: used %d bytes of %d", name, level, most, s.at, len(packed))
+				}
+			}
+		}
+	}
+}
+
+// split hands out data in two pieces.
+type split struct {
+	source
+	cut int
+}
+
+func (s *split) Peek() ([]byte, error) {
+	s.most = len(s.data)
+	if s.at < s.cut {
+		s.most = s.cut - s.at
+	}
+	return s.source.Peek()
+}
+
+// TestEverySplitAndEveryEnd: where the input is split does not matter, and a
+// stream that ends too early is told from one that is whole.
+func TestEverySplitAndEveryEnd(t *testing.T) {
+	r := inflate.New()
+	data := archive.Symbols(3, 6000)
+	for _, level := range []int{fastflate.HuffmanOnly, 0, 6} {
+		packed := deflated(t, data, level)
+		for cut := range len(packed) {
+			got, err := all(r, &split{source{data: packed}, cut})
+			if err != nil || !bytes.Equal(got, data) {
+				t.Fatalf("level %d, split at %d: error %v", level, cut, err)
+			}
+			got, err = all(r, &source{data: packed[:cut], most: 1000})
+			if err != io.ErrUnexpectedEOF || !bytes.HasPrefix(data, got) {
+				t.Fatalf("level %d, ends at %d: %d bytes, error %v", level, cut, len(got), err)
+			}
+			boom := errors.New("boom")
+			if _, err = all(r, &source{data: packed[:cut], most: 1000, err: boom}); err != boom {
+				t.Fatalf("level %d, fails at %d: error %v", level, cut, err)
+			}
+		}
+	}
+}
+
+// bitWriter writes streams bit by bit.
+type bitWriter struct {
+	bytes []byte
+	n     int
+}
+
+func (w *bitWriter) put(v uint, n int) *bitWriter {
+	for i := range n {
+		if w.n%8 == 0 {
+			w.bytes = append(w.bytes, 0)
+		}
+		w.bytes[w.n/8] |= byte(v>>i&1) << (w.n % 8)
+		w.n++
+	}
+	return w
+}
+
+// code writes a code, whose highest bit comes first.
+func (w *bitWriter) code(v uint, n int) *bitWriter {
+	for i := n - 1; i >= 0; i-- {
+		w.put(v>>i, 1)
+	}
+	return w
+}
+
+// dynamic begins a last block with codes of its own: the code lengths of the
+// code lengths, in the order of the format, and how many of the others follow.
+func dynamic(lits, dists uint, lengths ...uint) *bitWriter {
+	w := new(bitWriter).put(1, 1).put(2, 2).put(lits-257, 5).put(dists-1, 5).put(uint(len(lengths))-4, 4)
+	for _, n := range lengths {
+		w.put(n, 3)
+	}
+	return w
+}
+
+// oneBitLengths are codes of one bit for the lengths 0 and 1: 0 is 0, 1 is 1.
+var oneBitLengths = []uint{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}
+
+// TestRules has streams that encoders do not write.
+func TestRules(t *testing.T) {
+	fixed := func() *bitWriter { return new(bitWriter).put(1, 1).put(1, 2) }
+	literal := func(w *bitWriter, b byte) *bitWriter { return w.code(0x30+uint(b), 8) }
+	zeros := func(w *bitWriter, n int) *bitWriter {
+		for range n {
+			w.put(0, 1)
+		}
+		return w
+	}
+	lengthsOf := func(dists uint, set ...int) *bitWriter { // code lengths of 0 but for those of 1
+		w := dynamic(257, dists, oneBitLengths...)
+		for s := range 257 + int(dists) {
+			one := uint(0)
+			for _, i := range set {
+				if i == s {
+					one = 1
+				}
+			}
+			w.put(one, 1)
+		}
+		return w
+	}
+	for name, c := range map[string]struct {
+		stream *bitWriter
+		want   string // of the output
+		valid  bool
+	}{
+		"nothing":                         {new(bitWriter), "", false},
+		"block type 3":                    {new(bitWriter).put(1, 1).put(3, 2), "", false},
+		"an empty fixed block":            {fixed().code(0, 7), "", true},
+		"a literal":                       {literal(fixed(), 'a').code(0, 7), "a", true},
+		"a match that overlaps":           {literal(fixed(), 'a').code(2, 7).code(0, 5).code(0, 7), "aaaaa", true}, // of 4
+		"a match before the stream":       {literal(fixed(), 'a').code(1, 7).code(1, 5).code(0, 7), "a", false},    // at 2
+		"a match at once":                 {fixed().code(1, 7).code(0, 5).code(0, 7), "", false},
+		"literal 286":                     {fixed().code(0xC6, 8).code(0, 7), "", false},
+		"distance 30":                     {literal(fixed(), 'a').code(1, 7).code(30, 5).code(0, 7), "a", false},
+		"a stored block":                  {new(bitWriter).put(1, 3).put(0, 5).put(2, 16).put(0xfffd, 16).put('h', 8).put('i', 8), "hi", true},
+		"a stored block of nothing":       {new(bitWriter).put(1, 3).put(0, 5).put(0, 16).put(0xffff, 16), "", true},
+		"a stored block, lengths differ":  {new(bitWriter).put(1, 3).put(0, 5).put(2, 16).put(0xfffc, 16).put('h', 8).put('i', 8), "", false},
+		"only an end, of one bit":         {lengthsOf(1, 256).put(0, 1), "", true},
+		"the code that an only one lacks": {lengthsOf(1, 256).put(1, 1).put(0, 15), "", false},
+		"no symbols":                      {zeros(lengthsOf(1), 16), "", false},
+		"two literals and no end":         {lengthsOf(1, 97, 98).put(0, 1).put(1, 1), "abaaaaa", false},
+		"three codes of one bit":          {lengthsOf(1, 97, 98, 256), "", false},
+		"a literal, an end, no distances": {lengthsOf(1, 97, 256).put(0, 1).put(0, 1).put(1, 1), "aa", true},
+		"287 literals":                    {dynamic(287, 1, oneBitLengths...), "", false},
+		"31 distances":                    {dynamic(257, 31, oneBitLengths...), "", false},
+		"repeats nothing":                 {dynamic(257, 1, 1, 0, 0, 1).put(1, 1).put(0, 2), "", false}, // 0 is 0, 16 is 1
+		"repeats too much":                {dynamic(257, 1, 0, 0, 1, 1).put(1, 1).put(127, 7).put(1, 1).put(127, 7).put(0, 1), "", false},
+		"code lengths that are no code":   {dynamic(257, 1, 1, 1, 1, 1), "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &source{data: c.stream.bytes, most: 100}
+			got, err := all(inflate.New(), s)
+			if string(got) != c.want || (err == nil) != c.valid {
+				t.Errorf("got %q, error %v", got, err)
+			}
+			if c.valid && s.at != len(s.data) {
+				t.Errorf("used %d bytes of %d", s.at, len(s.data))
+			}
+			compare(t, c.stream.bytes, 3)
+		})
+	}
+}
+
+// compare holds a stream against both other decoders.
+func compare(t *testing.T, data []byte, most int) {
+	t.Helper()
+	s := &source{data: data, most: most}
+	got, err := all(inflate.New(), s)
+	for name, open := range map[string]func(io.Reader) io.ReadCloser{"compress/flate": flate.NewReader, "klauspost": fastflate.NewReader} {
+		in := bytes.NewReader(data)
+		want, wantErr := io.ReadAll(open(in))
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%v, %s says %v", err, name, wantErr)
+		}
+		if !bytes.Equal(got, want) && (err == nil || !bytes.HasPrefix(got, want) && !bytes.HasPrefix(want, got)) {
+			t.Fatalf("%d bytes of output are not the %d of %s", len(got), len(want), name)
+		}
+		if err == nil && s.at != len(data)-in.Len() {
+			t.Fatalf("used %d bytes, %s %d", s.at, name, len(data)-in.Len())
+		}
+		if name == "compress/flate" && !bytes.Equal(got, want) && !errors.Is(wantErr, io.ErrUnexpectedEOF) {
+			t.Fatalf("%d bytes come out before the error %v, of %s %d", len(got), err, name, len(want))
+		}
+	}
+}
+
+// TestAgain: a Reader forgets what came before, and takes no memory.
+func TestAgain(t *testing.T) {
+	r := inflate.New()
+	data := archive.Symbols(1, 100_000)
+	packed := deflated(t, data, 6)
+	for n := range 50 {
+		broken := bytes.Clone(packed[:len(packed)*n/50])
+		if n > 0 {
+			broken[n*7%len(broken)] ^= 0x55
+		}
+		_, _ = all(r, &source{data: broken, most: 100}) // whatever that is
+		if got, err := all(r, &source{data: packed, most: 1000}); err != nil || !bytes.Equal(got, data) {
+			t.Fatalf("after a broken stream: %v", err)
+		}
+	}
+	whole := &whole{}
+	allocs := testing.AllocsPerRun(20, func() {
+		whole.data = packed
+		r.Reset(whole)
+		for {
+			if _, err := r.Next(); err != nil {
+				return
+			}
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
+// whole hands out all at once.
+type whole struct{ data []byte }
+
+func (w *whole) Peek() ([]byte, error) {
+	if len(w.data) == 0 {
+		return nil, io.EOF
+	}
+	return w.data, nil
+}
+
+func (w *whole) Discard(n int) { w.data = w.data[n:] }
+
+// FuzzInflate has whatever bytes be a stream.
+func FuzzInflate(f *testing.F) {
+	for _, data := range contents() {
+		for _, level := range []int{fastflate.HuffmanOnly, 1, 6} {
+			packed := deflated(f, data[:min(len(data), 3000)], level)
+			f.Add(packed, byte(9))
+			f.Add(packed[:len(packed)/2], byte(1))
+			packed[len(packed)/3] ^= 4
+			f.Add(packed, byte(200))
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, most byte) { compare(t, data, int(most)+1) })
+}
+
+// FuzzDeflated compresses, and breaks what comes of it: few inputs of chance
+// are streams.
+func FuzzDeflated(f *testing.F) {
+	for _, data := range contents() {
+		f.Add(data[:min(len(data), 5000)], byte(6), uint16(100), byte(1), byte(8))
+		f.Add(data[:min(len(data), 5000)], byte(1), uint16(3), byte(0), byte(1))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, level byte, at uint16, flip, most byte) {
+		packed := deflated(t, data, int(level)%12-2)
+		packed[int(at)%len(packed)] ^= flip
+		compare(t, packed, int(most)+1)
+	})
+}
+
+// BenchmarkInflate holds the decoders side by side. The rate is of output.
+func BenchmarkInflate(b *testing.B) {
+	for name, data := range map[string][]byte{"symbols": archive.Symbols(1, 8<<20), "noise": archive.Noise(1, 8<<20)} {
+		packed := deflated(b, data, 6)
+		run := func(decoder string, decode func() error) {
+			b.Run(name+"/"+decoder, func(b *testing.B) {
+				b.SetBytes(int64(len(data)))
+				for b.Loop() {
+					if err := decode(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+		r, buffer := inflate.New(), make([]byte, 64<<10)
+		run("this one", func() error {
+			r.Reset(&whole{packed})
+			for {
+				if _, err := r.Next(); err != nil {
+					if err == io.EOF {
+						err = nil
+					}
+					return err
+				}
+			}
+		})
+		for decoder, z := range map[string]io.ReadCloser{"klauspost": fastflate.NewReader(nil), "library": flate.NewReader(nil)} {
+			run(decoder, func() error {
+				if err := z.(flate.Resetter).Reset(bytes.NewReader(packed), nil); err != nil {
+					return err
+				}
+				for {
+					if _, err := z.Read(buffer); err != nil {
+						if err == io.EOF {
+							err = nil
+						}
+						return err
+					}
+				}
+			})
+		}
+	}
+}
