@@ -7,17 +7,20 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"spillway/stream/inflate"
 )
 
 const (
 	// floorSize is the room that every upload has to itself from admission to
-	// its end, in bytes: the read buffer, one inflater with its buffers, the
-	// feed of a streamed entry and the first rows of the entry table.
+	// its end, in bytes: the read buffer, a verifier and the first rows of the
+	// entry table.
 	floorSize = 512 << 10
 
-	// verifierSize is the room of one of the verifiers that all uploads share, in
-	// bytes. There is one a processor, within a thirty-second of the budget.
-	verifierSize = 256 << 10
+	// verifierSize is the room of a verifier, in bytes: its inflater, the buffers
+	// of other decoders, and a file's head. Those that all uploads share are one
+	// a processor, within a thirty-second of the budget.
+	verifierSize = inflate.Memory + 2*readSize + packedSize + symbolHead
 
 	// minMemory is the smallest budget in which a part buffer of S3's minimum
 	// size is still a sixth of the whole.
