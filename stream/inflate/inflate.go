@@ -25,9 +25,9 @@ const (
 	bufferSize = windowSize + RunSize + slack
 
 	// slack is the room for what is written behind a run's end before that is
-	// looked at: the literals that a filled bit buffer may hold, a match of the
-	// greatest length, and what copying it in words writes too much.
-	slack    = 16 + maxMatch + 8
+	// looked at: literals, a match of the greatest length, and what copying it
+	// in large pieces writes too much.
+	slack    = 6 + maxMatch + 16
 	maxMatch = 258
 )
 
@@ -257,22 +257,33 @@ func (r *Reader) fast() {
 	low := r.low
 
 symbols:
-	for pos <= len(in)-8 && at < windowSize+RunSize {
+	for pos <= len(in)-16 && at < windowSize+RunSize {
 		// 56 bits or more: the upper ones of what is loaded are loaded again.
 		bits |= le.Uint64(in[pos:]) << (nbits & 63)
 		pos += int((63 - nbits) >> 3)
 		nbits |= 56
 
+		// Literals of short codes, and enough bits left for a length. Two bytes
+		// are written also where there is one.
 		e := lit[bits&(1<<litBits-1)]
-		for e&isLiteral != 0 {
-			out[at] = byte(e >> valueShift)
-			at++
+		if e&isLiteral != 0 {
+			le.PutUint16(out[at:], uint16(e>>valueShift))
+			at += int(e>>pairShift&1) + 1
 			bits >>= e & lengthMask
 			nbits -= uint(e & lengthMask)
-			if nbits < matchBits {
-				continue symbols
+			if e = lit[bits&(1<<litBits-1)]; e&isLiteral != 0 {
+				le.PutUint16(out[at:], uint16(e>>valueShift))
+				at += int(e>>pairShift&1) + 1
+				bits >>= e & lengthMask
+				nbits -= uint(e & lengthMask)
+				if e = lit[bits&(1<<litBits-1)]; e&isLiteral != 0 {
+					le.PutUint16(out[at:], uint16(e>>valueShift))
+					at += int(e>>pairShift&1) + 1
+					bits >>= e & lengthMask
+					nbits -= uint(e & lengthMask)
+					continue
+				}
 			}
-			e = lit[bits&(1<<litBits-1)]
 		}
 		if e&isLink != 0 {
 			e = lit[uint64(e>>valueShift)+bits>>litBits&(1<<(e>>extraShift&lengthMask)-1)]
@@ -289,20 +300,23 @@ symbols:
 			if e == 0 {
 				r.err = errSymbol
 			}
-			break
+			break symbols
 		}
 		extra := e >> extraShift & lengthMask
 		length := int(e>>valueShift) + int(bits&(1<<extra-1))
 		bits >>= extra
 		nbits -= uint(extra)
 
+		bits |= le.Uint64(in[pos:]) << (nbits & 63)
+		pos += int((63 - nbits) >> 3)
+		nbits |= 56
 		d := dist[bits&(1<<distBits-1)]
 		if d&isLink != 0 {
 			d = dist[uint64(d>>valueShift)+bits>>distBits&(1<<(d>>extraShift&lengthMask)-1)]
 		}
 		if d == 0 {
 			r.err = errSymbol
-			break
+			break symbols
 		}
 		bits >>= d & lengthMask
 		extra = d >> extraShift & lengthMask
@@ -313,9 +327,19 @@ symbols:
 		from := at - distance
 		if from < low {
 			r.err = errDistance
-			break
+			break symbols
 		}
-		at = match(out, at, from, length)
+		if distance < 16 {
+			at = overlapping(out, at, from, length)
+			continue
+		}
+		end := at + length
+		for at < end {
+			*(*[16]byte)(out[at:]) = *(*[16]byte)(out[from:])
+			at += 16
+			from += 16
+		}
+		at = end
 	}
 
 	// What was loaded and not used goes back, but for the bits of a byte.
@@ -324,13 +348,13 @@ symbols:
 	r.pos, r.bits, r.nbits, r.at = pos, bits&(1<<nbits-1), nbits, at
 }
 
-// match copies a match, in words where they do not overlap, and returns where
-// it ends. It may write 7 bytes more.
-func match(out *[bufferSize]byte, at, from, length int) int {
+// overlapping copies a match of whatever distance, and returns where it ends. It
+// may write 7 bytes more.
+func overlapping(out *[bufferSize]byte, at, from, length int) int {
 	end := at + length
 	if at-from >= 8 {
 		for at < end {
-			le.PutUint64(out[at:], le.Uint64(out[from:]))
+			*(*[8]byte)(out[at:]) = *(*[8]byte)(out[from:])
 			at += 8
 			from += 8
 		}
@@ -373,10 +397,10 @@ func (r *Reader) careful() {
 		r.err = errDistance
 		return
 	}
-	r.at = match(r.out, r.at, r.at-distance, length)
+	r.at = overlapping(r.out, r.at, r.at-distance, length)
 }
 
-// symbol decodes a symbol and takes its code.
+// symbol decodes a symbol and takes its code. Of two literals it is the first.
 func (r *Reader) symbol(table []uint32, width uint) (e uint32, ok bool) {
 	for {
 		e = table[r.bits&(1<<width-1)]
@@ -384,6 +408,9 @@ func (r *Reader) symbol(table []uint32, width uint) (e uint32, ok bool) {
 			e = table[uint64(e>>valueShift)+r.bits>>width&(1<<(e>>extraShift&lengthMask)-1)]
 		}
 		n := uint(e & lengthMask)
+		if e>>pairShift&1 != 0 {
+			n = uint(e >> extraShift & lengthMask)
+		}
 		switch {
 		case e&isLink == 0 && e != 0 && n <= r.nbits:
 			r.take(n)

@@ -6,16 +6,18 @@ import "math/bits"
 // low bits of the input, as many as the table is wide, select an entry. One for
 // a longer code links to a table of its own behind the first.
 //
-// An entry, from its low bits: the length of the code (4 bits), how many extra
-// bits follow it (4 bits) or, in a link, how wide the linked table is, three
-// flags, and from bit 16 on the value: a literal, what extra bits are added to,
-// or where the linked table begins. Zero stands for codes that do not exist.
+// An entry, from its low bits: the length of the code, or of the codes of two
+// literals (4 bits); how many extra bits follow it, how wide a linked table is, or
+// the length of the first of two codes (4 bits); flags; and from bit 16 on the
+// value: a literal or two, what extra bits are added to, or where the linked table
+// begins. Zero stands for codes that do not exist.
 const (
 	lengthMask = 15
 	extraShift = 4
 	isLiteral  = 1 << 8
 	isEnd      = 1 << 9
 	isLink     = 1 << 10
+	pairShift  = 11 // of the flag of two literals
 	valueShift = 16
 
 	maxCode = 15 // bits of the longest code
@@ -81,6 +83,7 @@ var fixed = func() (t struct {
 		}
 	}
 	build(t.lit[:], litBits, lengths[:], litSymbols[:])
+	pair(&t.lit)
 	for s := range 32 {
 		lengths[s] = 5
 	}
@@ -153,6 +156,22 @@ func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
 		}
 	}
 	return true
+}
+
+// pair makes the entries of two literals whose codes fit into the table's width
+// together decode both.
+func pair(table *litTable) {
+	// From the end: what follows a code is at a lower index, and still single.
+	for i := 1<<litBits - 1; i >= 0; i-- {
+		e := table[i]
+		if e&isLiteral == 0 {
+			continue
+		}
+		n := e & lengthMask
+		if next := table[i>>n]; next&isLiteral != 0 && n+next&lengthMask <= litBits {
+			table[i] = e + next&lengthMask | n<<extraShift | 1<<pairShift | next>>valueShift<<(valueShift+8)
+		}
+	}
 }
 
 // linkWidth is how wide the table is that begins with a code of n bits: as wide
@@ -244,6 +263,7 @@ func (r *Reader) codes() bool {
 		r.err = errLengths
 		return false
 	}
+	pair(&r.own.lit)
 	return true
 }
 

@@ -1,0 +1,319 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	"spillway/testdata/daemon"
+	"spillway/testdata/s3server"
+)
+
+// bench is a run of the program.
+type bench struct {
+	options
+	binary  string
+	folder  string
+	results []result
+	profile []share // of the CPU time of one upload
+}
+
+// result is what one thing cost, once.
+type result struct {
+	Archive string `json:"archive"`
+	Bytes   int64  `json:"archive_bytes"`
+	What    string `json:"what"`
+	AtOnce  int    `json:"at_once"`
+
+	Wall     float64          `json:"wall_seconds"`
+	CPU      float64          `json:"cpu_seconds"`
+	Answer   float64          `json:"last_byte_to_answer_seconds"`
+	Peak     int64            `json:"peak_resident_bytes"`
+	Disk     int64            `json:"peak_disk_bytes"`
+	Written  int64            `json:"written_to_disk_bytes"`
+	Sent     int64            `json:"sent_to_s3_bytes"`
+	Requests map[string]int64 `json:"s3_requests,omitempty"`
+}
+
+// What is measured.
+const (
+	first   = "spillway"
+	second  = "spillway, again"
+	distant = "spillway, distant S3"
+	atOnce  = "spillway, at once"
+	bound   = "PUT of the objects"
+	extract = "extract"
+)
+
+// round measures everything once with one archive.
+func (b *bench) round(ctx context.Context, a sample, extracts bool) (err error) {
+	server, err := onMemory(s3server.New)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	bucket, err := server.MakeBucket(ctx)
+	if err != nil {
+		return err
+	}
+	err = b.serve(ctx, server.Endpoint, bucket, b.memory, func(s *service) error {
+		for _, what := range []string{first, second} {
+			say("%s: %s", a.Name, what)
+			r, err := s.measure(ctx, a, what, 1)
+			if err != nil {
+				return err
+			}
+			b.results = append(b.results, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	say("%s: %s", a.Name, bound)
+	r, err := b.putAll(ctx, server, bucket, a)
+	if err != nil {
+		return err
+	}
+	b.results = append(b.results, r)
+	if extracts {
+		say("%s: %s", a.Name, extract)
+		if r, err = b.extract(ctx, server, a); err != nil {
+			return err
+		}
+		b.results = append(b.results, r)
+	}
+	return b.distant(ctx, a)
+}
+
+// distant measures an upload before an S3 server that takes its time.
+func (b *bench) distant(ctx context.Context, a sample) (err error) {
+	far, err := startNothing(ctx, b.latency)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, far.Close()) }()
+	return b.serve(ctx, far.Endpoint, "b", b.memory, func(s *service) error {
+		say("%s: %s", a.Name, distant)
+		r, err := s.measure(ctx, a, distant, 1)
+		b.results = append(b.results, r)
+		if err == nil && a.Name == b.archives[len(b.archives)-1] && b.plots != "" && b.profile == nil {
+			b.profile, err = s.profile(ctx, b.plots, a)
+		}
+		return err
+	})
+}
+
+// many measures uploads at once, in little memory.
+func (b *bench) many(ctx context.Context, a sample, count int) (err error) {
+	near, err := startNothing(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, near.Close()) }()
+	return b.serve(ctx, near.Endpoint, "b", "32MiB", func(s *service) error {
+		say("%d of %s at once", count, a.Name)
+		r, err := s.measure(ctx, a, atOnce, count)
+		b.results = append(b.results, r)
+		return err
+	})
+}
+
+// onMemory has what start starts keep its files in memory, where there is such
+// a file system.
+func onMemory[T any](start func() (T, error)) (T, error) {
+	const memory = "/dev/shm"
+	if _, err := os.Stat(memory); err != nil {
+		return start()
+	}
+	before, was := os.LookupEnv("TMPDIR")
+	if err := os.Setenv("TMPDIR", memory); err != nil {
+		return start()
+	}
+	defer func() {
+		if was {
+			_ = os.Setenv("TMPDIR", before) // it was set before
+		} else {
+			_ = os.Unsetenv("TMPDIR")
+		}
+	}()
+	return start()
+}
+
+// service is a running Spillway, and the folder that it may spill to.
+type service struct {
+	*daemon.Daemon
+	folder string
+}
+
+// serve runs Spillway while use uses it.
+func (b *bench) serve(ctx context.Context, endpoint, bucket, memory string, use func(*service) error) (err error) {
+	folder, err := os.MkdirTemp(b.folder, "spill-")
+	if err != nil {
+		return err
+	}
+	d, err := daemon.Start(ctx, b.binary, []string{"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=testsecret"},
+		"--dev", "--log-format=json", "--listen=127.0.0.1:0", "--s3-endpoint="+endpoint, "--s3-bucket="+bucket,
+		"--memory="+memory, "--spill-dir="+folder, "--max-upload-size=8GiB", "--upload-timeout=1h", "--room-wait=30m", "--sweep-age=24h")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, d.Close())
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, d.Log())
+		}
+	}()
+	return use(&service{d, folder})
+}
+
+// measure uploads an archive so many times at once.
+func (s *service) measure(ctx context.Context, a sample, what string, count int) (r result, err error) {
+	r = result{Archive: a.Name, Bytes: a.Bytes, What: what, AtOnce: count}
+	requests, sent, err := s.requests(ctx)
+	if err != nil {
+		return r, err
+	}
+	if err := forgetPeak(s.PID()); err != nil {
+		return r, err
+	}
+	before, err := usageOf(s.PID())
+	if err != nil {
+		return r, err
+	}
+	disk := watchDisk(s.folder)
+	begun := time.Now()
+	errs := make(chan error, count)
+	var mu sync.Mutex
+	for range count {
+		go func() {
+			_, answer, err := upload(ctx, s.API, a.Path)
+			mu.Lock()
+			defer mu.Unlock()
+			r.Answer = max(r.Answer, answer.Seconds())
+			errs <- err
+		}()
+	}
+	for range count {
+		err = errors.Join(err, <-errs)
+	}
+	r.Wall = time.Since(begun).Seconds()
+	r.Disk = disk.stop()
+	if err != nil {
+		return r, err
+	}
+	after, err := usageOf(s.PID())
+	if err != nil {
+		return r, err
+	}
+	r.CPU, r.Peak, r.Written = (after.cpu - before.cpu).Seconds(), after.peak, after.written-before.written
+	now, sentNow, err := s.requests(ctx)
+	r.Requests = map[string]int64{}
+	for operation, n := range now {
+		if n -= requests[operation]; n > 0 {
+			r.Requests[operation] = n
+		}
+	}
+	r.Sent = sentNow - sent
+	return r, err
+}
+
+var (
+	requestLine = regexp.MustCompile(`(?m)^spillway_s3_requests_total\{operation="(\w+)",result="\w+"\} (\S+)$`)
+	sentLine    = regexp.MustCompile(`(?m)^spillway_s3_sent_bytes_total (\S+)$`)
+)
+
+// requests are those that Spillway has sent to S3 so far, but for the janitor's,
+// and the bytes of their bodies.
+func (s *service) requests(ctx context.Context) (by map[string]int64, sent int64, err error) {
+	text, err := get(ctx, s.Admin+"/metrics")
+	if err != nil {
+		return nil, 0, err
+	}
+	by = map[string]int64{}
+	for _, line := range requestLine.FindAllSubmatch(text, -1) {
+		n, err := strconv.ParseFloat(string(line[2]), 64)
+		if err != nil {
+			return nil, 0, err
+		}
+		if operation := string(line[1]); operation != "ListMultipartUploads" {
+			by[operation] += int64(n)
+		}
+	}
+	if line := sentLine.FindSubmatch(text); line != nil {
+		n, err := strconv.ParseFloat(string(line[1]), 64)
+		if err != nil {
+			return nil, 0, err
+		}
+		sent = int64(n)
+	}
+	return by, sent, nil
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %s", url, resp.Status)
+	}
+	return io.ReadAll(resp.Body)
+}
+
+// putAll puts the objects of an archive, as they are in a bucket, into another
+// one, 64 at once: nobody can be faster who has the archive only.
+func (b *bench) putAll(ctx context.Context, server *s3server.Server, from string, a sample) (r result, err error) {
+	r = result{Archive: a.Name, Bytes: a.Bytes, What: bound, AtOnce: 1, Requests: map[string]int64{}}
+	keys, err := server.ListKeys(ctx, from)
+	if err != nil {
+		return r, err
+	}
+	objects := make([][]byte, len(keys))
+	for i, key := range keys {
+		body, _, err := server.Open(ctx, from, key)
+		if err != nil {
+			return r, err
+		}
+		if objects[i], err = io.ReadAll(body); err != nil {
+			return r, err
+		}
+		if err := body.Close(); err != nil {
+			return r, err
+		}
+		r.Sent += int64(len(objects[i]))
+	}
+	to, err := server.MakeBucket(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Requests["PutObject"] = int64(len(keys))
+	begun := time.Now()
+	turn := make(chan struct{}, 64)
+	errs := make(chan error, len(keys))
+	for i, key := range keys {
+		turn <- struct{}{}
+		go func() {
+			errs <- server.Store(ctx, to, key, bytes.NewReader(objects[i]))
+			<-turn
+		}()
+	}
+	for range keys {
+		err = errors.Join(err, <-errs)
+	}
+	r.Wall = time.Since(begun).Seconds()
+	return r, err
+}

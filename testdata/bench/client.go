@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// lastRead notes when a reader came to its end.
+type lastRead struct {
+	io.Reader
+	at *atomic.Pointer[time.Time]
+}
+
+func (r lastRead) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err == io.EOF || n > 0 {
+		now := time.Now()
+		r.at.Store(&now)
+	}
+	return n, err
+}
+
+// upload sends an archive as clients do, and returns how long it took, and how
+// long of that the answer took after the last byte had been sent.
+func upload(ctx context.Context, api, path string) (took, answer time.Duration, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
+	var head bytes.Buffer
+	form := multipart.NewWriter(&head)
+	if _, err := form.CreateFormFile("symbols.zip", "symbols.zip"); err != nil {
+		return 0, 0, err
+	}
+	end := "\r\n--" + form.Boundary() + "--\r\n"
+	length := int64(head.Len()) + info.Size() + int64(len(end))
+	var sent atomic.Pointer[time.Time]
+	body := lastRead{io.MultiReader(&head, f, bytes.NewReader([]byte(end))), &sent}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", body)
+	if err != nil {
+		return 0, 0, err
+	}
+	req.ContentLength = length
+	req.Header.Set("Content-Type", form.FormDataContentType())
+	req.Header.Set("Auth-Token", "dev")
+	begun := time.Now()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, 0, err
+	}
+	if resp.StatusCode != http.StatusCreated {
+		return 0, 0, fmt.Errorf("%s: %s", resp.Status, text)
+	}
+	now := time.Now()
+	return now.Sub(begun), now.Sub(*sent.Load()), nil
+}
