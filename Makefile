@@ -3,6 +3,7 @@
 GO       ?= go
 FUZZTIME ?= 30s
 KILLS    ?= 200
+COUNT    ?= 6
 
 # The go command leaves packages under testdata out of every "...". Those with a
 # module of their own have a target of their own.
@@ -39,6 +40,20 @@ test: $(VERSITYGW) ## every test, also those that need a real S3 server
 	$(if $(RACE),,@echo 'No C compiler here: the tests run without the race detector.')
 	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test $(RACE) -timeout 30m $(TESTFLAGS) $(PACKAGES)
 
+.PHONY: bench
+bench: $(VERSITYGW) ## what Spillway costs beside others; BENCHFLAGS, see go run ./testdata/bench -help
+	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) run ./testdata/bench $(BENCHFLAGS)
+
+.PHONY: profile
+profile: ## CPU and heap profiles of the stages' benchmarks, in the folder profiles
+	mkdir -p profiles
+	for stage in stream stream/inflate; do \
+		$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) -timeout 30m -o profiles/$$(basename $$stage).test \
+			-cpuprofile profiles/$$(basename $$stage).cpu -memprofile profiles/$$(basename $$stage).heap ./$$stage \
+			| tee profiles/$$(basename $$stage).txt || exit 1; \
+	done
+	cd profiles && for stage in *.txt; do $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da $$stage; done
+
 .PHONY: page
 page: ## the live page, driven in Chromium, which has to be there; drawn into the file SPILLWAY_SCREENSHOT, if any
 	cd testdata/browser && $(GO) test -count=1 -timeout 5m .
@@ -70,7 +85,7 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, th
 
 .PHONY: clean
 clean: ## removes what the other targets made
-	rm -rf spillway $(BIN)
+	rm -rf spillway profiles $(BIN)
 
 $(VERSITYGW):
 	GOBIN=$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"crypto/md5"
+	"errors"
 	"hash"
 	"hash/crc32"
 	"io"
@@ -139,7 +140,7 @@ func (v *verifier) expand(h *header, expanded runs, total *expansion, out io.Wri
 	}()
 	for {
 		run, err := expanded.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return size, nil
 		}
 		if err != nil {

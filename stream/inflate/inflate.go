@@ -9,6 +9,7 @@ package inflate
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 )
 
@@ -169,7 +170,7 @@ func (r *Reader) more() bool {
 	r.pos = 0
 	if r.in, r.err = r.src.Peek(); r.err != nil {
 		r.in = nil
-		if r.err == io.EOF {
+		if errors.Is(r.err, io.EOF) {
 			r.err = io.ErrUnexpectedEOF
 		}
 		return false

@@ -22,10 +22,6 @@ const (
 
 	maxCode = 15 // bits of the longest code
 
-	// matchBits is what a match takes at the most: two codes, and the extra bits
-	// of a length and of a distance.
-	matchBits = maxCode + 5 + maxCode + 13
-
 	// Widths of the tables, and how many entries the worst codes of as many
 	// symbols need, as a search through all of them has it.
 	litBits, distBits       = 11, 8

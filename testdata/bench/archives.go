@@ -43,33 +43,40 @@ var shapes = map[string]func() []file{
 		}
 		return all
 	},
-	"many": func() []file {
-		r := rand.New(rand.NewPCG(5000, 1))
-		var all []file
-		for n := range uint64(5000) {
-			all = append(all, symbols(n, 5_000+r.Int64N(104_000)))
-		}
-		return all
-	},
-	"firefox": func() []file { return firefox(0) },
+	"many":    func() []file { return many(5000) },
+	"crowd":   func() []file { return many(20_000) },
+	"100mb":   func() []file { return firefox(0, 0.213) },
+	"firefox": func() []file { return firefox(0, 1) },
+	"1gb":     func() []file { return firefox(0, 2.13) },
 	"big": func() []file {
 		var all []file
 		for n := range uint64(9) {
-			all = append(all, firefox(n * 1000)[:78]...)
+			all = append(all, firefox(n*1000, 1)[:78]...)
 		}
 		return all
 	},
 }
 
-// firefox is one huge file, sixty middling ones and twenty that are stored.
-func firefox(seed uint64) []file {
-	all := []file{symbols(seed, 1_200_000_000)}
+// many are files of 5 to 109 KB.
+func many(count uint64) (all []file) {
+	r := rand.New(rand.NewPCG(5000, 1))
+	for n := range count {
+		all = append(all, symbols(n, 5_000+r.Int64N(104_000)))
+	}
+	return all
+}
+
+// firefox is one huge file, sixty middling ones and twenty that are stored, each
+// so many times as large as in a real archive.
+func firefox(seed uint64, scale float64) []file {
+	size := func(n int64) int64 { return int64(float64(n) * scale) }
+	all := []file{symbols(seed, size(1_200_000_000))}
 	r := rand.New(rand.NewPCG(seed, 2))
 	for n := range uint64(60) {
-		all = append(all, symbols(seed+n+1, 2_300_000+r.Int64N(8_000_000)))
+		all = append(all, symbols(seed+n+1, size(2_300_000+r.Int64N(8_000_000))))
 	}
 	for n := range uint64(20) {
-		all = append(all, stored(seed+n+1, 3_000_000+r.Int64N(6_600_000)))
+		all = append(all, stored(seed+n+1, size(3_000_000+r.Int64N(6_600_000))))
 	}
 	return all
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,9 @@ type result struct {
 	Written  int64            `json:"written_to_disk_bytes"`
 	Sent     int64            `json:"sent_to_s3_bytes"`
 	Requests map[string]int64 `json:"s3_requests,omitempty"`
+
+	// Spent is Spillway's own account of the uploads' time, in seconds.
+	Spent map[string]float64 `json:"spent_seconds,omitempty"`
 }
 
 // What is measured.
@@ -178,7 +182,7 @@ func (b *bench) serve(ctx context.Context, endpoint, bucket, memory string, use 
 // measure uploads an archive so many times at once.
 func (s *service) measure(ctx context.Context, a sample, what string, count int) (r result, err error) {
 	r = result{Archive: a.Name, Bytes: a.Bytes, What: what, AtOnce: count}
-	requests, sent, err := s.requests(ctx)
+	earlier, err := s.counters(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -215,47 +219,50 @@ func (s *service) measure(ctx context.Context, a sample, what string, count int)
 		return r, err
 	}
 	r.CPU, r.Peak, r.Written = (after.cpu - before.cpu).Seconds(), after.peak, after.written-before.written
-	now, sentNow, err := s.requests(ctx)
-	r.Requests = map[string]int64{}
-	for operation, n := range now {
-		if n -= requests[operation]; n > 0 {
-			r.Requests[operation] = n
+	now, err := s.counters(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Requests, r.Spent = map[string]int64{}, map[string]float64{}
+	for name, value := range now {
+		if value -= earlier[name]; value <= 0 {
+			continue
+		}
+		if operation := requestName.FindStringSubmatch(name); operation != nil {
+			r.Requests[operation[1]] += int64(value)
+		}
+		if on := spentName.FindStringSubmatch(name); on != nil {
+			r.Spent[on[1]] = value
 		}
 	}
-	r.Sent = sentNow - sent
-	return r, err
+	delete(r.Requests, "ListMultipartUploads") // the janitor's
+	r.Sent = int64(now[sentName] - earlier[sentName])
+	return r, nil
 }
 
+// What is looked for in the metrics.
+const sentName = "spillway_s3_sent_bytes_total"
+
 var (
-	requestLine = regexp.MustCompile(`(?m)^spillway_s3_requests_total\{operation="(\w+)",result="\w+"\} (\S+)$`)
-	sentLine    = regexp.MustCompile(`(?m)^spillway_s3_sent_bytes_total (\S+)$`)
+	requestName = regexp.MustCompile(`^spillway_s3_requests_total\{operation="(\w+)"`)
+	spentName   = regexp.MustCompile(`^spillway_upload_time_seconds_total\{on="(\w+)"`)
 )
 
-// requests are those that Spillway has sent to S3 so far, but for the janitor's,
-// and the bytes of their bodies.
-func (s *service) requests(ctx context.Context) (by map[string]int64, sent int64, err error) {
+// counters are Spillway's metrics.
+func (s *service) counters(ctx context.Context) (map[string]float64, error) {
 	text, err := get(ctx, s.Admin+"/metrics")
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	by = map[string]int64{}
-	for _, line := range requestLine.FindAllSubmatch(text, -1) {
-		n, err := strconv.ParseFloat(string(line[2]), 64)
-		if err != nil {
-			return nil, 0, err
-		}
-		if operation := string(line[1]); operation != "ListMultipartUploads" {
-			by[operation] += int64(n)
+	all := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		if i := strings.LastIndexByte(line, ' '); i > 0 && line[0] != '#' {
+			if all[line[:i]], err = strconv.ParseFloat(strings.TrimSpace(line[i:]), 64); err != nil {
+				return nil, err
+			}
 		}
 	}
-	if line := sentLine.FindSubmatch(text); line != nil {
-		n, err := strconv.ParseFloat(string(line[1]), 64)
-		if err != nil {
-			return nil, 0, err
-		}
-		sent = int64(n)
-	}
-	return by, sent, nil
+	return all, nil
 }
 
 func get(ctx context.Context, url string) ([]byte, error) {

@@ -51,7 +51,7 @@ func main() {
 func parse(args []string) (options, error) {
 	o := options{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	archives := flags.String("archives", "small,many,firefox", "which of small, many, firefox and big (3.9 GB)")
+	archives := flags.String("archives", "small,many,firefox", "which of small, many, crowd (20,000 files), 100mb, firefox, 1gb and big (3.9 GB)")
 	flags.IntVar(&o.runs, "runs", 3, "how often each is run")
 	flags.IntVar(&o.extractRuns, "extract-runs", 1, "how often of these the extract path is run as well, which takes long; 0: never")
 	flags.DurationVar(&o.latency, "latency", 20*time.Millisecond, "of the S3 server that keeps nothing")

@@ -63,7 +63,7 @@ func sent(r result) float64   { return float64(r.Sent) / 1e6 }
 func (b *bench) print(w io.Writer) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	defer table.Flush()
-	fmt.Fprintln(table, "archive\tMB\twhat\truns\twall s\tCPU s\tCPU s/GB\tpeak MB\tdisk MB\tsent MB\tto the answer s\tS3 requests")
+	fmt.Fprintln(table, "archive\tMB\twhat\truns\twall s\tCPU s\tCPU s/GB\tpeak MB\tdisk MB\tsent MB\tto the answer s\twaited for\tS3 requests")
 	for _, what := range []string{first, second, distant, atOnce, bound, extract} {
 		for _, g := range b.of(what) {
 			r := g[0]
@@ -71,8 +71,8 @@ func (b *bench) print(w io.Writer) {
 			if what == atOnce {
 				name = fmt.Sprintf("%s: %d", r.What, r.AtOnce)
 			}
-			fmt.Fprintf(table, "%s\t%.1f\t%s\t%d\t%s\t%.2f\t%.1f\t%.0f\t%.0f\t%.1f\t%.2f\t%s\n", r.Archive, float64(r.Bytes)/1e6, name, len(g),
-				g.spread(wall), g.median(cpu), g.median(perGB), g.median(peak), g.median(disk), g.median(sent), g.median(answer), requests(r.Requests))
+			fmt.Fprintf(table, "%s\t%.1f\t%s\t%d\t%s\t%.2f\t%.1f\t%.0f\t%.0f\t%.1f\t%.2f\t%s\t%s\n", r.Archive, float64(r.Bytes)/1e6, name, len(g),
+				g.spread(wall), g.median(cpu), g.median(perGB), g.median(peak), g.median(disk), g.median(sent), g.median(answer), spent(r.Spent), requests(r.Requests))
 		}
 	}
 	fmt.Fprintln(table)
@@ -88,6 +88,17 @@ func (b *bench) print(w io.Writer) {
 	for _, s := range b.profile {
 		fmt.Fprintf(table, "CPU: %s\t%.1f %%\n", s.Name, s.Percent)
 	}
+}
+
+// spent is an account, in words.
+func spent(by map[string]float64) string {
+	var all []string
+	for _, on := range slices.Sorted(maps.Keys(by)) {
+		if by[on] >= 0.01 {
+			all = append(all, fmt.Sprintf("%s %.2f", on, by[on]))
+		}
+	}
+	return cmp.Or(strings.Join(all, ", "), "–")
 }
 
 // requests are counts by operation, in words.
