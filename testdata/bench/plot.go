@@ -22,8 +22,10 @@ func (b *bench) draw(folder string) error {
 		cost = append(cost, point{size, g.median(perGB), g[0].Archive})
 		memory = append(memory, point{size, g.median(peak), g[0].Archive})
 	}
-	plots["cost.svg"] = scatter("CPU seconds per GB of archive", "archive, MB", cost)
-	plots["memory.svg"] = scatter("peak resident memory, MB, --memory "+b.memory, "archive, MB", memory)
+	if cost != nil {
+		plots["cost.svg"] = scatter("CPU seconds per GB of archive", "archive, MB", cost)
+		plots["memory.svg"] = scatter("peak resident memory, MB, --memory "+b.memory, "archive, MB", memory)
+	}
 	var many []point
 	for _, g := range b.of(atOnce) {
 		many = append(many, point{float64(g[0].AtOnce), g.median(peak), g[0].Archive})
