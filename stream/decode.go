@@ -67,9 +67,32 @@ func (b *peeker) Peek() ([]byte, error) {
 // Discard implements [inflate.Source].
 func (b *peeker) Discard(n int) { b.at += n }
 
+const (
+	// An entry may expand to maxRatio times its packed size. Symbols expand to 4
+	// to 10 times of it, and deflate can make it 1,032, zstd much more, of zeros.
+	// The first ratioFrom bytes may be any: what is small does no harm.
+	maxRatio  = 200
+	ratioFrom = 16 << 20
+)
+
+// counted counts what is read.
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+// Read implements [io.Reader].
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
 // decoder returns what the packed bytes in r expand to, and what ends it.
 func (v *verifier) decoder(method uint16, r io.Reader) (runs, func(), error) {
 	end := func() {}
+	v.taken = counted{r: r}
+	r = &v.taken
 	switch method {
 	case methodDeflate:
 		v.packed.reset(r)

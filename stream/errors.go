@@ -45,8 +45,9 @@ func (e *DuplicateError) Error() string {
 
 // A LimitError says that an archive is over one of the limits it is read under.
 type LimitError struct {
-	What  string // "archive bytes", "entries" or "expanded bytes"
+	What  string // "archive bytes", "entries", "expanded bytes" or "times its packed size"
 	Limit int64
+	Entry string // that is over the limit, where it is one for each entry
 }
 
 func (e *LimitError) Error() string {

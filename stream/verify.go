@@ -18,6 +18,7 @@ type verifier struct {
 	inflater *inflate.Reader
 	packed   peeker
 	reads    reads
+	taken    counted // the packed bytes of the entry
 	sums     sums
 	head     []byte
 
@@ -153,6 +154,9 @@ func (v *verifier) expand(h *header, expanded runs, total *expansion, out io.Wri
 		}
 		if err := total.add(int64(len(run))); err != nil {
 			return size, err
+		}
+		if size > ratioFrom && size > maxRatio*v.taken.n {
+			return size, &LimitError{What: "times its packed size", Limit: maxRatio, Entry: h.name}
 		}
 		switch {
 		case first || !v.apart:
