@@ -83,6 +83,7 @@ const (
 	TooLarge   Reason = "limit"       // over a limit that no retry changes
 	NoRoom     Reason = "no room"     // in the memory budget, or no turn in time
 	NoSpill    Reason = "no spill"    // a spill quota is used up by others
+	TokenBusy  Reason = "token limit" // as much is under way with its token as may be
 	OtherCause Reason = "other cause" // none of these
 
 	// of Failed

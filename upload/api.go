@@ -57,6 +57,10 @@ type Config struct {
 	// qcom/proprietary.
 	Disallowed []string
 
+	// What may be under way with one token at once; 0: as much as there is room for.
+	MaxTokenUploads int
+	MaxTokenBytes   int64 // of requests
+
 	IdleTimeout   time.Duration // without a byte from a client that we read from
 	UploadTimeout time.Duration // from admission until publishing begins
 }
@@ -65,6 +69,7 @@ type Config struct {
 type API struct {
 	cfg    Config
 	ids    ids
+	claims claims
 	drains chan struct{} // one element for each body that is being drained
 
 	stopping context.Context // ends when no more uploads are taken
@@ -89,6 +94,7 @@ func New(cfg Config) *API {
 		cfg.Disallowed = []string{"qcom/proprietary"}
 	}
 	a := &API{cfg: cfg, drains: make(chan struct{}, maxDrains), idle: make(chan struct{})}
+	a.claims = claims{uploads: cfg.MaxTokenUploads, bytes: cfg.MaxTokenBytes, byToken: map[string]*claimed{}}
 	a.stopping, a.stop = context.WithCancel(context.Background())
 	a.closing, a.close = context.WithCancel(context.Background())
 	return a

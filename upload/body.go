@@ -42,6 +42,23 @@ func (e *idleError) Error() string {
 	return fmt.Sprintf("upload: the client sent nothing for %v", e.idle)
 }
 
+// A client that sends less than minRate bytes a second, on average over
+// rateWindow of waiting for it, is as good as idle.
+const (
+	minRate    = 256
+	rateWindow = time.Minute
+)
+
+// A slowError says that hardly anything came while we were ready to read.
+type slowError struct {
+	least int64 // bytes
+	in    time.Duration
+}
+
+func (e *slowError) Error() string {
+	return fmt.Sprintf("upload: the client sent less than %d bytes in %v", e.least, e.in)
+}
+
 // body is a request's body under progress deadlines: each read has the idle
 // timeout to itself, so that time in which nobody reads never counts, and
 // can be interrupted from any goroutine.
@@ -55,7 +72,9 @@ type body struct {
 
 	// owned by the reading goroutine
 	count   int64
-	started bool // Read was called: a 100 (Continue) that was asked for is sent
+	started bool          // Read was called: a 100 (Continue) that was asked for is sent
+	waited  time.Duration // for the client, in this window of rateWindow
+	got     int64         // bytes in it
 
 	// mu makes setting a deadline one with knowing that it is the right one.
 	mu      sync.Mutex
@@ -75,16 +94,18 @@ func newBody(r *http.Request, control *http.ResponseController, idle time.Durati
 }
 
 // Read returns io.EOF at the end of a complete body. Its other errors are what
-// the body was interrupted with, [*idleError], [*goneError] and b.over.
+// the body was interrupted with, [*idleError], [*slowError], [*goneError] and b.over.
 func (b *body) Read(p []byte) (int, error) {
 	if err := b.arm(); err != nil {
 		return 0, err
 	}
 	b.started = true
 	before := b.account.Switch(stream.OnClient)
+	began := time.Now()
 	n, err := b.src.Read(p)
 	b.account.Switch(before)
 	b.count += int64(n)
+	slow := b.pace(int64(n), time.Since(began))
 	if err == io.EOF {
 		b.mu.Lock()
 		b.ended = true
@@ -93,6 +114,8 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case b.count > b.limit:
 		return n, b.over
+	case err == nil && slow != nil:
+		return n, slow
 	case err == nil || err == io.EOF:
 		return n, err
 	}
@@ -105,6 +128,22 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, &idleError{b.idle}
 	}
 	return n, &goneError{err}
+}
+
+// pace notes a read. Its error is a [*slowError]; after one, a new window begins.
+func (b *body) pace(n int64, took time.Duration) error {
+	b.got += n
+	if b.waited += took; b.waited < rateWindow {
+		return nil
+	}
+	least := int64(minRate * b.waited / time.Second)
+	slow := &slowError{least, b.waited.Round(time.Second)}
+	enough := b.got >= least
+	b.waited, b.got = 0, 0
+	if enough {
+		return nil
+	}
+	return slow
 }
 
 // arm gives the next read its deadline.

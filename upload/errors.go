@@ -91,6 +91,14 @@ func verdictOn(err error) verdict {
 	if _, ok := errors.AsType[*goneError](err); ok {
 		return verdict{http.StatusBadRequest, health.ClientGone, health.NoReason, "The upload broke off before its end"}
 	}
+	if e, ok := errors.AsType[*slowError](err); ok {
+		return retry(health.TimedOut, health.IdleTooLong, fmt.Sprintf("Less than %s of the upload arrived while this server waited %v for it.", size(e.least), e.in))
+	}
+	if e, ok := errors.AsType[*tokenLimitError](err); ok {
+		v := retry(health.Refused, health.TokenBusy, "With this token "+e.words()+" are under way already, which is as much as may be.")
+		v.status = http.StatusTooManyRequests
+		return v
+	}
 	if e, ok := errors.AsType[*stream.NoRoomError](err); ok {
 		return retry(health.Refused, health.NoRoom, "This server has no room at the moment: "+e.What+".")
 	}
@@ -182,6 +190,8 @@ func overLimit(e *stream.LimitError) string {
 	switch e.What {
 	case "entries":
 		return fmt.Sprintf("The archive has more than the %d entries that --max-entries allows.", e.Limit) + remedy
+	case "times its packed size":
+		return fmt.Sprintf("Entry '%s': it expands to more than %d times its size in the archive, which is more than any entry may.", e.Entry, e.Limit)
 	case "expanded bytes":
 		return fmt.Sprintf("The archive expands to more than the %s that --max-expanded-size allows.", size(e.Limit)) + remedy
 	}

@@ -43,6 +43,7 @@ type upload struct {
 
 	// what has become known of it
 	token        Token
+	claim        *claim
 	archiveBytes atomic.Int64
 	progress     stream.Progress
 	batch        Batch
@@ -121,6 +122,11 @@ func (u *upload) take(requested context.Context, taken bool) (err error) {
 	case !taken:
 		return errShuttingDown
 	}
+
+	if u.claim, err = u.api.claims.begin(u.token.SHA256, max(0, u.r.ContentLength)); err != nil {
+		return err
+	}
+	defer u.claim.end()
 
 	// From here on the upload ends by causes of its own only. The request's
 	// context has nothing to say that reading the body does not say better: it
@@ -250,6 +256,9 @@ func (a *archiveReader) Read(p []byte) (int, error) {
 	read := a.u.archiveBytes.Add(int64(n))
 	if limit := a.u.api.cfg.MaxUploadSize; read > limit {
 		return n, &tooLargeError{limit}
+	}
+	if limited := a.u.claim.reach(read); limited != nil {
+		return n, limited
 	}
 	return n, err
 }

@@ -1,0 +1,184 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+// TestClaims has each limit at its value, one below and one above.
+func TestClaims(t *testing.T) {
+	c := &claims{uploads: 2, bytes: 100, byToken: map[string]*claimed{}}
+	begin := func(token string, bytes int64, fits bool) *claim {
+		t.Helper()
+		l, err := c.begin(token, bytes)
+		if _, limited := errors.AsType[*tokenLimitError](err); limited == fits || fits != (l != nil) {
+			t.Fatalf("%d bytes of %s: %v", bytes, token, err)
+		}
+		return l
+	}
+	begin("a", 101, false)
+	first := begin("a", 99, true)
+	begin("a", 2, false)
+	second := begin("a", 0, true) // its size is not known
+	begin("a", 0, false)
+	other := begin("b", 100, true)
+	if err := second.reach(1); err != nil {
+		t.Error(err)
+	}
+	if err := second.reach(2); err == nil {
+		t.Error("101 bytes")
+	}
+	first.end()
+	if err := second.reach(100); err != nil {
+		t.Error(err)
+	}
+	begin("a", 1, false)
+	second.end()
+	other.end()
+	if len(c.byToken) != 0 {
+		t.Errorf("%v are kept", c.byToken)
+	}
+}
+
+// bubbleOf is a bubble around a site of one's own.
+func bubbleOf(t *testing.T, change func(*Config), test func(s *site, connect func() *client)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, change)
+		connect, stop := s.serveInBubble()
+		test(s, connect)
+		synctest.Wait()
+		s.idle()
+		stop()
+	})
+}
+
+func TestTokenLimits(t *testing.T) {
+	for name, limit := range map[string]func(*Config){
+		"uploads": func(c *Config) { c.MaxTokenUploads = 1 },
+		"bytes":   func(c *Config) { c.MaxTokenBytes = int64(len(symbolForm())) + 10 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubbleOf(t, limit, func(s *site, connect func() *client) {
+				finish := fill(t, s, connect, 1)
+				f := symbolForm()
+				send := func(header string, status int) {
+					t.Helper()
+					c := connect()
+					defer c.leave()
+					c.send(request(len(f), header, "Connection: close"))
+					if status == http.StatusCreated {
+						c.send(string(f))
+					}
+					r := c.reply()
+					if r.StatusCode != status || status == http.StatusTooManyRequests && r.Header.Get("Retry-After") == "" {
+						t.Errorf("%s: status %d, %v: %s", header, r.StatusCode, r.Header, r.body)
+					}
+				}
+				send(asDev, http.StatusTooManyRequests)
+				send("Auth-Token: devtry", http.StatusCreated)
+				if r := finish[0](); r.StatusCode != http.StatusCreated {
+					t.Errorf("status %d: %s", r.StatusCode, r.body)
+				}
+				send(asDev, http.StatusCreated)
+			})
+		})
+	}
+}
+
+// TestTrickle: a client that sends a byte now and then is as good as idle.
+func TestTrickle(t *testing.T) {
+	for _, c := range []struct {
+		bytes  int // in each second
+		status int
+		after  time.Duration
+	}{{255, 503, time.Minute}, {257, 201, 0}} {
+		t.Run(fmt.Sprintf("%d bytes a second", c.bytes), func(t *testing.T) {
+			bubbleOf(t, func(cfg *Config) { cfg.UploadTimeout = time.Hour }, func(s *site, connect func() *client) {
+				f := encode(formPart{"symbols.zip", "symbols.zip", archive.PythonZipfile(
+					archive.File{Name: "app.pdb/ABC1/app.ex_", Data: archive.Noise(1, 40_000)})})
+				began := time.Now()
+				slow := connect()
+				slow.send(request(len(f), asDev, "Connection: close"))
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					for at := 0; at < len(f); at += c.bytes {
+						time.Sleep(time.Second)
+						if _, err := slow.Write(f[at:min(len(f), at+c.bytes)]); err != nil {
+							return
+						}
+					}
+				}()
+				r := slow.reply()
+				if took := time.Since(began); r.StatusCode != c.status || c.after > 0 && (took < c.after || took > c.after+2*time.Second) {
+					t.Errorf("status %d after %v: %s", r.StatusCode, took, r.body)
+				}
+				slow.leave()
+				<-done
+			})
+		})
+	}
+}
+
+// TestSpike: 200 clients at once, with room for 16, that try again as the
+// official client does. Each takes 10 s to send.
+func TestSpike(t *testing.T) {
+	const clients, room, tries = 200, 16, 6
+	var stored, refusals atomic.Int64
+	bubbleOf(t, func(c *Config) {
+		memory, err := stream.NewMemory(256<<20, 5<<20, room, 30*time.Second, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Memory = memory
+	}, func(s *site, connect func() *client) {
+		s.memory = s.api.cfg.Memory
+		f := symbolForm()
+		var all sync.WaitGroup
+		r := rand.New(rand.NewPCG(1, 2))
+		for range clients {
+			delay := time.Duration(r.Int64N(int64(time.Second)))
+			all.Go(func() {
+				time.Sleep(delay)
+				for range tries {
+					c := connect()
+					c.send(request(len(f), asDev, "Expect: 100-continue", "Connection: close"))
+					line, _ := c.from.ReadString('\n')
+					if line != "HTTP/1.1 100 Continue\r\n" {
+						refusals.Add(1)
+						c.leave()
+						time.Sleep(time.Minute)
+						continue
+					}
+					_, _ = c.from.ReadString('\n')
+					c.send(string(f[:1000]))
+					time.Sleep(5 * time.Second)
+					c.send(string(f[1000:2000]))
+					time.Sleep(5 * time.Second)
+					c.send(string(f[2000:]))
+					if c.reply().StatusCode == http.StatusCreated {
+						stored.Add(1)
+					}
+					c.leave()
+					return
+				}
+			})
+		}
+		all.Wait()
+	})
+	if stored.Load() != clients || refusals.Load() == 0 {
+		t.Errorf("%d of %d were stored, %d times one was told to come back", stored.Load(), clients, refusals.Load())
+	}
+	t.Logf("%d stored, %d times one was told to come back", stored.Load(), refusals.Load())
+}
