@@ -27,6 +27,9 @@ type settings struct {
 type serveSettings struct {
 	Listen string `default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where the API listens."`
 
+	TLSCert string `name:"tls-cert" placeholder:"PATH" help:"Certificate chain (PEM) for the API, which is https then. It is read at the start."`
+	TLSKey  string `name:"tls-key" placeholder:"PATH" help:"Its private key (PEM)."`
+
 	AdminListen string `default:"127.0.0.1:8001" placeholder:"HOST:PORT" help:"Where metrics, the live page and profiles are. They ask nobody who they are."`
 
 	Dev         bool   `help:"For development, on loopback only: an S3 server in this process, the tokens 'dev' (regular symbols) and 'devtry' (try symbols), console logs. With --s3-endpoint, that S3 server instead of one in this process."`
@@ -57,9 +60,12 @@ type serveSettings struct {
 	MaxEntries      int           `default:"20000" placeholder:"COUNT" help:"Most entries in an archive, directories included."`
 	MaxExpandedSize byteSize      `default:"48GiB" placeholder:"SIZE" help:"Most bytes of an archive's entries together, expanded."`
 	MaxUploads      int           `default:"64" placeholder:"COUNT" help:"Uploads at once. More of them wait."`
+	MaxTokenUploads int           `default:"0" placeholder:"COUNT" help:"Uploads at once with one token, beyond which it gets a 429. 0: no limit of its own."`
+	MaxTokenBytes   byteSize      `default:"0" placeholder:"SIZE" help:"Bytes of archives at once with one token, beyond which it gets a 429. 0: no limit of its own."`
 	RoomWait        time.Duration `default:"30s" placeholder:"TIME" help:"How long an upload waits for its turn or for memory before it is answered with 503."`
-	IdleTimeout     time.Duration `default:"60s" placeholder:"TIME" help:"How long a client may send nothing."`
+	IdleTimeout     time.Duration `default:"60s" placeholder:"TIME" help:"How long a client may send nothing. Less than 256 bytes a second in a minute are nothing, too."`
 	UploadTimeout   time.Duration `default:"15m" placeholder:"TIME" help:"How long an upload may take until it is verified."`
+	DrainDelay      time.Duration `default:"0s" placeholder:"TIME" help:"How long uploads are still taken after SIGTERM or SIGINT, while /__lbheartbeat__ says 503 already, so that load balancers notice."`
 	DrainTimeout    time.Duration `default:"60s" placeholder:"TIME" help:"How long uploads under way may go on after SIGTERM or SIGINT."`
 
 	GzipExtensions     []string `default:".sym" placeholder:"LIST" help:"Extensions of the files that are stored gzipped, separated by commas. Case does not matter."`

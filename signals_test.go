@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -58,6 +59,21 @@ func TestUploadUnderWayIsFinished(t *testing.T) {
 		t.Errorf("the bucket holds %q", keys)
 	}
 	s.wantNoUploads(t)
+}
+
+// While load balancers notice, uploads are still taken.
+func TestDrainDelay(t *testing.T) {
+	s := startBeside(t, "--drain-delay=1h")
+	sendSignal(t, s, syscall.SIGTERM)
+	awaitLog(t, s.Daemon, "shutting down")
+	for get(t, s.API+"/__lbheartbeat__").status != 503 {
+		runtime.Gosched()
+	}
+	if a := mustSend(t, s.API, "dev", archive.PythonZipfile(archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 10_000)})); a.status != 201 {
+		t.Errorf("%+v, want 201", a)
+	}
+	sendSignal(t, s, syscall.SIGTERM)
+	wantExit(t, s.Daemon, 1)
 }
 
 // What does not end within the time to drain is aborted, cleanly.

@@ -80,6 +80,12 @@ func (s *serveSettings) checkAddresses() error {
 	if s.embedded() {
 		addresses = append(addresses, struct{ flag, value string }{"dev-s3-listen", s.DevS3Listen})
 	}
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key: one needs the other")
+	}
+	if s.Dev && s.TLSCert != "" {
+		return errors.New("--tls-cert: --dev speaks plain http only")
+	}
 	for _, a := range addresses {
 		host, _, err := net.SplitHostPort(a.value)
 		if err != nil {
@@ -131,6 +137,12 @@ func (s *serveSettings) checkLimits() error {
 		if c.value < 1 {
 			return fmt.Errorf("--%s: it has to be more than 0", c.flag)
 		}
+	}
+	if s.MaxTokenUploads < 0 {
+		return fmt.Errorf("--max-token-uploads: %d is less than 0", s.MaxTokenUploads)
+	}
+	if s.MaxTokenBytes != 0 && s.MaxTokenBytes < s.MaxUploadSize+mebibyte {
+		return fmt.Errorf("--max-token-bytes: %v is less than the %v of --max-upload-size and 1MiB for the form, so that no token could send the largest archive", s.MaxTokenBytes, s.MaxUploadSize)
 	}
 	if s.S3PartSize < minPartSize || s.S3PartSize > maxPartSize {
 		return fmt.Errorf("--s3-part-size: %v is outside %v to %v, which is what S3 takes", s.S3PartSize, minPartSize, maxPartSize)
@@ -188,6 +200,9 @@ func (s *serveSettings) checkTimes() error {
 		if c.value <= 0 {
 			return fmt.Errorf("--%s: %v is not more than 0", c.flag, c.value)
 		}
+	}
+	if s.DrainDelay < 0 {
+		return fmt.Errorf("--drain-delay: %v is less than 0", s.DrainDelay)
 	}
 	// Half of the age is for publishing, which has no deadline of its own, and
 	// for clocks that differ.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -105,19 +106,21 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	svc.janitor = svc.newJanitor(sink.Sweep)
 	uploads := health.NewUploads(svc.metrics, svc.reporter)
 	svc.api = upload.New(upload.Config{
-		Memory:         svc.memory,
-		Store:          store{sink},
-		Tokens:         svc.tokens,
-		Log:            log,
-		Uploads:        uploads,
-		Reporter:       svc.reporter,
-		MaxUploadSize:  int64(s.MaxUploadSize),
-		MaxEntries:     s.MaxEntries,
-		MaxExpanded:    int64(s.MaxExpandedSize),
-		GzipExtensions: s.GzipExtensions,
-		Disallowed:     s.DisallowedSnippets,
-		IdleTimeout:    s.IdleTimeout,
-		UploadTimeout:  s.UploadTimeout,
+		Memory:          svc.memory,
+		Store:           store{sink},
+		Tokens:          svc.tokens,
+		Log:             log,
+		Uploads:         uploads,
+		Reporter:        svc.reporter,
+		MaxUploadSize:   int64(s.MaxUploadSize),
+		MaxEntries:      s.MaxEntries,
+		MaxExpanded:     int64(s.MaxExpandedSize),
+		GzipExtensions:  s.GzipExtensions,
+		Disallowed:      s.DisallowedSnippets,
+		MaxTokenUploads: s.MaxTokenUploads,
+		MaxTokenBytes:   int64(s.MaxTokenBytes),
+		IdleTimeout:     s.IdleTimeout,
+		UploadTimeout:   s.UploadTimeout,
 	})
 	svc.health = health.New(health.Config{
 		Version: version,
@@ -142,7 +145,11 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	if err != nil {
 		return nil, err
 	}
-	if svc.public, err = listen(ctx, s.Listen, handler, log); err != nil {
+	certificate, err := s.certificate()
+	if err != nil {
+		return nil, err
+	}
+	if svc.public, err = listen(ctx, s.Listen, handler, log, certificate...); err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
 	if svc.admin, err = listen(ctx, s.AdminListen, svc.health.Admin(), log); err != nil {
@@ -302,10 +309,27 @@ func (svc *service) handler() (http.Handler, error) {
 	}), nil
 }
 
-func listen(ctx context.Context, address string, handler http.Handler, log *zap.Logger) (*endpoint, error) {
+// certificate is what the API shows, if it is https. There is none or one.
+func (s *serveSettings) certificate() ([]tls.Certificate, error) {
+	if s.TLSCert == "" {
+		return nil, nil
+	}
+	c, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
+	if err != nil {
+		return nil, &settingError{fmt.Errorf("--tls-cert, --tls-key: %w", err)}
+	}
+	return []tls.Certificate{c}, nil
+}
+
+// listen makes an endpoint: of https where there are certificates. That is
+// HTTP/1.1 too, whose connections take one upload each.
+func listen(ctx context.Context, address string, handler http.Handler, log *zap.Logger, certificates ...tls.Certificate) (*endpoint, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
+	}
+	if len(certificates) > 0 {
+		listener = tls.NewListener(listener, &tls.Config{Certificates: certificates, MinVersion: tls.VersionTLS12})
 	}
 	errorLog, err := zap.NewStdLogAt(log, zap.WarnLevel)
 	if err != nil {
