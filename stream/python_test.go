@@ -1,0 +1,82 @@
+package stream_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"spillway/testdata/archive"
+)
+
+// pythonReads reads the archives in a folder as Python does: names and contents
+// of those that it takes.
+const pythonReads = `
+import base64, json, os, sys, zipfile
+seen = {}
+for name in os.listdir(sys.argv[1]):
+    try:
+        with zipfile.ZipFile(os.path.join(sys.argv[1], name)) as z:
+            seen[name] = {i.filename: base64.b64encode(z.read(i)).decode() for i in z.infolist() if not i.filename.endswith("/")}
+    except Exception:
+        pass
+json.dump(seen, sys.stdout)
+`
+
+// TestPythonSeesTheSame: of what we take, a reader of quite another make sees
+// the same, if it can read it. Where there is no Python 3, archive/zip is the
+// only other reader, see [FuzzReadZip].
+func TestPythonSeesTheSame(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Log("there is no Python 3 here")
+		return
+	}
+	folder := t.TempDir()
+	archives := map[string][]byte{}
+	add := func(data []byte) {
+		name := fmt.Sprintf("%04d.zip", len(archives))
+		archives[name] = data
+		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range allRules() {
+		if len(r.archive) < 1<<20 {
+			add(r.archive)
+		}
+	}
+	for _, w := range archive.Writers {
+		add(w.Write(archive.Samples(1)...))
+	}
+	cmd := exec.CommandContext(t.Context(), python, "-W", "ignore", "-c", pythonReads, folder)
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, said.Bytes())
+	}
+	var seen map[string]map[string][]byte
+	if err := json.Unmarshal(out.Bytes(), &seen); err != nil {
+		t.Fatal(err)
+	}
+	both := 0
+	for name, data := range archives {
+		s, report, err := reading{data: data}.do(t)
+		other, ok := seen[name]
+		if err != nil || !ok {
+			continue
+		}
+		both++
+		for _, ignored := range report.Ignored {
+			delete(other, ignored)
+		}
+		checkSame(t, contents(t, s), other)
+	}
+	t.Logf("%d archives, of which both read %d", len(archives), both)
+	if both < len(archive.Writers) {
+		t.Error("hardly any")
+	}
+}
