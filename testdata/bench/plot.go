@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"os"
@@ -63,7 +64,7 @@ const (
 func scatter(title, xTitle string, points []point) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, head, plotWidth, plotHeight, left, title)
-	slices.SortFunc(points, func(a, b point) int { return int(math.Copysign(1, a.x-b.x)) })
+	slices.SortFunc(points, func(a, b point) int { return cmp.Or(cmp.Compare(a.x, b.x), cmp.Compare(b.y, a.y)) })
 	low, high := math.Log10(points[0].x), math.Log10(points[len(points)-1].x)
 	if high-low < 0.5 {
 		low, high = low-0.5, high+0.5
@@ -73,7 +74,7 @@ func scatter(title, xTitle string, points []point) string {
 		highest = max(highest, p.y)
 	}
 	x := func(v float64) float64 {
-		return left + 20 + (math.Log10(v)-low)/(high-low)*(plotWidth-left-right-60)
+		return left + 20 + (math.Log10(v)-low)/(high-low)*(plotWidth-left-right-110)
 	}
 	y := func(v float64) float64 { return plotHeight - bottom - v/(highest*1.15)*(plotHeight-top-bottom) }
 	for i := range 5 {
@@ -81,9 +82,15 @@ func scatter(title, xTitle string, points []point) string {
 		fmt.Fprintf(&out, `<path d="M%d %.1fH%d" stroke="#7a8793" stroke-opacity=".35"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`+"\n",
 			left, y(v), plotWidth-right, left-6, y(v)+4, short(v))
 	}
+	lowest := map[float64]float64{} // of the labels of an x
 	for _, p := range points {
+		label := y(p.y) - 6
+		if last, ok := lowest[p.x]; ok {
+			label = max(label, last+14)
+		}
+		lowest[p.x] = label
 		fmt.Fprintf(&out, `<circle cx="%.1f" cy="%.1f" r="4.5" fill="#1f8fc0"/><text x="%.1f" y="%.1f">%s: %s</text><text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n",
-			x(p.x), y(p.y), x(p.x)+8, y(p.y)-6, p.name, short(p.y), x(p.x), plotHeight-bottom+18, short(p.x))
+			x(p.x), y(p.y), x(p.x)+8, label, p.name, short(p.y), x(p.x), plotHeight-bottom+18, short(p.x))
 	}
 	fmt.Fprintf(&out, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n</svg>\n", (left+plotWidth-right)/2, plotHeight-8, xTitle)
 	return out.String()
