@@ -340,8 +340,10 @@ func TestOtherPathsAndMethods(t *testing.T) {
 		if allow := w.Header().Get("Allow"); (allow == "POST") != (c.status == 405) {
 			t.Errorf("%s %s: Allow %q", c.method, c.path, allow)
 		}
-		if got := w.Header().Get("Content-Type"); got != "application/json" {
-			t.Errorf("%s %s: Content-Type %q", c.method, c.path, got)
+		for header, want := range map[string]string{"Content-Type": "application/json", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
+			if got := w.Header().Get(header); got != want {
+				t.Errorf("%s %s: %s %q", c.method, c.path, header, got)
+			}
 		}
 	}
 }
