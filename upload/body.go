@@ -136,14 +136,12 @@ func (b *body) pace(n int64, took time.Duration) error {
 	if b.waited += took; b.waited < rateWindow {
 		return nil
 	}
-	least := int64(minRate * b.waited / time.Second)
-	slow := &slowError{least, b.waited.Round(time.Second)}
-	enough := b.got >= least
+	waited, got := b.waited, b.got
 	b.waited, b.got = 0, 0
-	if enough {
-		return nil
+	if least := int64(minRate * waited / time.Second); got < least {
+		return &slowError{least, waited.Round(time.Second)}
 	}
-	return slow
+	return nil
 }
 
 // arm gives the next read its deadline.

@@ -38,7 +38,7 @@ type claimed struct {
 	bytes   int64
 }
 
-// claim is one upload's part of a token's limits. Its zero value has none.
+// claim is one upload's part of what is under way with its token.
 type claim struct {
 	of    *claims
 	token string

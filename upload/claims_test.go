@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"spillway/stream"
@@ -50,26 +49,13 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// bubbleOf is a bubble around a site of one's own.
-func bubbleOf(t *testing.T, change func(*Config), test func(s *site, connect func() *client)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, change)
-		connect, stop := s.serveInBubble()
-		test(s, connect)
-		synctest.Wait()
-		s.idle()
-		stop()
-	})
-}
-
 func TestTokenLimits(t *testing.T) {
 	for name, limit := range map[string]func(*Config){
 		"uploads": func(c *Config) { c.MaxTokenUploads = 1 },
 		"bytes":   func(c *Config) { c.MaxTokenBytes = int64(len(symbolForm())) + 10 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubbleOf(t, limit, func(s *site, connect func() *client) {
+			bubble(t, func(t *testing.T, s *site, connect func() *client) {
 				finish := fill(t, s, connect, 1)
 				f := symbolForm()
 				send := func(header string, status int) {
@@ -91,7 +77,7 @@ func TestTokenLimits(t *testing.T) {
 					t.Errorf("status %d: %s", r.StatusCode, r.body)
 				}
 				send(asDev, http.StatusCreated)
-			})
+			}, limit)
 		})
 	}
 }
@@ -104,7 +90,7 @@ func TestTrickle(t *testing.T) {
 		after  time.Duration
 	}{{255, 503, time.Minute}, {257, 201, 0}} {
 		t.Run(fmt.Sprintf("%d bytes a second", c.bytes), func(t *testing.T) {
-			bubbleOf(t, func(cfg *Config) { cfg.UploadTimeout = time.Hour }, func(s *site, connect func() *client) {
+			bubble(t, func(t *testing.T, _ *site, connect func() *client) {
 				f := encode(formPart{"symbols.zip", "symbols.zip", archive.PythonZipfile(
 					archive.File{Name: "app.pdb/ABC1/app.ex_", Data: archive.Noise(1, 40_000)})})
 				began := time.Now()
@@ -126,7 +112,7 @@ func TestTrickle(t *testing.T) {
 				}
 				slow.leave()
 				<-done
-			})
+			}, func(cfg *Config) { cfg.UploadTimeout = time.Hour })
 		})
 	}
 }
@@ -136,13 +122,7 @@ func TestTrickle(t *testing.T) {
 func TestSpike(t *testing.T) {
 	const clients, room, tries = 200, 16, 6
 	var stored, refusals atomic.Int64
-	bubbleOf(t, func(c *Config) {
-		memory, err := stream.NewMemory(256<<20, 5<<20, room, 30*time.Second, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Memory = memory
-	}, func(s *site, connect func() *client) {
+	bubble(t, func(_ *testing.T, s *site, connect func() *client) {
 		s.memory = s.api.cfg.Memory
 		f := symbolForm()
 		var all sync.WaitGroup
@@ -176,6 +156,12 @@ func TestSpike(t *testing.T) {
 			})
 		}
 		all.Wait()
+	}, func(c *Config) {
+		memory, err := stream.NewMemory(256<<20, 5<<20, room, 30*time.Second, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Memory = memory
 	})
 	if stored.Load() != clients || refusals.Load() == 0 {
 		t.Errorf("%d of %d were stored, %d times one was told to come back", stored.Load(), clients, refusals.Load())

@@ -14,10 +14,10 @@ import (
 
 // bubble runs a test against a site in fake time. Its goroutines have to end
 // by themselves once the server has been told to.
-func bubble(t *testing.T, test func(t *testing.T, s *site, connect func() *client)) {
+func bubble(t *testing.T, test func(t *testing.T, s *site, connect func() *client), change ...func(*Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t)
+		s := newSite(t, change...)
 		connect, stop := s.serveInBubble()
 		test(t, s, connect)
 		synctest.Wait()
