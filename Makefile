@@ -76,7 +76,7 @@ kill: $(VERSITYGW) ## kills the program KILLS (200) times while it takes uploads
 
 .PHONY: lint
 lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, the walls between the packages
-	@files=$$($(GOFUMPT) -l .); test -z "$$files" || { echo "not formatted by gofumpt: $$files" >&2; exit 1; }
+	@files=$$($(GOFUMPT) -l $$(git ls-files '*.go')); test -z "$$files" || { echo "not formatted by gofumpt: $$files" >&2; exit 1; }
 	$(GO) vet $(PACKAGES)
 	$(STATICCHECK) $(PACKAGES)
 	$(GOLANGCI_LINT) run $(PACKAGES)

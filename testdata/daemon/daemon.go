@@ -40,7 +40,7 @@ func Build(ctx context.Context, folder string, args ...string) (string, error) {
 type Daemon struct {
 	API   string // base URL of the API
 	Admin string // base URL of the admin listener
-	S3  string // base URL of the S3 server in the process; empty if there is none
+	S3    string // base URL of the S3 server in the process; empty if there is none
 
 	command *exec.Cmd
 	guard   *exec.Cmd
