@@ -128,17 +128,12 @@ func (svc *service) await(ctx context.Context, signals <-chan os.Signal, failed 
 	}
 }
 
-// shutDown has load balancers notice, then refuses new uploads, waits for those under way as long as the
-// settings say, ends the rest and closes the servers. Pages that watch are let
-// go before the servers wait for their connections.
+// shutDown has load balancers notice, then refuses new uploads, waits for those
+// under way as long as the settings say, ends the rest and closes the servers.
+// Pages that watch are let go before the servers wait for their connections.
 func (svc *service) shutDown(ctx context.Context, unwatch context.CancelFunc) error {
 	svc.health.SetDraining()
-	noticed := time.NewTimer(svc.settings.DrainDelay)
-	defer noticed.Stop()
-	select {
-	case <-noticed.C:
-	case <-ctx.Done():
-	}
+	<-time.After(svc.settings.DrainDelay)
 	draining, cancel := context.WithTimeout(ctx, svc.settings.DrainTimeout)
 	defer cancel()
 	err := svc.api.Drain(draining)
