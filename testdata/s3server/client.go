@@ -146,7 +146,6 @@ func (c Client) Delete(ctx context.Context, bucket, key string) error {
 	return err
 }
 
-// must turns an error into the end of a test.
 // Store puts an object that is nothing but its body.
 func (c Client) Store(ctx context.Context, bucket, key string, body io.ReadSeeker) error {
 	_, err := c.api.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: body},
@@ -154,6 +153,7 @@ func (c Client) Store(ctx context.Context, bucket, key string, body io.ReadSeeke
 	return err
 }
 
+// must turns an error into the end of a test.
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()
