@@ -59,7 +59,7 @@ const (
 
 // round measures everything once with one archive.
 func (b *bench) round(ctx context.Context, a sample, extracts bool) (err error) {
-	server, err := onMemory()
+	server, err := onMemory(s3server.New)
 	if err != nil {
 		return err
 	}
@@ -131,16 +131,16 @@ func (b *bench) many(ctx context.Context, a sample, count int) (err error) {
 	})
 }
 
-// onMemory starts an S3 server that keeps its files in memory, where there is
+// onMemory has the S3 server that start starts keep its files in memory, where there is
 // such a file system.
-func onMemory() (*s3server.Server, error) {
+func onMemory(start func() (*s3server.Server, error)) (*s3server.Server, error) {
 	const memory = "/dev/shm"
 	if _, err := os.Stat(memory); err != nil {
-		return s3server.New()
+		return start()
 	}
 	before, was := os.LookupEnv("TMPDIR")
 	if err := os.Setenv("TMPDIR", memory); err != nil {
-		return s3server.New()
+		return start()
 	}
 	defer func() {
 		if was {
@@ -149,7 +149,7 @@ func onMemory() (*s3server.Server, error) {
 			_ = os.Unsetenv("TMPDIR")
 		}
 	}()
-	return s3server.New()
+	return start()
 }
 
 // service is a running Spillway, and the folder that it may spill to.
