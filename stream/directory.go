@@ -8,6 +8,10 @@ import (
 	"strings"
 )
 
+// maxDirectory is how long a central directory may be, in bytes: 20,000 rows
+// with the longest names, and half as much again for what else is in them.
+const maxDirectory = 32 << 20
+
 // directory reads the central directory, which decides what the archive holds,
 // up to the archive's end. It matches every row with the entry that was read
 // at its offset and returns the entries that are kept.
@@ -23,9 +27,9 @@ func (z *zipReader) directory() (map[*entry]bool, error) {
 			break
 		}
 		if listing.rows >= z.rules.MaxEntries {
-			return nil, &LimitError{What: "entries", Limit: int64(z.rules.MaxEntries)}
+			return nil, &LimitError{What: EntriesBound, Limit: int64(z.rules.MaxEntries)}
 		}
-		r, err := z.row()
+		r, err := z.row(start + maxDirectory)
 		if err != nil {
 			return nil, err
 		}
@@ -48,8 +52,8 @@ func (z *zipReader) directory() (map[*entry]bool, error) {
 	return listing.kept(), nil
 }
 
-// row reads a row.
-func (z *zipReader) row() (row, error) {
+// row reads a row. It must end before limit, an offset.
+func (z *zipReader) row(limit int64) (row, error) {
 	b, err := z.in.need(rowLen)
 	if err != nil {
 		return row{}, err
@@ -59,6 +63,9 @@ func (z *zipReader) row() (row, error) {
 		return row{}, errLongName(name)
 	}
 	n := rowLen + name + extra
+	if z.in.offset+int64(n+comment) > limit {
+		return row{}, &LimitError{What: DirectoryBound, Limit: maxDirectory}
+	}
 	if b, err = z.in.need(n); err != nil {
 		return row{}, err
 	}

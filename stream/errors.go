@@ -43,11 +43,25 @@ func (e *DuplicateError) Error() string {
 	return fmt.Sprintf("stream: two entries called %q, of %d and %d bytes", e.Name, e.Earlier, e.Later)
 }
 
+// Bound is one of the limits that an archive is read under.
+type Bound int
+
+const (
+	EntriesBound   Bound = iota // of local headers, or of rows of the central directory
+	DirectoryBound              // bytes of the central directory
+	ExpandedBound               // bytes of all entries together, expanded
+	RatioBound                  // times its packed size that an entry, or all of them, may expand to
+)
+
+func (b Bound) String() string {
+	return [...]string{"entries", "bytes in the central directory", "expanded bytes", "times the packed size, expanded"}[b]
+}
+
 // A LimitError says that an archive is over one of the limits it is read under.
 type LimitError struct {
-	What  string // "archive bytes", "entries", "expanded bytes" or "times its packed size"
+	What  Bound
 	Limit int64
-	Entry string // that is over the limit, where it is one for each entry
+	Entry string // that is over the limit; empty where all entries are together
 }
 
 func (e *LimitError) Error() string {

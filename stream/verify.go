@@ -82,19 +82,25 @@ func (a *summer) end() time.Duration {
 	return a.took
 }
 
-// expansion counts the expanded bytes of a whole archive against its limit.
+// expansion counts the expanded bytes of a whole archive against its limits.
 type expansion struct {
-	mu    sync.Mutex
-	bytes int64
-	limit int64
+	mu     sync.Mutex
+	bytes  int64
+	packed int64 // what they were decoded from, or a little more
+	limit  int64 // of bytes
 }
 
-func (x *expansion) add(n int64) error {
+// add counts n bytes that were decoded from packed more bytes of an entry.
+func (x *expansion) add(n, packed int64) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.bytes += n
+	x.packed += packed
 	if x.bytes > x.limit {
-		return &LimitError{What: "expanded bytes", Limit: x.limit}
+		return &LimitError{What: ExpandedBound, Limit: x.limit}
+	}
+	if tooFar(x.bytes, x.packed) {
+		return &LimitError{What: RatioBound, Limit: maxRatio}
 	}
 	return nil
 }
@@ -132,7 +138,10 @@ func (v *verifier) count(h *header, expanded runs, total *expansion, out io.Writ
 // expand is the loop of count, which sums in a goroutine of its own if v is
 // apart, but for a first run, which is not worth one.
 func (v *verifier) expand(h *header, expanded runs, total *expansion, out io.Writer) (size int64, err error) {
-	var beside *summer
+	var (
+		beside *summer
+		taken  int64 // packed bytes that are counted
+	)
 	v.worked = 0
 	defer func() {
 		if beside != nil {
@@ -152,12 +161,13 @@ func (v *verifier) expand(h *header, expanded runs, total *expansion, out io.Wri
 		if h.stated && size > h.size {
 			return size, h.bad("it has more bytes than the " + strconv.FormatInt(h.size, 10) + " that it states")
 		}
-		if err := total.add(int64(len(run))); err != nil {
+		if tooFar(size, v.taken.n) {
+			return size, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.name}
+		}
+		if err := total.add(int64(len(run)), v.taken.n-taken); err != nil {
 			return size, err
 		}
-		if size > ratioFrom && size > maxRatio*v.taken.n {
-			return size, &LimitError{What: "times its packed size", Limit: maxRatio, Entry: h.name}
-		}
+		taken = v.taken.n
 		switch {
 		case first || !v.apart:
 			v.sums.add(run)

@@ -184,7 +184,7 @@ func limitRules() []rule {
 	three := archive.Build(entries...)
 	rules := []rule{
 		{name: "limit: as many entries as allowed", archive: three, limits: limits(4, size), files: texts("a.sym", "b.dll")},
-		{name: "limit: an entry more than allowed", archive: three, limits: limits(3, size), err: &stream.LimitError{What: "entries", Limit: 3}},
+		{name: "limit: an entry more than allowed", archive: three, limits: limits(3, size), err: &stream.LimitError{What: stream.EntriesBound, Limit: 3}},
 	}
 	bomb := make([]byte, 8<<20)
 	for _, name := range named {
@@ -200,17 +200,17 @@ func limitRules() []rule {
 					rule{name: "limit: as many bytes as allowed, " + label, archive: data, limits: limits(1, size), files: texts(name)},
 					rule{
 						name: "limit: a byte more than allowed, " + label, archive: data, limits: limits(1, size-1),
-						err: &stream.LimitError{What: "expanded bytes", Limit: size - 1},
+						err: &stream.LimitError{What: stream.ExpandedBound, Limit: size - 1},
 					})
 			}
 		}
 		rules = append(rules,
 			rule{
-				name: "limit: a bomb, " + name, limits: limits(1, 1<<20), err: &stream.LimitError{What: "expanded bytes", Limit: 1 << 20},
+				name: "limit: a bomb, " + name, limits: limits(1, 1<<20), err: &stream.LimitError{What: stream.ExpandedBound, Limit: 1 << 20},
 				archive: archive.Build(archive.Entry{Name: name, Data: bomb, Method: archive.Deflate}),
 			},
 			rule{
-				name: "limit: a bomb with a descriptor, " + name, limits: limits(1, 1<<20), err: &stream.LimitError{What: "expanded bytes", Limit: 1 << 20},
+				name: "limit: a bomb with a descriptor, " + name, limits: limits(1, 1<<20), err: &stream.LimitError{What: stream.ExpandedBound, Limit: 1 << 20},
 				archive: archive.Build(archive.Entry{Name: name, Data: bomb, Method: archive.Deflate, Descriptor: archive.Signed32}),
 			},
 			rule{

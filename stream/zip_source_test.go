@@ -364,38 +364,3 @@ func (z *zeros) Read(p []byte) (int, error) {
 	z.n += len(p)
 	return len(p), nil
 }
-
-// TestBombIsRefusedEarly has an archive of 64 MiB of zeros.
-// TestExpansionRatio: what expands too far is refused long before the limit of
-// the whole archive, in whatever way it is read. What is small may be of zeros.
-func TestExpansionRatio(t *testing.T) {
-	rules := &stream.Rules{Form: formByName, MaxEntries: 1, MaxExpanded: 1 << 40}
-	for name, descriptor := range map[string]archive.Descriptor{"sizes in front": archive.NoDescriptor, "a descriptor": archive.Signed32} {
-		for size, refused := range map[int]bool{16 * mib: false, 16*mib + 1: true, 64 * mib: true} {
-			t.Run(fmt.Sprintf("%s, %d bytes", name, size), func(t *testing.T) {
-				bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, size), Method: archive.Deflate, Descriptor: descriptor})
-				_, report, err := reading{data: bomb, rules: rules}.do(t)
-				if !refused {
-					if err != nil {
-						t.Fatal(err)
-					}
-					return
-				}
-				checkError(t, err, &stream.LimitError{What: "times its packed size", Limit: 200, Entry: "a.sym"})
-				if report.Expanded > 17*mib {
-					t.Errorf("refused after %d bytes", report.Expanded)
-				}
-			})
-		}
-	}
-}
-
-func TestBombIsRefusedEarly(t *testing.T) {
-	const limit = 1 << 20
-	bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, 64*mib), Method: archive.Deflate, Descriptor: archive.Signed32})
-	_, report, err := reading{data: bomb, rules: &stream.Rules{Form: formByName, MaxEntries: 1, MaxExpanded: limit}}.do(t)
-	checkError(t, err, &stream.LimitError{What: "expanded bytes", Limit: limit})
-	if report.Expanded > limit+mib {
-		t.Errorf("refused after %d bytes", report.Expanded)
-	}
-}

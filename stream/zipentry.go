@@ -104,7 +104,7 @@ func (z *zipReader) localHeader(h *header) (n int, err error) {
 // begin makes room for e in the entry table.
 func (z *zipReader) begin(e *entry) error {
 	if len(z.entries)+len(z.later) >= z.rules.MaxEntries {
-		return &LimitError{What: "entries", Limit: int64(z.rules.MaxEntries)}
+		return &LimitError{What: EntriesBound, Limit: int64(z.rules.MaxEntries)}
 	}
 	size := int64(entryMemory + len(e.name))
 	if z.table < size {
@@ -140,7 +140,7 @@ func (z *zipReader) announce(e *entry) error {
 		return e.bad("it is stored, but its compressed size and its size differ")
 	}
 	if z.total.count()+e.size > z.rules.MaxExpanded {
-		return &LimitError{What: "expanded bytes", Limit: z.rules.MaxExpanded}
+		return &LimitError{What: ExpandedBound, Limit: z.rules.MaxExpanded}
 	}
 	z.rules.Progress.count(e)
 	z.create(e)

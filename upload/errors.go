@@ -188,14 +188,19 @@ func verdictOnContent(err error) (verdict, bool) {
 func overLimit(e *stream.LimitError) string {
 	const remedy = " Split the archive into several, or ask those who run this server for more."
 	switch e.What {
-	case "entries":
+	case stream.EntriesBound:
 		return fmt.Sprintf("The archive has more than the %d entries that --max-entries allows.", e.Limit) + remedy
-	case "times its packed size":
-		return fmt.Sprintf("Entry '%s': it expands to more than %d times its size in the archive, which is more than any entry may.", e.Entry, e.Limit)
-	case "expanded bytes":
+	case stream.ExpandedBound:
 		return fmt.Sprintf("The archive expands to more than the %s that --max-expanded-size allows.", size(e.Limit)) + remedy
+	case stream.DirectoryBound:
+		return fmt.Sprintf("The central directory of the archive is longer than the %s that it may have. Leave out comments and extra fields, or split the archive into several.", size(e.Limit))
 	}
-	return fmt.Sprintf("The archive has more than %d %s.", e.Limit, e.What) + remedy
+	// stream.RatioBound
+	what := "The archive"
+	if e.Entry != "" {
+		what = fmt.Sprintf("Entry '%s'", e.Entry)
+	}
+	return fmt.Sprintf("%s expands to more than %d times its packed size, which no symbols do. Leave out what is mostly zeros, or store it without compression.", what, e.Limit)
 }
 
 // size is a number of bytes, rounded for people and in full.

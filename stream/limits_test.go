@@ -1,0 +1,147 @@
+package stream_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+// What is refused for its size is refused while it arrives: the tests here have
+// each limit at its value, one below it and one above. Those that the caller
+// sets are in limitRules.
+
+// TestBombIsRefusedEarly has an archive of 64 MiB of zeros.
+func TestBombIsRefusedEarly(t *testing.T) {
+	const limit = 1 << 20
+	bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, 64*mib), Method: archive.Deflate, Descriptor: archive.Signed32})
+	_, report, err := reading{data: bomb, rules: &stream.Rules{Form: formByName, MaxEntries: 1, MaxExpanded: limit}}.do(t)
+	checkError(t, err, &stream.LimitError{What: stream.ExpandedBound, Limit: limit})
+	if report.Expanded > limit+mib {
+		t.Errorf("refused after %d bytes", report.Expanded)
+	}
+}
+
+const (
+	maxRatio  = 200
+	ratioFree = 16 * mib // may be of any ratio
+)
+
+var unlimited = &stream.Rules{Form: formByName, MaxEntries: 1 << 20, MaxExpanded: 1 << 40}
+
+// TestExpansionRatio: what expands too far is refused long before the limit of
+// the whole archive, in whatever way it is read. What is small may be of zeros.
+func TestExpansionRatio(t *testing.T) {
+	for name, descriptor := range map[string]archive.Descriptor{"sizes in front": archive.NoDescriptor, "a descriptor": archive.Signed32} {
+		for size, refused := range map[int]bool{ratioFree - 1: false, ratioFree: false, ratioFree + 1: true, 4 * ratioFree: true} {
+			t.Run(fmt.Sprintf("%s, %d bytes", name, size), func(t *testing.T) {
+				bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, size), Method: archive.Deflate, Descriptor: descriptor})
+				_, report, err := reading{data: bomb, rules: unlimited}.do(t)
+				var want error
+				if refused {
+					want = &stream.LimitError{What: stream.RatioBound, Limit: maxRatio, Entry: "a.sym"}
+				}
+				checkError(t, err, want)
+				if report.Expanded > ratioFree+mib {
+					t.Errorf("refused after %d bytes", report.Expanded)
+				}
+			})
+		}
+	}
+}
+
+// TestExpansionRatioAtItsValue has an entry whose size is a multiple of its
+// packed size, to the byte.
+func TestExpansionRatioAtItsValue(t *testing.T) {
+	for over := range int64(3) {
+		data, raw := expanding(t, over-1)
+		e := archive.Entry{Name: "a.dll", Method: archive.Deflate, Raw: raw, Data: data}
+		_, _, err := reading{data: archive.Build(e), rules: unlimited}.do(t)
+		var want error
+		if over-1 > 0 {
+			want = &stream.LimitError{What: stream.RatioBound, Limit: maxRatio, Entry: "a.dll"}
+		}
+		checkError(t, err, want)
+	}
+}
+
+// expanding returns a deflate stream and what it expands to: so many bytes more
+// than the ratio allows.
+func expanding(t *testing.T, over int64) (data, raw []byte) {
+	t.Helper()
+	noise := archive.Noise(1, 120_000)
+	// Two blocks of it are stored, with five bytes before them (RFC 1951, section
+	// 3.2.4); zeros follow until they are as many as they have to be.
+	var head []byte
+	for block := range slices.Chunk(noise, len(noise)/2) {
+		n := uint16(len(block))
+		head = append(append(head, 0, byte(n), byte(n>>8), ^byte(n), ^byte(n>>8)), block...)
+	}
+	zeros := int64(maxRatio * len(head))
+	for range 100 {
+		raw = slices.Concat(head, archive.Compress(archive.Deflate, make([]byte, zeros)))
+		size := maxRatio*int64(len(raw)) + over
+		if int64(len(noise))+zeros == size {
+			return slices.Concat(noise, make([]byte, zeros)), raw
+		}
+		zeros = size - int64(len(noise))
+	}
+	t.Fatal("no number of zeros fits")
+	return nil, nil
+}
+
+// TestBombInPieces: entries that are each small enough are too much together.
+func TestBombInPieces(t *testing.T) {
+	const piece = 512 << 10
+	for pieces, refused := range map[int]bool{ratioFree/piece - 1: false, ratioFree / piece: false, ratioFree/piece + 1: true, 8 * ratioFree / piece: true} {
+		for _, method := range []uint16{archive.Deflate, archive.Zstd} {
+			t.Run(fmt.Sprintf("%d pieces, method %d", pieces, method), func(t *testing.T) {
+				var entries []archive.Entry
+				raw := archive.Compress(method, make([]byte, piece))
+				for i := range pieces {
+					entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i), Data: make([]byte, piece), Raw: raw, Method: method})
+				}
+				_, report, err := reading{data: archive.Build(entries...), rules: unlimited}.do(t)
+				var want error
+				if refused {
+					want = &stream.LimitError{What: stream.RatioBound, Limit: maxRatio}
+				}
+				checkError(t, err, want)
+				if report.Expanded > ratioFree+8*mib {
+					t.Errorf("refused after %d bytes", report.Expanded)
+				}
+			})
+		}
+	}
+}
+
+// TestDirectoryLength has rows with long comments.
+func TestDirectoryLength(t *testing.T) {
+	const limit, longest = 32 * mib, 1<<16 - 1
+	for over := range 3 {
+		size := limit + over - 1
+		t.Run(fmt.Sprintf("%d bytes", size), func(t *testing.T) {
+			var entries []archive.Entry
+			for left := size; left > 0; {
+				e := archive.Entry{Name: fmt.Sprintf("%06d.dll", len(entries))}
+				row := 46 + len(e.Name)
+				comment := min(left-row, longest)
+				if after := left - row - comment; after > 0 && after < row {
+					comment -= row // so that there is room for another row
+				}
+				e.Comment = strings.Repeat("c", comment)
+				left -= row + comment
+				entries = append(entries, e)
+			}
+			_, _, err := reading{data: archive.Build(entries...), rules: unlimited}.do(t)
+			var want error
+			if size > limit {
+				want = &stream.LimitError{What: stream.DirectoryBound, Limit: limit}
+			}
+			checkError(t, err, want)
+		})
+	}
+}
