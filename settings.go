@@ -62,7 +62,7 @@ type serveSettings struct {
 	MaxUploads      int           `default:"64" placeholder:"COUNT" help:"Uploads at once. More of them wait."`
 	MaxTokenUploads int           `default:"0" placeholder:"COUNT" help:"Uploads at once with one token, beyond which it gets a 429. 0: no limit of its own."`
 	MaxTokenBytes   byteSize      `default:"0" placeholder:"SIZE" help:"Bytes of archives at once with one token, beyond which it gets a 429. 0: no limit of its own."`
-	RoomWait        time.Duration `default:"30s" placeholder:"TIME" help:"How long an upload waits for its turn or for memory before it is answered with 503."`
+	RoomWait        time.Duration `default:"30s" placeholder:"TIME" help:"How long an upload waits for its turn before it is answered with 503. Once it has begun, how long it waits for memory or disk while none is given back."`
 	IdleTimeout     time.Duration `default:"60s" placeholder:"TIME" help:"How long a client may send nothing. Less than 256 bytes a second in a minute are nothing, too."`
 	UploadTimeout   time.Duration `default:"15m" placeholder:"TIME" help:"How long an upload may take until it is verified."`
 	DrainDelay      time.Duration `default:"0s" placeholder:"TIME" help:"How long uploads are still taken after SIGTERM or SIGINT, while /__lbheartbeat__ says 503 already, so that load balancers notice."`

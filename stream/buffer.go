@@ -132,7 +132,6 @@ func (b *Buffer) giveBack() {
 	m := b.share.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.free += b.room
 	if b.leased {
 		delete(b.share.parts, b)
 		b.share.leased -= b.room
@@ -142,5 +141,5 @@ func (b *Buffer) giveBack() {
 		b.share.held -= b.room
 	}
 	b.data = nil
-	m.serve()
+	m.giveBack(b.room)
 }

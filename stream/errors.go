@@ -121,11 +121,13 @@ func (e *DiskError) Error() string { return "stream: spill file: " + e.Op + ": "
 func (e *DiskError) Unwrap() error { return e.Err }
 
 // A NoRoomError says that an upload got no memory in time, or that it was
-// ended so that another could have its share. A retry is safe.
+// ended so that another could have its share. Unless it is Never, a retry is
+// safe.
 type NoRoomError struct {
 	What  string // what was short, e.g. "memory for another upload"
 	Limit int64  // the memory budget in bytes
 	InUse int64  // how much of it was in use
+	Never bool   // it would not fit if nothing were in use: a retry is in vain
 }
 
 func (e *NoRoomError) Error() string {

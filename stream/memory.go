@@ -49,9 +49,13 @@ const (
 // either being filled (and when that takes longer than 20 s while others wait,
 // it moves to the disk, or its upload is ended) or on its way to the store. An
 // upload that has reserved memory while its client sends less than a part in
-// 20 s is ended when others wait, and so is the youngest of those that wait for
-// one another's reservations. Held buffers are given up when [Share.Wanted] says
-// that somebody waits.
+// 20 s is ended when others wait. Held buffers are given up when [Share.Wanted]
+// says that somebody waits.
+//
+// Nor do uploads wait for one another's reservations in a circle: one of them,
+// the elder, finds at least half of what all may reserve, whatever the others
+// have, so that it comes to its end, and then the next one is the elder. Only
+// where that is not enough for it is the youngest of the others ended.
 type Memory struct {
 	total     int64
 	partSize  int
@@ -63,6 +67,9 @@ type Memory struct {
 	floors     int        // free floors
 	free       int64      // bytes for leases and held buffers
 	heavy      int64      // bytes that reservations may still take
+	elderly    int64      // bytes of them that are the elder's, those it has included
+	elder      *Share     // an upload that reserves, until it has none reserved; may be nil
+	returned   time.Time  // when bytes were last given back
 	admissions int64      // since the start
 	admitted   []*waiter  // waiting for a floor, first come first
 	reserving  []*waiter  // waiting until reservations leave room for theirs, first come first
@@ -82,9 +89,11 @@ type waiter struct {
 }
 
 // NewMemory makes a budget of total bytes, for at most uploads uploads at once
-// and parts of at most maxPart bytes. A call that finds no room, here or in
-// spill, waits for it as long as wait. spill may be nil: then nothing goes to
-// the disk. It is an error if total is under 30 MiB.
+// and parts of at most maxPart bytes. An upload waits for its turn as long as
+// wait. Once it is admitted, a call that finds no room, here or in spill, waits
+// for it as long as others give some back, and fails when nobody has for as long
+// as wait. spill may be nil: then nothing goes to the disk. It is an error if
+// total is under 30 MiB.
 func NewMemory(total, maxPart int64, uploads int, wait time.Duration, spill *Spill) (*Memory, error) {
 	if total < minMemory {
 		return nil, fmt.Errorf("a memory budget of %d bytes is too small: the least is %d MiB", total, minMemory>>20)
@@ -96,6 +105,7 @@ func NewMemory(total, maxPart int64, uploads int, wait time.Duration, spill *Spi
 	if free < 2*part+zstdMemory+deflaterMemory {
 		return nil, fmt.Errorf("a memory budget of %d bytes is too small for two parts of %d bytes and a decoder", total, part)
 	}
+	heavy := free - 2*part
 	return &Memory{
 		total:     total,
 		partSize:  int(part),
@@ -104,7 +114,8 @@ func NewMemory(total, maxPart int64, uploads int, wait time.Duration, spill *Spi
 		verifying: make(chan struct{}, verifiers),
 		floors:    floors,
 		free:      free,
-		heavy:     free - 2*part,
+		heavy:     heavy,
+		elderly:   heavy / 2,
 		shares:    make(map[*Share]struct{}),
 	}, nil
 }
@@ -143,7 +154,7 @@ func (m *Memory) usage() Usage {
 }
 
 // noRoom is the error of a call that waited in vain. The caller holds m.mu.
-func (m *Memory) noRoom(what string) error {
+func (m *Memory) noRoom(what string) *NoRoomError {
 	u := m.usage()
 	return &NoRoomError{What: what, Limit: m.total, InUse: u.Floors + u.Leased + u.Held}
 }
@@ -173,8 +184,8 @@ func (m *Memory) Admit(ctx context.Context) (context.Context, *Share, error) {
 	return ctx, s, nil
 }
 
-// await waits until w is served, its context ends, or the budget's wait is
-// over. The caller does not hold m.mu.
+// await waits until w is served, its context ends, or its patience does. The
+// caller does not hold m.mu.
 func (m *Memory) await(ctx context.Context, w *waiter, what string) error {
 	select {
 	case <-w.ready:
@@ -197,6 +208,10 @@ func (m *Memory) await(ctx context.Context, w *waiter, what string) error {
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		case <-timer.C:
+			if left := m.patience(w); left > 0 {
+				timer.Reset(left)
+				continue
+			}
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -209,6 +224,18 @@ func (m *Memory) await(ctx context.Context, w *waiter, what string) error {
 		m.serve()
 		return err
 	}
+}
+
+// patience is how much longer w, which has waited as long as it may, waits all
+// the same: an upload that has been admitted is not given up while others give
+// room back.
+func (m *Memory) patience(w *waiter) time.Duration {
+	if w.share == nil {
+		return 0
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.wait - time.Since(m.returned)
 }
 
 // leave takes w out of the queue that it is in, and reports whether it was in
@@ -277,9 +304,9 @@ func (m *Memory) serve() {
 		close(m.admitted[0].ready)
 		m.admitted = m.admitted[1:]
 	}
-	for len(m.reserving) > 0 && m.reserving[0].n <= m.heavy {
-		w := m.reserving[0]
-		m.reserving = m.reserving[1:]
+	for next := m.nextReserving(); next >= 0; next = m.nextReserving() {
+		w := m.reserving[next]
+		m.reserving = slices.Delete(m.reserving, next, next+1)
 		m.heavy -= w.n
 		w.reserved = true
 		w.share.reserved += w.n
@@ -307,26 +334,83 @@ func (m *Memory) serve() {
 	}
 }
 
+// nextReserving is which of those that wait for reservations gets one: the
+// elder, or else the first, if that leaves the elder its part. It is -1 if there
+// is nothing to get. The caller holds m.mu.
+func (m *Memory) nextReserving() int {
+	if len(m.reserving) == 0 {
+		return -1
+	}
+	m.chooseElder()
+	for i, w := range m.reserving {
+		switch {
+		case w.share != m.elder:
+		case w.n <= m.heavy:
+			return i
+		default:
+			return -1 // nobody takes what the elder waits for
+		}
+	}
+	if m.reserving[0].n <= m.heavy-max(0, m.elderly-m.elder.reserved) {
+		return 0
+	}
+	return -1
+}
+
+// chooseElder finds an elder if there is none, or none that has anything
+// reserved: the oldest of those that have, or else the first that waits. The
+// caller holds m.mu and has seen that one waits.
+func (m *Memory) chooseElder() {
+	if m.elder != nil && m.elder.reserved > 0 {
+		return
+	}
+	m.elder = nil
+	for s := range m.shares {
+		if s.reserved > 0 && (m.elder == nil || s.number < m.elder.number) {
+			m.elder = s
+		}
+	}
+	if m.elder == nil {
+		m.elder = m.reserving[0].share
+	}
+}
+
 // untangle ends the youngest of the uploads that have reserved memory if all
-// of them wait for more: none would ever give any back. The caller holds m.mu.
+// of them wait for more: none would ever give any back. The elder, whose part
+// was not enough, is ended only if it is the last; then what it needs is never
+// there. The caller holds m.mu.
 func (m *Memory) untangle() {
 	waits := make(map[*Share]bool, len(m.reserving))
 	for _, w := range m.reserving {
 		waits[w.share] = true
 	}
+	if m.elder.reserved == 0 || !waits[m.elder] {
+		return
+	}
 	var youngest *Share
 	for s := range m.shares {
 		switch {
-		case s.reserved == 0:
+		case s.reserved == 0 || s == m.elder:
 		case !waits[s]:
 			return
 		case youngest == nil || s.number > youngest.number:
 			youngest = s
 		}
 	}
-	if youngest != nil {
-		youngest.cancel(m.noRoom("uploads that wait for one another's memory"))
+	if youngest == nil {
+		never := m.noRoom("memory for the table of the archive's entries and a decoder")
+		never.Never = true
+		m.elder.cancel(never)
+		return
 	}
+	youngest.cancel(m.noRoom("uploads that wait for one another's memory"))
+}
+
+// giveBack takes n bytes back that were leased or held. The caller holds m.mu.
+func (m *Memory) giveBack(n int64) {
+	m.free += n
+	m.returned = time.Now()
+	m.serve()
 }
 
 // askBack tells those who hold buffers that somebody waits. The caller holds m.mu.

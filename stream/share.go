@@ -93,10 +93,9 @@ func (s *Share) Reserve(ctx context.Context, n int64) (release func(), err error
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.heavy += n
-		m.free += n
 		s.leased -= n
 		s.reserved -= n
-		m.serve()
+		m.giveBack(n)
 	}), nil
 }
 

@@ -53,6 +53,8 @@ type Spill struct {
 	waiting []*claim   // first come first
 	files   map[*spillFile]struct{}
 	refused int64
+
+	returned time.Time // when space was last given back
 }
 
 // claim is a call that waits for space.
@@ -167,7 +169,8 @@ func (s *Spill) takeOrWait(ctx context.Context, share *Share, n, counted int64) 
 	return s.await(ctx, c)
 }
 
-// await waits until c is served, ctx ends, or the budget's wait is over.
+// await waits until c is served, ctx ends, or nobody has given anything back for
+// as long as the budget's wait.
 func (s *Spill) await(ctx context.Context, c *claim) error {
 	timer := time.NewTimer(c.share.m.wait)
 	defer timer.Stop()
@@ -181,6 +184,10 @@ func (s *Spill) await(ctx context.Context, c *claim) error {
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		case <-timer.C:
+			if left := s.patience(c); left > 0 {
+				timer.Reset(left)
+				continue
+			}
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -196,6 +203,13 @@ func (s *Spill) await(ctx context.Context, c *claim) error {
 		s.serve()
 		return err
 	}
+}
+
+// patience is how much longer c waits when it has waited for the budget's wait.
+func (s *Spill) patience(c *claim) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.share.m.wait - time.Since(s.returned)
 }
 
 // serve gives free space to those who wait for it. The caller holds s.mu.
@@ -319,6 +333,7 @@ func (s *Spill) giveBack(share *Share, n int64) {
 	defer s.mu.Unlock()
 	s.used -= n
 	share.spilled -= n
+	s.returned = time.Now()
 	if s.used < 0 || share.spilled < 0 {
 		panic(fmt.Sprintf("stream: more spill space given back than taken: %d left of all, %d of the upload", s.used, share.spilled))
 	}

@@ -175,6 +175,10 @@ func verdictOnContent(err error) (verdict, bool) {
 	if e, ok := errors.AsType[*stream.LimitError](err); ok {
 		return tooMuch("%s", overLimit(e))
 	}
+	if e, ok := errors.AsType[*stream.NoRoomError](err); ok && e.Never {
+		return tooMuch("The archive takes more memory than the %s that --memory allows for all uploads together: it needs %s. "+
+			"Split it into several, or ask those who run this server for more.", size(e.Limit), e.What)
+	}
 	if e, ok := errors.AsType[*stream.SpillError](err); ok {
 		if quota, ok := errors.AsType[*stream.QuotaError](e); ok && quota.Never {
 			return tooMuch("The archive cannot be read while it arrives: %s. To hold it on disk would take more than %s allows. "+
