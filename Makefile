@@ -65,7 +65,7 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 		names=$$($(GO) test -list '^Fuzz' $$package); \
 		for name in $$(echo "$$names" | sed -n '/^Fuzz/p'); do \
 			found=yes; echo "$$package $$name"; \
-			$(GO) test -run '^$$' -fuzz "^$$name"'$$' -fuzztime $(FUZZTIME) $$package; \
+			$(GO) test -run '^$$' -fuzz "^$$name"'$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 2s $$package; \
 		done; \
 	done; \
 	test -n "$$found" || { echo 'no fuzz test found' >&2; exit 1; }

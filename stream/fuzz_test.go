@@ -1,6 +1,11 @@
 package stream_test
 
 import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -9,15 +14,59 @@ import (
 	"spillway/testdata/archive"
 )
 
-// FuzzReadZip holds the reader against the standard library's: what it takes
-// and archive/zip can read, both read alike. Whatever it is given, it leaves
-// nothing behind, which every [reading] checks.
-func FuzzReadZip(f *testing.F) {
-	seeds := 0
+// fuzzed reads archives for a fuzz test and holds the reader against the
+// standard library's: what it takes and archive/zip can read, both read alike.
+// Whatever it is given, it leaves nothing behind, which every [reading] checks.
+type fuzzed struct {
+	memory *stream.Memory
+}
+
+func newFuzzed(f *testing.F) fuzzed {
+	f.Helper()
+	m, err := stream.NewMemory(64*mib, part, 4, time.Second, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return fuzzed{m}
+}
+
+// read returns what was taken, nil if the archive was refused.
+func (f fuzzed) read(t *testing.T, data []byte) map[string][]byte {
+	rules := &stream.Rules{MaxEntries: 100, MaxExpanded: 4 * mib, Form: formByName}
+	s, report, err := reading{data: data, memory: f.memory, rules: rules}.do(t)
+	if err != nil {
+		if kept := s.kept(); len(kept) > 0 {
+			t.Errorf("refused with %v, but keeps %q", err, kept[0].Name)
+		}
+		return nil
+	}
+	if report.Bytes != int64(len(data)) {
+		t.Errorf("took %d bytes of %d", report.Bytes, len(data))
+	}
+	got := contents(t, s)
+	seen, err := reference(data)
+	if err != nil {
+		return got
+	}
+	for _, name := range report.Ignored {
+		if _, ok := seen[name]; !ok {
+			t.Errorf("ignored %q, which archive/zip does not see", name)
+		}
+		if !strings.HasSuffix(name, "-symbols.txt") {
+			t.Errorf("ignored %q", name)
+		}
+		delete(seen, name)
+	}
+	checkSame(t, got, seen)
+	return got
+}
+
+// seedArchives are an archive for each rule, and one of each writer.
+func seedArchives(f *testing.F) (seeds [][]byte) {
+	f.Helper()
 	for _, r := range allRules() {
 		if len(r.archive) < 64<<10 {
-			f.Add(r.archive)
-			seeds++
+			seeds = append(seeds, r.archive)
 		}
 	}
 	for _, w := range archive.Writers {
@@ -25,44 +74,128 @@ func FuzzReadZip(f *testing.F) {
 		for i := range samples {
 			samples[i].Data = samples[i].Data[:min(len(samples[i].Data), 500)]
 		}
-		f.Add(w.Write(samples...))
-		seeds++
+		seeds = append(seeds, w.Write(samples...))
 	}
-	f.Add(mixed().archive)
-	if rules := len(allRules()); seeds < rules*9/10 {
-		f.Fatalf("%d seeds of %d rules", seeds, rules)
+	if rules := len(allRules()); len(seeds) < rules*9/10 {
+		f.Fatalf("%d seeds of %d rules", len(seeds), rules)
 	}
+	return append(seeds, mixed().archive)
+}
 
-	m, err := stream.NewMemory(64*mib, part, 4, time.Second, nil)
-	if err != nil {
-		f.Fatal(err)
+// FuzzReadZip reads any bytes.
+func FuzzReadZip(f *testing.F) {
+	for _, data := range seedArchives(f) {
+		f.Add(data)
 	}
-	rules := &stream.Rules{MaxEntries: 100, MaxExpanded: 4 * mib, Form: formByName}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		s, report, err := reading{data: data, memory: m, rules: rules}.do(t)
-		if err != nil {
-			if kept := s.kept(); len(kept) > 0 {
-				t.Errorf("refused with %v, but keeps %q", err, kept[0].Name)
-			}
-			return
+	fuzzed := newFuzzed(f)
+	f.Fuzz(func(t *testing.T, data []byte) { fuzzed.read(t, data) })
+}
+
+// FuzzReconcile has a central directory, and what follows it, say anything of
+// sound entries. If mended, the end of central directory record says of the
+// directory what is there, so that rows may grow and multiply.
+func FuzzReconcile(f *testing.F) {
+	var entries [][]byte
+	known := make(map[string]uint16)
+	for _, data := range seedArchives(f) {
+		at := bytes.Index(data, []byte("PK\x01\x02"))
+		if at < 0 || len(data) > 16<<10 {
+			continue
 		}
-		if report.Bytes != int64(len(data)) {
-			t.Errorf("took %d bytes of %d", report.Bytes, len(data))
+		which, ok := known[string(data[:at])]
+		if !ok {
+			which = uint16(len(entries))
+			known[string(data[:at])] = which
+			entries = append(entries, data[:at])
 		}
-		got := contents(t, s)
-		seen, err := reference(data)
-		if err != nil {
-			return
+		f.Add(which, data[at:], false)
+	}
+	if len(entries) < 20 {
+		f.Fatalf("directories of %d kinds of entries", len(entries))
+	}
+	fuzzed := newFuzzed(f)
+	f.Fuzz(func(t *testing.T, which uint16, directory []byte, mended bool) {
+		before := entries[int(which)%len(entries)]
+		data := append(bytes.Clone(before), directory...)
+		if mended {
+			mendEnd(data, len(before))
 		}
-		for _, name := range report.Ignored {
-			if _, ok := seen[name]; !ok {
-				t.Errorf("ignored %q, which archive/zip does not see", name)
-			}
-			if !strings.HasSuffix(name, "-symbols.txt") {
-				t.Errorf("ignored %q", name)
-			}
-			delete(seen, name)
-		}
-		checkSame(t, got, seen)
+		fuzzed.read(t, data)
 	})
 }
+
+// mendEnd has the end of central directory record agree with the directory that
+// starts at the offset, if there is one.
+func mendEnd(data []byte, start int) {
+	const length = 22
+	end := bytes.LastIndex(data, []byte("PK\x05\x06"))
+	if end < start || len(data)-end < length {
+		return
+	}
+	rows := uint16(bytes.Count(data[start:end], []byte("PK\x01\x02")))
+	le := binary.LittleEndian
+	le.PutUint32(data[end+4:], 0) // disks
+	le.PutUint16(data[end+8:], rows)
+	le.PutUint16(data[end+10:], rows)
+	le.PutUint32(data[end+12:], uint32(end-start))
+	le.PutUint32(data[end+16:], uint32(start))
+	le.PutUint16(data[end+20:], uint16(len(data)-end-length))
+}
+
+// FuzzGzip makes symbol files of any deflate stream: what is stored is one gzip
+// member (RFC 1952) of what the standard library expands the stream to, or the
+// archive is refused. Where raw is not one, it is the text itself.
+func FuzzGzip(f *testing.F) {
+	text := archive.Symbols(1, 300)
+	for _, level := range []int{flate.HuffmanOnly, flate.NoCompression, flate.BestSpeed, flate.BestCompression} {
+		var out bytes.Buffer
+		w, err := flate.NewWriter(&out, level)
+		for piece := range 3 {
+			if err == nil {
+				_, err = w.Write(text[piece*100 : piece*100+100])
+			}
+			if err == nil {
+				err = w.Flush()
+			}
+		}
+		if err = errors.Join(err, w.Close()); err != nil {
+			f.Fatal(err)
+		}
+		for _, descriptor := range []bool{false, true} {
+			f.Add(out.Bytes(), descriptor)
+			f.Add(append(out.Bytes(), 0), descriptor)
+			f.Add(out.Bytes()[:out.Len()-1], descriptor)
+		}
+	}
+	f.Add([]byte{3, 0}, false) // nothing
+	f.Add([]byte("MODULE Linux x86_64 0A0B a\n"), true)
+	f.Add(gzipHeaderAsText(), false)
+	fuzzed := newFuzzed(f)
+	f.Fuzz(func(t *testing.T, raw []byte, descriptor bool) {
+		e := archive.Entry{Name: "a.sym", Method: archive.Deflate}
+		if descriptor {
+			e.Descriptor = archive.Signed32
+		}
+		rest := bytes.NewReader(raw)
+		whole := true
+		var err error
+		switch e.Data, err = io.ReadAll(io.LimitReader(flate.NewReader(rest), 64<<10)); {
+		case len(e.Data) == 64<<10:
+			return // it may go on, and is about as much as any other
+		case err == nil:
+			e.Raw, whole = raw, rest.Len() == 0
+		default:
+			e.Data = raw
+		}
+		got := fuzzed.read(t, archive.Build(e, archive.Entry{Name: "b.dll", Data: []byte("b")}))
+		if taken := got != nil; taken != whole {
+			t.Fatalf("taken: %t, though %d bytes follow the stream's end", taken, rest.Len())
+		}
+		if whole && !bytes.Equal(got["a.sym"], e.Data) {
+			t.Fatalf("stored %s, want %s", abridged(got["a.sym"]), abridged(e.Data))
+		}
+	})
+}
+
+// gzipHeaderAsText is what looks like a gzip member in a file that is none.
+func gzipHeaderAsText() []byte { return append([]byte(gzipHeader), 3, 0, 0, 0, 0, 0, 0, 0, 0, 0) }
