@@ -16,13 +16,17 @@ var errCut = errors.New("s3: the body of a request was read after its end")
 // request that has been answered, or given up, for a moment: [body.cut] keeps
 // it from doing so.
 type body struct {
+	size int64 // bytes
+
 	mu     sync.Mutex
 	r      *io.SectionReader // nil once cut
 	failed error             // of the disk that the bytes are on
 }
 
 // newBody is n bytes of r at the offset off.
-func newBody(r io.ReaderAt, off, n int64) *body { return &body{r: io.NewSectionReader(r, off, n)} }
+func newBody(r io.ReaderAt, off, n int64) *body {
+	return &body{size: n, r: io.NewSectionReader(r, off, n)}
+}
 
 // cut waits for a read that is under way. From then on reads fail. It returns
 // err, the outcome of the request, or what kept the body from being read.

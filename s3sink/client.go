@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -22,11 +21,12 @@ import (
 	"spillway/stream"
 )
 
-// store is S3 in plain terms: this file and manager.go know the SDK, the others
-// do not. Each of its operations is tried again as the SDK's standard retryer
-// has it. Each error is a *stream.StoreError.
+// store is S3 in plain terms: this file, retry.go and manager.go know the SDK,
+// the others do not. Each of its operations is tried again as newRetryer says,
+// within the time that pace gives it. Each error is a *stream.StoreError.
 type store struct {
 	api *s3.Client
+	pace
 	whole
 }
 
@@ -71,34 +71,21 @@ func newStore(ctx context.Context, cfg Config) (*store, error) {
 	if loaded.Region == "" {
 		return nil, errors.New("s3: no region")
 	}
+	pace := pace{cfg.AttemptTimeout}
 	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		o.BaseEndpoint = optional(cfg.Endpoint)
 		o.UsePathStyle = cfg.PathStyle
 		o.HTTPClient = &bounded{
 			transport: cfg.Transport,
 			slots:     make(chan struct{}, cfg.Concurrency),
-			timeout:   cfg.AttemptTimeout,
+			pace:      pace,
 			operation: awsmiddleware.GetOperationName,
 			told:      cfg.OnAttempt,
 		}
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
-			if cfg.MaxBackoff > 0 {
-				o.MaxBackoff = cfg.MaxBackoff
-			}
-			o.Retryables = slices.Insert(o.Retryables, 0, retry.IsErrorRetryable(retry.IsErrorRetryableFunc(noRetryForDisk)))
-		})
+		o.Retryer = newRetryer(cfg.MaxBackoff, loaded.Credentials)
 		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
 	})
-	return &store{api, newWhole(api, cfg.PartSize)}, nil
-}
-
-// noRetryForDisk keeps a request whose body cannot be read from being tried
-// again: the SDK takes that for a failure of the connection.
-func noRetryForDisk(err error) aws.Ternary {
-	if _, ok := errors.AsType[*stream.DiskError](err); ok {
-		return aws.FalseTernary
-	}
-	return aws.UnknownTernary
+	return &store{api, pace, newWhole(api, cfg.PartSize, pace)}, nil
 }
 
 // addUnsignedPayload keeps the SDK from hashing bodies with SHA-256, which it
@@ -127,12 +114,14 @@ func (s *store) headChecked(ctx context.Context, t target) (stored, error) {
 }
 
 func (s *store) headObject(ctx context.Context, in *s3.HeadObjectInput) (stored, error) {
+	ctx, done := s.operation(ctx, 0)
+	defer done()
 	out, err := s.api.HeadObject(ctx, in)
 	if hasCode(err, "NotFound") {
 		return stored{}, nil
 	}
 	if err != nil {
-		return stored{}, failure("HeadObject", target{*in.Bucket, *in.Key}, err)
+		return stored{}, failure("HeadObject", target{*in.Bucket, *in.Key}, tooLong(ctx, err))
 	}
 	found := stored{found: true, length: aws.ToInt64(out.ContentLength), metadata: out.Metadata}
 	if out.ChecksumType != types.ChecksumTypeComposite {
@@ -144,6 +133,8 @@ func (s *store) headObject(ctx context.Context, in *s3.HeadObjectInput) (stored,
 // create begins a multipart upload. It reports whether the store will check the
 // CRC-32 of the whole body. Its request is a lasting one.
 func (s *store) create(ctx context.Context, t target, a attributes) (id string, checksWhole bool, err error) {
+	ctx, done := s.operation(ctx, 0)
+	defer done()
 	out, err := s.api.CreateMultipartUpload(lasting(ctx), &s3.CreateMultipartUploadInput{
 		Bucket:            &t.bucket,
 		Key:               &t.key,
@@ -154,7 +145,7 @@ func (s *store) create(ctx context.Context, t target, a attributes) (id string, 
 		ChecksumType:      types.ChecksumTypeFullObject,
 	})
 	if err != nil {
-		return "", false, failure("CreateMultipartUpload", t, err)
+		return "", false, failure("CreateMultipartUpload", t, tooLong(ctx, err))
 	}
 	return aws.ToString(out.UploadId), out.ChecksumType == types.ChecksumTypeFullObject, nil
 }
@@ -163,6 +154,8 @@ func (s *store) create(ctx context.Context, t target, a attributes) (id string, 
 // it is not where an attempt failed, which the store may still be working at.
 // Its request is a lasting one.
 func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, body *body, crc32 uint32) (part sentPart, clear bool, err error) {
+	ctx, done := s.operation(ctx, body.size)
+	defer done()
 	out, err := s.api.UploadPart(lasting(ctx), &s3.UploadPartInput{
 		Bucket:        &t.bucket,
 		Key:           &t.key,
@@ -172,7 +165,7 @@ func (s *store) uploadPart(ctx context.Context, t target, id string, number int3
 		ChecksumCRC32: aws.String(encodeCRC32(crc32)),
 	})
 	if err = body.cut(err); err != nil {
-		return sentPart{}, false, failure("UploadPart", t, err)
+		return sentPart{}, false, failure("UploadPart", t, tooLong(ctx, err))
 	}
 	attempts, _ := retry.GetAttemptResults(out.ResultMetadata)
 	return sentPart{number, aws.ToString(out.ETag), crc32}, len(attempts.Results) == 1, nil
@@ -200,26 +193,32 @@ func (s *store) complete(ctx context.Context, t target, id string, parts []sentP
 		in.ChecksumCRC32 = aws.String(encodeCRC32(crc32))
 		in.MpuObjectSize = &size
 	}
+	ctx, done := s.operation(ctx, 0)
+	defer done()
 	_, err := s.api.CompleteMultipartUpload(ctx, in)
-	return failure("CompleteMultipartUpload", t, err)
+	return failure("CompleteMultipartUpload", t, tooLong(ctx, err))
 }
 
 // abort gives up a multipart upload. errNoUpload is in the error's chain where
 // the upload is not there.
 func (s *store) abort(ctx context.Context, t target, id string) error {
+	ctx, done := s.operation(ctx, 0)
+	defer done()
 	_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &t.bucket, Key: &t.key, UploadId: &id})
-	return failure("AbortMultipartUpload", t, err)
+	return failure("AbortMultipartUpload", t, tooLong(ctx, err))
 }
 
 // listUploads returns up to limit unfinished multipart uploads at p, those of
 // keys behind marker, and, if there are more of them, the marker of the next
 // page.
 func (s *store) listUploads(ctx context.Context, p place, marker string, limit int32) (page []begun, next string, more bool, err error) {
+	ctx, done := s.operation(ctx, 0)
+	defer done()
 	out, err := s.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{
 		Bucket: &p.bucket, Prefix: optional(p.prefix), KeyMarker: optional(marker), MaxUploads: &limit,
 	})
 	if err != nil {
-		return nil, "", false, failure("ListMultipartUploads", target{p.bucket, p.prefix}, err)
+		return nil, "", false, failure("ListMultipartUploads", target{p.bucket, p.prefix}, tooLong(ctx, err))
 	}
 	for _, u := range out.Uploads {
 		page = append(page, begun{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)})

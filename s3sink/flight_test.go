@@ -51,7 +51,7 @@ func TestPauseHoldsNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{answer: func(op string, n int, _ *http.Request) (*http.Response, error) {
 			if n == 1 {
-				return refuse(503, "SlowDown"), nil
+				return refuse(500, "InternalError"), nil
 			}
 			return nil, nil
 		}}

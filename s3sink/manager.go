@@ -26,19 +26,22 @@ import (
 // at a part failed, which an abort has to know. [multipart] does all that.
 type whole struct {
 	uploader *manager.Uploader
+	pace     pace
 }
 
 // newWhole returns a writer of objects that sends up to partSize bytes with one
 // PutObject.
-func newWhole(api *s3.Client, partSize int64) whole {
+func newWhole(api *s3.Client, partSize int64, pace pace) whole {
 	return whole{manager.NewUploader(api, func(u *manager.Uploader) {
 		u.PartSize = max(partSize, manager.MinUploadPartSize)
-	})}
+	}), pace}
 }
 
 // put writes an object of at most a part, whose body the store compares with
 // crc32. It is visible, whole, if put returns nil, and may be visible otherwise.
 func (w whole) put(ctx context.Context, t target, a attributes, body *body, crc32 uint32) error {
+	ctx, done := w.pace.operation(ctx, body.size)
+	defer done()
 	_, err := w.uploader.Upload(ctx, &s3.PutObjectInput{
 		Bucket:          &t.bucket,
 		Key:             &t.key,
@@ -48,5 +51,5 @@ func (w whole) put(ctx context.Context, t target, a attributes, body *body, crc3
 		Metadata:        a.metadata,
 		ChecksumCRC32:   aws.String(encodeCRC32(crc32)),
 	})
-	return failure("PutObject", t, body.cut(err))
+	return failure("PutObject", t, tooLong(ctx, body.cut(err)))
 }

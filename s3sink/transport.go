@@ -22,7 +22,7 @@ var errLongAnswer = errors.New("s3: the body of the answer is too long")
 type bounded struct {
 	transport http.RoundTripper
 	slots     chan struct{} // one for each request that may be in flight
-	timeout   time.Duration // of one attempt, from its slot to its answer's end
+	pace      pace          // of one attempt, from its slot to its answer's end
 
 	operation func(ctx context.Context) string // that a request's context belongs to
 	told      func(Attempt)                    // of each attempt
@@ -50,7 +50,7 @@ func (c *bounded) Do(req *http.Request) (*http.Response, error) {
 // send sends an attempt that has its slot, and takes note of it.
 func (c *bounded) send(req *http.Request, a *Attempt) (*http.Response, error) {
 	ctx := req.Context()
-	attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
+	attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.pace.attempt(req.ContentLength))
 	defer cancel()
 	req = req.WithContext(attempt)
 	sent := watch(req)

@@ -1,0 +1,108 @@
+package s3sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+
+	"spillway/stream"
+)
+
+// maxAttempts is how often an operation is tried. The pauses between the
+// attempts are up to 2, 4, 8 and 16 s, or longer where the store throttles.
+const maxAttempts = 5
+
+// newRetryer returns what decides about another attempt: what may pass is tried
+// again, after pauses of at most maxBackoff (0: the SDK's 20 s). Of all
+// operations together not too many are: while the store fails all the time, they
+// fail with it. While it throttles (SlowDown), all send fewer requests.
+func newRetryer(maxBackoff time.Duration, credentials aws.CredentialsProvider) aws.Retryer {
+	return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+		o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
+			o.MaxAttempts = maxAttempts
+			if maxBackoff > 0 {
+				o.MaxBackoff = maxBackoff
+			}
+			o.Retryables = append([]retry.IsErrorRetryable{
+				retry.IsErrorRetryableFunc(noRetryForDisk),
+				renewing{credentials},
+			}, o.Retryables...)
+		})
+	})
+}
+
+// noRetryForDisk keeps a request whose body cannot be read from being tried
+// again: the SDK takes that for a failure of the connection.
+func noRetryForDisk(err error) aws.Ternary {
+	if _, ok := errors.AsType[*stream.DiskError](err); ok {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
+}
+
+// renewing has credentials fetched again when the store says that they have
+// expired, which may be earlier than they said themselves.
+type renewing struct {
+	credentials aws.CredentialsProvider
+}
+
+// IsErrorRetryable implements [retry.IsErrorRetryable]. The answer to a HEAD has
+// no body that could say what is wrong with it, and nothing else would be.
+func (r renewing) IsErrorRetryable(err error) aws.Ternary {
+	if !hasCode(err, "ExpiredToken") && !hasCode(err, "BadRequest") {
+		return aws.UnknownTernary
+	}
+	if cache, ok := r.credentials.(*aws.CredentialsCache); ok {
+		cache.Invalidate()
+	}
+	return aws.TrueTernary
+}
+
+const (
+	// leastRate is how fast the body of a request has to go, in bytes a second:
+	// it adds to the time of an attempt.
+	leastRate = 1 << 20
+
+	// attemptsTime is the time of an operation, with its attempts and the pauses
+	// between them, in attempts.
+	attemptsTime = 3
+)
+
+// pace is how long the store may take.
+type pace struct {
+	timeout time.Duration // of an attempt without a body
+}
+
+// attempt is the time of an attempt with a body of n bytes.
+func (p pace) attempt(n int64) time.Duration {
+	return p.timeout + time.Duration(max(n, 0))*time.Second/leastRate
+}
+
+// operation returns the context of an operation, whose requests have a body of n
+// bytes. The caller calls done.
+func (p pace) operation(ctx context.Context, n int64) (_ context.Context, done context.CancelFunc) {
+	d := attemptsTime * p.attempt(n)
+	return context.WithTimeoutCause(ctx, d, &slowError{d})
+}
+
+// tooLong adds to the error of an operation that it was out of time, if it was.
+// ctx is what operation has returned.
+func tooLong(ctx context.Context, err error) error {
+	if slow, ok := errors.AsType[*slowError](context.Cause(ctx)); ok && err != nil {
+		return fmt.Errorf("%w: %w", slow, err)
+	}
+	return err
+}
+
+// A slowError says that the store took too long for an operation.
+type slowError struct {
+	limit time.Duration
+}
+
+func (e *slowError) Error() string {
+	return fmt.Sprintf("it took longer than %v, all attempts together", e.limit)
+}
