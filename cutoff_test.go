@@ -35,11 +35,23 @@ type inside struct {
 func startInside(t *testing.T, configure func(*serveSettings), args ...string) *inside {
 	t.Helper()
 	server := s3server.Start(t)
-	in := &inside{s3: server.Client, bucket: server.Bucket(t), events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
+	useCredentialsOf(t, server)
+	return startInsideBefore(t, server.Client, server.Endpoint, configure, args...)
+}
+
+func useCredentialsOf(t *testing.T, server *s3server.Server) {
+	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", server.AccessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", server.SecretKey)
+}
+
+// startInsideBefore is startInside before a server that runs already, and has
+// another endpoint for the service.
+func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, configure func(*serveSettings), args ...string) *inside {
+	t.Helper()
+	in := &inside{s3: server, bucket: server.Bucket(t), events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
 	s, _, err := parse(append([]string{
-		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + in.bucket,
+		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + endpoint, "--s3-bucket=" + in.bucket,
 	}, args...), func(string) string { return "" }, io.Discard)
 	if err == nil {
 		err = s.Serve.complete()
@@ -104,6 +116,12 @@ func (in *inside) wantNothing(t *testing.T, what string) {
 	if uploads := in.s3.Uploads(t, in.bucket); len(uploads) != 0 {
 		t.Errorf("%s: unfinished multipart uploads: %v", what, uploads)
 	}
+	in.wantRoom(t, what)
+}
+
+// wantRoom checks that neither memory nor disk is in use.
+func (in *inside) wantRoom(t *testing.T, what string) {
+	t.Helper()
 	if u := in.memory.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
 		t.Errorf("%s: memory is kept: %+v", what, u)
 	}
@@ -115,12 +133,24 @@ func (in *inside) wantNothing(t *testing.T, what string) {
 // end ends the service and checks that none of its goroutines is left.
 func (in *inside) end(t *testing.T) {
 	t.Helper()
+	in.stop(t)
+	wantNoGoroutines(t)
+}
+
+// stop ends the service.
+func (in *inside) stop(t *testing.T) {
+	t.Helper()
 	if err := in.shutDown(context.WithoutCancel(t.Context()), func() {}); err != nil {
 		t.Error(err)
 	}
 	if err := <-in.served; !errors.Is(err, http.ErrServerClosed) {
 		t.Error(err)
 	}
+}
+
+// wantNoGoroutines checks that no goroutine of a service is left.
+func wantNoGoroutines(t *testing.T) {
+	t.Helper()
 	var stacks bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
 		t.Fatal(err)

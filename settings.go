@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
 
+	"spillway/s3sink"
 	"spillway/stream"
 )
 
@@ -79,6 +80,10 @@ type serveSettings struct {
 	// openDisk opens the disk of --spill-dir; nil: [stream.OpenDisk]. Tests have
 	// disks that fail.
 	openDisk func(path string) (stream.Disk, error) `kong:"-"`
+
+	// adjustStore changes how the store is used; nil: not at all. Tests have less
+	// patience with it.
+	adjustStore func(*s3sink.Config) `kong:"-"`
 
 	// pressureWindow is how long troubles of the disk count; 0: two minutes.
 	// Tests have less time.

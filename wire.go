@@ -211,6 +211,9 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		cfg.Endpoint = "http://" + svc.embedded.address()
 		cfg.AccessKey, cfg.SecretKey = devKey, devKey
 	}
+	if s.adjustStore != nil {
+		s.adjustStore(&cfg)
+	}
 	return s3sink.New(ctx, cfg)
 }
 

@@ -144,6 +144,9 @@ func (s *store) create(ctx context.Context, t target, a attributes) (id string, 
 		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
 		ChecksumType:      types.ChecksumTypeFullObject,
 	})
+	if err == nil && aws.ToString(out.UploadId) == "" {
+		err = errNoUploadID
+	}
 	if err != nil {
 		return "", false, failure("CreateMultipartUpload", t, tooLong(ctx, err))
 	}
@@ -164,7 +167,10 @@ func (s *store) uploadPart(ctx context.Context, t target, id string, number int3
 		Body:          body,
 		ChecksumCRC32: aws.String(encodeCRC32(crc32)),
 	})
-	if err = body.cut(err); err != nil {
+	if err = body.cut(err); err == nil && aws.ToString(out.ETag) == "" {
+		err = errNoETag
+	}
+	if err != nil {
 		return sentPart{}, false, failure("UploadPart", t, tooLong(ctx, err))
 	}
 	attempts, _ := retry.GetAttemptResults(out.ResultMetadata)
@@ -195,7 +201,10 @@ func (s *store) complete(ctx context.Context, t target, id string, parts []sentP
 	}
 	ctx, done := s.operation(ctx, 0)
 	defer done()
-	_, err := s.api.CompleteMultipartUpload(ctx, in)
+	out, err := s.api.CompleteMultipartUpload(ctx, in)
+	if err == nil && aws.ToString(out.ETag) == "" {
+		err = errNoETag
+	}
 	return failure("CompleteMultipartUpload", t, tooLong(ctx, err))
 }
 
@@ -229,6 +238,13 @@ func (s *store) listUploads(ctx context.Context, p place, marker string, limit i
 	}
 	return page, next, aws.ToBool(out.IsTruncated), nil
 }
+
+// What every S3 server says of what it has stored. An answer without it is
+// somebody else's, who has stored nothing.
+var (
+	errNoETag     = errors.New("s3: the answer has no ETag")
+	errNoUploadID = errors.New("s3: the answer has no upload ID")
+)
 
 // errNoUpload says that there is no multipart upload of that identifier: it has
 // been completed or aborted.

@@ -19,7 +19,7 @@ import (
 
 // attemptTimeout is short, so that a test of a store that hangs is, and longer
 // than any honest request takes on a busy machine.
-const attemptTimeout = 2 * time.Second
+const attemptTimeout = 4 * time.Second
 
 // TestFaults fails each single call of an upload, in every way.
 func TestFaults(t *testing.T) {

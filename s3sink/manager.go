@@ -42,7 +42,7 @@ func newWhole(api *s3.Client, partSize int64, pace pace) whole {
 func (w whole) put(ctx context.Context, t target, a attributes, body *body, crc32 uint32) error {
 	ctx, done := w.pace.operation(ctx, body.size)
 	defer done()
-	_, err := w.uploader.Upload(ctx, &s3.PutObjectInput{
+	out, err := w.uploader.Upload(ctx, &s3.PutObjectInput{
 		Bucket:          &t.bucket,
 		Key:             &t.key,
 		Body:            body,
@@ -51,5 +51,8 @@ func (w whole) put(ctx context.Context, t target, a attributes, body *body, crc3
 		Metadata:        a.metadata,
 		ChecksumCRC32:   aws.String(encodeCRC32(crc32)),
 	})
-	return failure("PutObject", t, tooLong(ctx, body.cut(err)))
+	if err = body.cut(err); err == nil && aws.ToString(out.ETag) == "" {
+		err = errNoETag
+	}
+	return failure("PutObject", t, tooLong(ctx, err))
 }

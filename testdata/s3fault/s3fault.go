@@ -1,30 +1,88 @@
-// Package s3fault lets an S3 server fail, at one chosen call of a test.
+// Package s3fault lets an S3 server fail, at one chosen call of a test: within
+// the client, by a [Transport], or on the way to the server, by a [Proxy].
 package s3fault
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"net"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 )
 
 // Kind is the way in which a call fails.
 type Kind int
 
+// What a server may do to a request.
 const (
 	InternalError Kind = iota // answered with status 500
-	Timeout                   // not answered until the attempt's deadline
-	Reset                     // the connection is reset
+	SlowDown                  // answered with status 503, for coming too often
+	BadGateway                // answered by a proxy before the server, with status 502
+	ExpiredToken              // the credentials are refused with status 400
+	AccessDenied              // and with status 403
+	NoSuchBucket              // the bucket has gone
+	NotFound                  // the object, or the upload, is not there, or not yet
+	Garbage                   // answered with status 200 and what is no answer
+	ErrorInside               // answered with status 200 and an error
+	CutAnswer                 // the connection is reset in the middle of the answer
+	Reset                     // the connection is reset once the request has come
+	ResetInBody               // the connection is reset in the middle of the request's body
+	Timeout                   // the request is taken, and not answered until its sender gives up
+	kinds         int  = iota
 )
 
+// Kinds are all of them.
+func Kinds() []Kind {
+	all := make([]Kind, kinds)
+	for i := range all {
+		all[i] = Kind(i)
+	}
+	return all
+}
+
 func (k Kind) String() string {
-	return [...]string{"internal error", "timeout", "reset"}[k]
+	return [...]string{
+		"internal error", "slow down", "bad gateway", "expired token", "access denied", "no such bucket", "not found", "garbage",
+		"error inside", "cut answer", "reset", "reset in the body", "timeout",
+	}[k]
+}
+
+// Passes reports whether a client has to try again.
+func (k Kind) Passes() bool {
+	return !slices.Contains([]Kind{AccessDenied, NoSuchBucket, NotFound, Garbage, ErrorInside}, k)
+}
+
+// answer is what a request is answered with, if it is answered.
+func (k Kind) answer(call string) (status int, contentType, body string) {
+	refuse := func(status int, code string) (int, string, string) {
+		return status, "application/xml", `<?xml version="1.0" encoding="UTF-8"?><Error><Code>` + code + `</Code><Message>This is a test.</Message></Error>`
+	}
+	switch k {
+	case SlowDown:
+		return refuse(http.StatusServiceUnavailable, "SlowDown")
+	case BadGateway:
+		return http.StatusBadGateway, "text/html", "<html><h1>502 Bad Gateway</h1></html>"
+	case ExpiredToken:
+		return refuse(http.StatusBadRequest, "ExpiredToken")
+	case AccessDenied:
+		return refuse(http.StatusForbidden, "AccessDenied")
+	case NoSuchBucket:
+		return refuse(http.StatusNotFound, "NoSuchBucket")
+	case NotFound:
+		operation, _, _ := strings.Cut(call, " ")
+		if slices.Contains([]string{"UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}, operation) {
+			return refuse(http.StatusNotFound, "NoSuchUpload")
+		}
+		return refuse(http.StatusNotFound, "NoSuchKey")
+	case Garbage:
+		return http.StatusOK, "text/html", "<html>It works!"
+	case ErrorInside, CutAnswer:
+		_, contentType, body = refuse(0, "InternalError")
+		return http.StatusOK, contentType, body
+	default:
+		return refuse(http.StatusInternalServerError, "InternalError")
+	}
 }
 
 // Fault is what is to fail.
@@ -44,6 +102,26 @@ func (f Fault) String() string {
 		times = "always"
 	}
 	return fmt.Sprintf("%s, %s, %s, %s", f.Call, f.Kind, applied, times)
+}
+
+// Operation is that of the call, as the S3 API has it.
+func (f Fault) Operation() string {
+	operation, _, _ := strings.Cut(f.Call, " ")
+	return operation
+}
+
+// Possible reports whether there can be such a fault.
+func (f Fault) Possible() bool {
+	if f.Kind != ResetInBody {
+		return true
+	}
+	return !f.Applied && slices.Contains([]string{"PutObject", "UploadPart", "CompleteMultipartUpload"}, f.Operation())
+}
+
+// Lies reports whether the client is told that an upload has been aborted, which
+// has not.
+func (f Fault) Lies() bool {
+	return f.Operation() == "AbortMultipartUpload" && !f.Applied && slices.Contains([]Kind{NotFound, Garbage, ErrorInside}, f.Kind)
 }
 
 // Call names the call that a path-style request is an attempt at, by its
@@ -72,177 +150,73 @@ func Call(req *http.Request) string {
 	return operation + " " + key
 }
 
-// Transport passes requests on, counts them, and fails some.
-type Transport struct {
-	Next http.RoundTripper
-
+// Injector fails calls and counts all.
+type Injector struct {
 	mu       sync.Mutex
 	fault    *Fault
 	left     int // attempts still to fail; -1: all
 	failed   int
 	attempts map[string]int
-	requests int
-	watch    func(n int)
-	sent     atomic.Int64
 }
 
 // Inject sets the fault, or with nil takes it away.
-func (t *Transport) Inject(f *Fault) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.fault, t.left = f, 1
+func (i *Injector) Inject(f *Fault) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.fault, i.left = f, 1
 	if f != nil && f.Always {
-		t.left = -1
+		i.left = -1
 	}
 }
 
 // Failed is how many attempts have been failed.
-func (t *Transport) Failed() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.failed
+func (i *Injector) Failed() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.failed
 }
 
 // Calls returns the calls so far, sorted.
-func (t *Transport) Calls() []string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	calls := make([]string, 0, len(t.attempts))
-	for call := range t.attempts {
-		calls = append(calls, call)
-	}
-	slices.Sort(calls)
-	return calls
+func (i *Injector) Calls() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Sorted(maps.Keys(i.attempts))
 }
 
 // Attempts returns how many requests there were, by operation.
-func (t *Transport) Attempts() map[string]int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (i *Injector) Attempts() map[string]int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	by := make(map[string]int)
-	for call, n := range t.attempts {
+	for call, n := range i.attempts {
 		operation, _, _ := strings.Cut(call, " ")
 		by[operation] += n
 	}
 	return by
 }
 
-// Sent is how many bytes of the bodies of PutObject and UploadPart have been
-// read to be sent.
-func (t *Transport) Sent() int64 { return t.sent.Load() }
-
-// OnRequest has f called with the number of each request from now on, from 1,
-// before it is sent.
-func (t *Transport) OnRequest(f func(n int)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.requests, t.watch = 0, f
-}
-
 // Forget sets all counts to zero.
-func (t *Transport) Forget() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.attempts = nil
-	t.failed = 0
-	t.sent.Store(0)
-}
-
-// RoundTrip implements [http.RoundTripper].
-func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Body != nil && req.Method == http.MethodPut {
-		counted := req.Clone(req.Context())
-		counted.Body = &countedBody{req.Body, &t.sent}
-		req = counted
-	}
-	f := t.next(Call(req))
-	t.tell()
-	if f == nil {
-		return t.Next.RoundTrip(req)
-	}
-	if f.Applied {
-		if err := t.lose(req); err != nil {
-			return nil, err
-		}
-	} else if req.Body != nil {
-		_ = req.Body.Close()
-	}
-	switch f.Kind {
-	case Timeout:
-		<-req.Context().Done()
-		return nil, context.Cause(req.Context())
-	case Reset:
-		return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
-	default:
-		return internalError(req), nil
-	}
-}
-
-// tell calls whom OnRequest has named.
-func (t *Transport) tell() {
-	t.mu.Lock()
-	t.requests++
-	n, watch := t.requests, t.watch
-	t.mu.Unlock()
-	if watch != nil {
-		watch(n)
-	}
+func (i *Injector) Forget() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.attempts = nil
+	i.failed = 0
 }
 
 // next counts an attempt at a call and returns the fault if it is to fail.
-func (t *Transport) next(call string) *Fault {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.attempts == nil {
-		t.attempts = make(map[string]int)
+func (i *Injector) next(call string) *Fault {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.attempts == nil {
+		i.attempts = make(map[string]int)
 	}
-	t.attempts[call]++
-	if t.fault == nil || t.fault.Call != call || t.left == 0 {
+	i.attempts[call]++
+	if i.fault == nil || i.fault.Call != call || i.left == 0 {
 		return nil
 	}
-	if t.left > 0 {
-		t.left--
+	if i.left > 0 {
+		i.left--
 	}
-	t.failed++
-	return t.fault
-}
-
-// lose sends the request and throws its answer away.
-func (t *Transport) lose(req *http.Request) error {
-	resp, err := t.Next.RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	_, err = io.Copy(io.Discard, resp.Body)
-	return err
-}
-
-func internalError(req *http.Request) *http.Response {
-	body := `<?xml version="1.0" encoding="UTF-8"?><Error><Code>InternalError</Code><Message>We encountered an internal error. Please try again.</Message></Error>`
-	if req.Method == http.MethodHead {
-		body = ""
-	}
-	return &http.Response{
-		Status:        "500 Internal Server Error",
-		StatusCode:    http.StatusInternalServerError,
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        http.Header{"Content-Type": {"application/xml"}},
-		ContentLength: int64(len(body)),
-		Body:          io.NopCloser(strings.NewReader(body)),
-		Request:       req,
-	}
-}
-
-type countedBody struct {
-	io.ReadCloser
-	sent *atomic.Int64
-}
-
-func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.sent.Add(int64(n))
-	return n, err
+	i.failed++
+	return i.fault
 }

@@ -140,6 +140,14 @@ func (c Client) Open(ctx context.Context, bucket, key string) (io.ReadCloser, Ob
 	}, nil
 }
 
+// Begin begins a multipart upload.
+func (c Client) Begin(t testing.TB, bucket, key string) {
+	t.Helper()
+	if _, err := c.api.CreateMultipartUpload(context.Background(), &s3.CreateMultipartUploadInput{Bucket: &bucket, Key: &key}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Delete removes an object.
 func (c Client) Delete(ctx context.Context, bucket, key string) error {
 	_, err := c.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
