@@ -173,6 +173,22 @@ func (b *body) interrupt(cause error) {
 	_ = b.control.SetReadDeadline(time.Now())
 }
 
+// follow has reads interrupted with its cause when ctx ends, until stop is called.
+// What has been interrupted by then stays so, and no interruption comes later: it
+// would be taken for one of what reads next.
+func (b *body) follow(ctx context.Context) (stop func()) {
+	done := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
+		defer close(done)
+		b.interrupt(context.Cause(ctx))
+	})
+	return func() {
+		if !unhook() {
+			<-done
+		}
+	}
+}
+
 // complete reports whether the client has sent all that it had to.
 func (b *body) complete() bool {
 	b.mu.Lock()
@@ -191,7 +207,7 @@ func (b *body) drain(ctx context.Context, limit int64, d time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, d, errDrainOver)
 	defer cancel()
 	// Not before reads may go on again: what ended already has to stop them.
-	defer context.AfterFunc(ctx, func() { b.interrupt(context.Cause(ctx)) })()
+	defer b.follow(ctx)()
 	switch n, err := io.Copy(io.Discard, io.LimitReader(b, limit)); {
 	case err != nil:
 		return err

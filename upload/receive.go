@@ -164,9 +164,9 @@ func (u *upload) admit(requested, ctx context.Context, end context.CancelCauseFu
 // does.
 func (u *upload) interruptible(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.api.cfg.UploadTimeout, errUploadTimeout)
-	unhook := context.AfterFunc(ctx, func() { u.body.interrupt(context.Cause(ctx)) })
+	unfollow := u.body.follow(ctx)
 	return ctx, func() {
-		unhook()
+		unfollow()
 		cancel()
 	}
 }
@@ -214,7 +214,7 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 			u.account.Switch(stream.OnNothing)
 		}
 	}()
-	defer context.AfterFunc(ctx, func() { u.body.interrupt(context.Cause(ctx)) })()
+	defer u.body.follow(ctx)()
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
 	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
 	_, err = stream.ReadZip(ctx, &archiveReader{u, file.content}, u.share, entries, stream.Rules{
@@ -274,10 +274,10 @@ func (u *upload) answer(v verdict) {
 		u.w.Header().Set("Connection", "close")
 	}
 	if v.outcome != health.Stored {
-		writeJSON(u.w, v.status, failure{v.message})
+		refuse(u.w, v.status, v.message)
 		return
 	}
-	writeJSON(u.w, v.status, stored{storedUpload{
+	respond(u.w, v.status, stored{storedUpload{
 		ID:           u.id,
 		Size:         u.archiveBytes.Load(),
 		Filename:     u.filename,
