@@ -141,8 +141,8 @@ func awaitLog(t *testing.T, d *daemon.Daemon, words ...string) {
 	}
 }
 
-// answer is what a request came to.
-type answer struct {
+// uploadAnswer is what an upload came to.
+type uploadAnswer struct {
 	status     int
 	retryAfter string
 	Error      string `json:"error"`
@@ -158,7 +158,7 @@ type answer struct {
 
 // send posts a form whose only part is a file with that content. Content may be
 // read from until it ends, even when send has returned.
-func send(ctx context.Context, api, token string, content io.Reader) (answer, error) {
+func send(ctx context.Context, api, token string, content io.Reader) (uploadAnswer, error) {
 	body, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {
@@ -174,32 +174,32 @@ func send(ctx context.Context, api, token string, content io.Reader) (answer, er
 	defer body.Close()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", body)
 	if err != nil {
-		return answer{}, err
+		return uploadAnswer{}, err
 	}
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	req.Header.Set("Auth-Token", token)
 	return roundTrip(req)
 }
 
-func roundTrip(req *http.Request) (answer, error) {
+func roundTrip(req *http.Request) (uploadAnswer, error) {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return answer{}, err
+		return uploadAnswer{}, err
 	}
 	defer resp.Body.Close()
-	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
+	a := uploadAnswer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return answer{}, err
+		return uploadAnswer{}, err
 	}
 	if err := json.Unmarshal(text, &a); err != nil {
-		return answer{}, fmt.Errorf("%s: %q: %w", resp.Status, text, err)
+		return uploadAnswer{}, fmt.Errorf("%s: %q: %w", resp.Status, text, err)
 	}
 	return a, nil
 }
 
 // mustSend is send of an archive that is there whole.
-func mustSend(t *testing.T, api, token string, zip []byte) answer {
+func mustSend(t *testing.T, api, token string, zip []byte) uploadAnswer {
 	t.Helper()
 	a, err := send(within(t), api, token, bytes.NewReader(zip))
 	if err != nil {

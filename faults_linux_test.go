@@ -83,7 +83,7 @@ var scenarios = []scenario{
 }
 
 // upload sends the scenario's archive, and waits until all of it is put away.
-func (f *faulty) upload(t *testing.T, s *scenario) answer {
+func (f *faulty) upload(t *testing.T, s *scenario) uploadAnswer {
 	t.Helper()
 	a, err := send(within(t), "http://"+f.public.address(), "dev", bytes.NewReader(archive.Build(s.entries...)))
 	if err != nil {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"go.uber.org/zap"
 )
@@ -79,6 +81,27 @@ func TestJSONLog(t *testing.T) {
 		}
 		if _, err := time.Parse(time.RFC3339Nano, events[i]["time"].(string)); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestLogsAreHarmless: what clients choose does nothing to the terminal of
+// whoever reads a log, in any format, and still means the same.
+func TestLogsAreHarmless(t *testing.T) {
+	const hostile = "\x1b[31m\u009b31m\r\n\x07\x7f\u0085\u202etxt.exe\u2066\u2028é"
+	for _, format := range []string{"json", "mozlog", "console"} {
+		var out bytes.Buffer
+		log, err := newLogger(&out, "debug", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Error("upload", zap.String("at_entry", hostile), zap.Error(errors.New(hostile)), zap.ByteString("stack", []byte(hostile)))
+		line := strings.TrimSuffix(out.String(), "\n")
+		if strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && !unicode.IsPrint(r) }) {
+			t.Errorf("%s: %q", format, line)
+		}
+		if !strings.Contains(line, "é") || !strings.Contains(line, `\u009b31m`) {
+			t.Errorf("%s: %s", format, line)
 		}
 	}
 }

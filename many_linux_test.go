@@ -24,7 +24,7 @@ func TestManySpillAtOnce(t *testing.T) {
 	}
 	in.awaitSpilling(t, 4)
 	type result struct {
-		answer
+		uploadAnswer
 		archive archive.Archive
 		err     error
 	}
@@ -48,7 +48,7 @@ func TestManySpillAtOnce(t *testing.T) {
 				s.wantEntry(t, e)
 			}
 		case r.status != http.StatusServiceUnavailable:
-			t.Errorf("%+v", r.answer)
+			t.Errorf("%+v", r.uploadAnswer)
 		}
 	}
 	close(stop)

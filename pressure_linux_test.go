@@ -52,7 +52,7 @@ func TestPressure(t *testing.T) {
 	}
 	want("after archives that are too large", http.StatusOK, "ok")
 	whole, sending := io.Pipe()
-	underWay := make(chan answer, 1)
+	underWay := make(chan uploadAnswer, 1)
 	go func() {
 		a, err := send(within(t), api, "dev", whole)
 		if err != nil {

@@ -19,7 +19,7 @@ func needsDisk(seed uint64, size int64) archive.Archive {
 }
 
 // sendWhole is send with a Content-Length.
-func sendWhole(ctx context.Context, api, token string, zip []byte) (answer, error) {
+func sendWhole(ctx context.Context, api, token string, zip []byte) (uploadAnswer, error) {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	file, err := form.CreateFormFile("symbols.zip", "symbols.zip")
@@ -30,11 +30,11 @@ func sendWhole(ctx context.Context, api, token string, zip []byte) (answer, erro
 		err = form.Close()
 	}
 	if err != nil {
-		return answer{}, err
+		return uploadAnswer{}, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", &body)
 	if err != nil {
-		return answer{}, err
+		return uploadAnswer{}, err
 	}
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	req.Header.Set("Auth-Token", token)
@@ -45,10 +45,10 @@ func sendWhole(ctx context.Context, api, token string, zip []byte) (answer, erro
 // much there is to come.
 var ways = []struct {
 	name string
-	send func(ctx context.Context, api, token string, zip []byte) (answer, error)
+	send func(ctx context.Context, api, token string, zip []byte) (uploadAnswer, error)
 }{
 	{"with its length", sendWhole},
-	{"in chunks", func(ctx context.Context, api, token string, zip []byte) (answer, error) {
+	{"in chunks", func(ctx context.Context, api, token string, zip []byte) (uploadAnswer, error) {
 		return send(ctx, api, token, bytes.NewReader(zip))
 	}},
 }

@@ -208,7 +208,7 @@ func TestUploadsAreWatched(t *testing.T) {
 	defer page.Body.Close()
 
 	zip := archive.PythonZipfile(archive.Samples(3)...)
-	answers := make(chan answer)
+	answers := make(chan uploadAnswer)
 	var rest []*io.PipeWriter
 	for range 16 {
 		content, sending := io.Pipe()

@@ -120,13 +120,13 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // returns once the program is busy with it; go on sends the rest.
 type stalled struct {
 	rest   chan struct{} // closed to go on
-	answer chan answer
+	answer chan uploadAnswer
 	err    chan error
 }
 
 func stall(t *testing.T, s system, zip []byte) *stalled {
 	t.Helper()
-	u := &stalled{rest: make(chan struct{}), answer: make(chan answer, 1), err: make(chan error, 1)}
+	u := &stalled{rest: make(chan struct{}), answer: make(chan uploadAnswer, 1), err: make(chan error, 1)}
 	sent := make(chan struct{})
 	ctx := within(t)
 	content := io.MultiReader(
@@ -147,7 +147,7 @@ func stall(t *testing.T, s system, zip []byte) *stalled {
 	return u
 }
 
-func (u *stalled) wait(t *testing.T) answer {
+func (u *stalled) wait(t *testing.T) uploadAnswer {
 	t.Helper()
 	if err := <-u.err; err != nil {
 		t.Fatal(err)

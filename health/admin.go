@@ -8,6 +8,8 @@ import (
 	"net/http/pprof"
 	"net/netip"
 	"strings"
+
+	"spillway/health/answer"
 )
 
 // page is the live page: files as they are, which need no build.
@@ -39,7 +41,7 @@ func (h *Health) Admin() http.Handler {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, http.StatusNotFound, http.StatusText(http.StatusNotFound))
+		answer.Error(w, http.StatusNotFound, http.StatusText(http.StatusNotFound))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
@@ -51,9 +53,9 @@ func (h *Health) Admin() http.Handler {
 		h.guard(w, r, func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case !sameHost(r):
-				writeError(w, http.StatusMisdirectedRequest, fmt.Sprintf("This is not %q. Use localhost or the address.", r.Host))
+				answer.Error(w, http.StatusMisdirectedRequest, fmt.Sprintf("This is not %q. Use localhost or the address.", r.Host))
 			case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate":
-				writeError(w, http.StatusForbidden, "This is not for other sites' pages")
+				answer.Error(w, http.StatusForbidden, "This is not for other sites' pages")
 			default:
 				mux.ServeHTTP(w, r)
 			}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"spillway/health/answer"
 )
 
 // Version is what `/__version__` says of the program.
@@ -127,10 +129,10 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Health) guard(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		writeError(w, http.StatusMethodNotAllowed, "Method Not Allowed ("+r.Method+"): "+r.URL.Path)
+		answer.Error(w, http.StatusMethodNotAllowed, "Method Not Allowed ("+r.Method+"): "+r.URL.Path)
 		return
 	}
-	tracked := &trackingWriter{ResponseWriter: w}
+	tracked := &answer.Tracked{ResponseWriter: w}
 	defer func() {
 		value := recover()
 		switch value {
@@ -142,33 +144,12 @@ func (h *Health) guard(w http.ResponseWriter, r *http.Request, serve http.Handle
 		stack := debug.Stack()
 		h.cfg.Log.Error("panic", zap.Any("value", value), zap.String("path", r.URL.Path), zap.ByteString("stack", stack))
 		h.cfg.Reporter.Panic(value, stack)
-		if tracked.wrote {
+		if tracked.Begun {
 			panic(http.ErrAbortHandler) // closes the connection in the middle of the answer
 		}
-		writeError(w, http.StatusInternalServerError, "Internal Server Error")
+		answer.Error(w, http.StatusInternalServerError, "Internal Server Error")
 	}()
 	serve(tracked, r)
-}
-
-// trackingWriter knows whether an answer has begun.
-type trackingWriter struct {
-	http.ResponseWriter
-	wrote bool
-}
-
-// Unwrap lets an [http.ResponseController] through.
-func (t *trackingWriter) Unwrap() http.ResponseWriter { return t.ResponseWriter }
-
-// WriteHeader begins the answer.
-func (t *trackingWriter) WriteHeader(status int) {
-	t.wrote = true
-	t.ResponseWriter.WriteHeader(status)
-}
-
-// Write begins the answer if need be.
-func (t *trackingWriter) Write(p []byte) (int, error) {
-	t.wrote = true
-	return t.ResponseWriter.Write(p)
 }
 
 // lbheartbeat says whether this instance should get traffic. It never asks the
@@ -181,11 +162,11 @@ func (h *Health) lbheartbeat(w http.ResponseWriter, _ *http.Request) {
 	if h.draining.Load() {
 		status, says = http.StatusServiceUnavailable, "draining"
 	}
-	writeJSON(w, status, map[string]string{"status": says})
+	answer.JSON(w, status, map[string]string{"status": says})
 }
 
 func (h *Health) version(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, h.cfg.Version)
+	answer.JSON(w, http.StatusOK, h.cfg.Version)
 }
 
 var errTest = errors.New("health: a test error, raised on request")
@@ -194,7 +175,7 @@ var errTest = errors.New("health: a test error, raised on request")
 // reported.
 func (h *Health) testError(w http.ResponseWriter, r *http.Request) {
 	if !h.cfg.Allowed(r) {
-		writeError(w, http.StatusForbidden, "This requires an Auth-Token to authenticate the request")
+		answer.Error(w, http.StatusForbidden, "This requires an Auth-Token to authenticate the request")
 		return
 	}
 	panic(errTest)

@@ -2,10 +2,11 @@ package health
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
+
+	"spillway/health/answer"
 )
 
 const (
@@ -76,7 +77,7 @@ func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
 	if worst == failed {
 		status = http.StatusInternalServerError
 	}
-	writeJSON(w, status, struct {
+	answer.JSON(w, status, struct {
 		Status  string            `json:"status"`
 		Checks  map[string]string `json:"checks"`
 		Details map[string]detail `json:"details"`
@@ -154,15 +155,4 @@ func (p *probe) ask(ctx context.Context) error {
 	p.err = p.check(ctx)
 	p.done = time.Now()
 	return p.err
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	// A client that does not take its answer is no concern of ours.
-	_ = json.NewEncoder(w).Encode(v)
-}
-
-func writeError(w http.ResponseWriter, status int, message string) {
-	writeJSON(w, status, map[string]string{"error": message})
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"spillway/health/answer"
 )
 
 const (
@@ -225,7 +227,7 @@ func encode(v any) []byte {
 func (l *live) serve(w http.ResponseWriter, r *http.Request) {
 	if !l.enter() {
 		w.Header().Set("Retry-After", "5")
-		writeError(w, http.StatusServiceUnavailable, "Too many live pages are open, or this instance is shutting down")
+		answer.Error(w, http.StatusServiceUnavailable, "Too many live pages are open, or this instance is shutting down")
 		return
 	}
 	defer l.leave()

@@ -1,11 +1,11 @@
 package upload
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
+
+	"spillway/health/answer"
 )
 
 // retryAfter is what clients are asked to wait before they try again.
@@ -17,11 +17,6 @@ const answerTimeout = time.Minute
 
 // timeFormat is ISO 8601 in UTC, always with microseconds.
 const timeFormat = "2006-01-02T15:04:05.000000Z"
-
-// failure is the body of every answer that says no.
-type failure struct {
-	Error string `json:"error"`
-}
 
 // stored is the body of the answer to an upload that is stored.
 type stored struct {
@@ -61,26 +56,18 @@ func list(names []string) []string {
 	return names
 }
 
-// writeJSON answers at once and in full. A client that does not take the
-// answer is not worth an error: nothing depends on it any more.
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		panic(err) // the types above have nothing that JSON could not say
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
+// respond answers at once.
+func respond(w http.ResponseWriter, status int, v any) {
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
-		h.Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(answerTimeout)) // the server takes it back
-	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes())
+	answer.JSON(w, status, v)
 	_ = control.Flush()
+}
+
+// refuse answers that something went wrong, at once.
+func refuse(w http.ResponseWriter, status int, message string) {
+	respond(w, status, answer.Failure{Error: message})
 }

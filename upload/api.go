@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"spillway/health"
+	"spillway/health/answer"
 	"spillway/stream"
 )
 
@@ -28,6 +29,10 @@ const (
 
 	// maxDrains is how many bodies may be drained at once.
 	maxDrains = 64
+
+	// maxHeader is how long a request's header may be, in bytes. The server ends
+	// what is much longer without asking, and in its own words.
+	maxHeader = 16 << 10
 
 	// endWait is how long uploads that were ended have to clean up, and those
 	// that are being published to finish.
@@ -103,7 +108,7 @@ func New(cfg Config) *API {
 // ServeHTTP answers with JSON whatever happens. A panic is logged and, unless
 // something has been answered already, a 500.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	tracked := &trackingWriter{ResponseWriter: w}
+	tracked := &answer.Tracked{ResponseWriter: w}
 	err := guard(func() error {
 		a.route(tracked, r)
 		return nil
@@ -115,21 +120,24 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.cfg.Log.Error("panic", zap.Error(err), zap.String("path", r.URL.Path), zap.ByteString("stack", e.stack))
 		a.cfg.Reporter.Panic(e.value, e.stack)
 	}
-	if tracked.wrote {
+	if tracked.Begun {
 		panic(http.ErrAbortHandler) // closes the connection in the middle of the answer
 	}
 	w.Header().Set("Connection", "close")
 	v := verdictOn(err)
-	writeJSON(w, v.status, failure{v.message})
+	refuse(w, v.status, v.message)
 }
 
 func (a *API) route(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
+	case headerLength(r) > maxHeader:
+		w.Header().Set("Connection", "close") // its body stays where it is
+		refuse(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("The header of the request is longer than the %s that it may have.", size(maxHeader)))
 	case path != pathUpload && path != pathAuthInfo:
-		writeJSON(w, http.StatusNotFound, failure{http.StatusText(http.StatusNotFound)})
+		refuse(w, http.StatusNotFound, http.StatusText(http.StatusNotFound))
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		writeJSON(w, http.StatusMethodNotAllowed, failure{fmt.Sprintf("Method Not Allowed (%s): %s", r.Method, path)})
+		refuse(w, http.StatusMethodNotAllowed, fmt.Sprintf("Method Not Allowed (%s): %s", r.Method, path))
 	case path == pathUpload:
 		a.serveUpload(w, r)
 	default:
@@ -137,14 +145,21 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// headerLength is how long the header of a request was, in bytes: its first line,
+// its fields and the empty line.
+func headerLength(r *http.Request) int {
+	first := len(r.Method) + len(" ") + len(r.RequestURI) + len(" ") + len(r.Proto) + len("\r\n")
+	return first + fieldsLength(map[string][]string{"Host": {r.Host}}) + fieldsLength(r.Header) + len("\r\n")
+}
+
 func (a *API) serveAuthInfo(w http.ResponseWriter, r *http.Request) {
 	token, err := a.cfg.Tokens.authenticate(r, time.Now())
 	if err != nil {
 		v := verdictOn(err)
-		writeJSON(w, v.status, failure{v.message})
+		refuse(w, v.status, v.message)
 		return
 	}
-	writeJSON(w, http.StatusOK, authInfo{
+	respond(w, http.StatusOK, authInfo{
 		Email:            token.Email,
 		UserID:           token.ID,
 		TrySymbols:       token.onlyTry(),
@@ -204,25 +219,4 @@ func (a *API) Drain(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("upload: %d uploads did not end", a.active)
-}
-
-// trackingWriter knows whether an answer has begun.
-type trackingWriter struct {
-	http.ResponseWriter
-	wrote bool
-}
-
-// Unwrap lets an [http.ResponseController] through.
-func (t *trackingWriter) Unwrap() http.ResponseWriter { return t.ResponseWriter }
-
-// WriteHeader begins the answer.
-func (t *trackingWriter) WriteHeader(status int) {
-	t.wrote = true
-	t.ResponseWriter.WriteHeader(status)
-}
-
-// Write begins the answer if need be.
-func (t *trackingWriter) Write(p []byte) (int, error) {
-	t.wrote = true
-	return t.ResponseWriter.Write(p)
 }

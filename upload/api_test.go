@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"spillway/health/answer"
 	"spillway/stream"
 	"spillway/testdata/archive"
 
@@ -210,18 +211,6 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestLimitsAtTheirValue: what is exactly at a limit is taken.
-func TestLimitsAtTheirValue(t *testing.T) {
-	s := newSite(t, func(c *Config) {
-		c.MaxUploadSize = int64(len(symbolZip))
-		c.MaxEntries = 3
-		c.MaxExpanded = 30_000 + 5_000 + 8
-	})
-	if r := s.upload(s.serve(), symbolForm(), asDev); r.StatusCode != http.StatusCreated {
-		t.Errorf("status %d: %s", r.StatusCode, r.body)
-	}
-}
-
 func TestChunkedBodies(t *testing.T) {
 	s := newSite(t)
 	address := s.serve()
@@ -333,7 +322,7 @@ func TestOtherPathsAndMethods(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		s.api.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), c.method, c.path, nil))
-		var f failure
+		var f answer.Failure
 		if err := json.Unmarshal(w.Body.Bytes(), &f); err != nil || w.Code != c.status || f.Error != c.message {
 			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
 		}

@@ -14,10 +14,14 @@ import (
 // Limits of a form around its archive.
 const (
 	maxFormParts  = 100      // parts of any kind
-	maxPartHeader = 64 << 10 // bytes of one part's header, or before the first part
-	maxFields     = 1 << 20  // bytes of all fields before the archive
+	maxPartHeader = 64 << 10 // bytes of one part's header fields
+	maxFields     = 1 << 20  // bytes of the values of all fields before the archive
 	maxURLForm    = 64 << 10 // bytes of a form without files
 	maxBoundary   = 70       // characters (RFC 2046, section 5.1.1)
+
+	// besideHeader is what may be read beside a part's header fields, in bytes: the
+	// boundary and what is before it, and what the multipart reader reads ahead.
+	besideHeader = 16 << 10
 
 	// formRoom is what the form may take beside the archive, in bytes.
 	formRoom = 1 << 20
@@ -75,7 +79,7 @@ type form struct {
 	raw    *rawForm
 	parts  *multipart.Reader
 	count  int
-	fields int64 // bytes that fields before the archive may still take
+	fields int64 // bytes that the values of fields before the archive may still have
 
 	try bool // a field try with a value has come
 	url bool // a field url with a value has come
@@ -111,17 +115,17 @@ func (f *form) file() (*filePart, error) {
 		case p == nil:
 			return nil, errNoFile
 		case p.filename != "":
-			f.raw.allow(math.MaxInt64, nil)
 			return &filePart{field: p.name, filename: baseName(p.filename), content: partReader{f, p.Part}}, nil
 		}
-		f.raw.allow(f.fields, &formLimitError{what: "bytes of fields before the archive", limit: maxFields})
-		given, err := hasValue(p)
+		length, err := io.Copy(io.Discard, io.LimitReader(p, f.fields+1))
 		if err != nil {
 			return nil, f.explain(err)
 		}
-		f.try = f.try || given && p.name == "try"
-		f.url = f.url || given && p.name == "url"
-		f.fields = f.raw.left
+		if f.fields -= length; f.fields < 0 {
+			return nil, &formLimitError{what: "bytes of fields before the archive", limit: maxFields}
+		}
+		f.try = f.try || length > 0 && p.name == "try"
+		f.url = f.url || length > 0 && p.name == "url"
 	}
 }
 
@@ -134,15 +138,14 @@ func (f *form) rest(try bool) error {
 		if err != nil {
 			return err
 		}
-		f.raw.allow(math.MaxInt64, nil)
 		if p == nil {
 			break
 		}
-		given, err := hasValue(p)
+		length, err := io.Copy(io.Discard, p)
 		if err != nil {
 			return f.explain(err)
 		}
-		if given && p.name == "try" && p.filename == "" && !try {
+		if length > 0 && p.name == "try" && p.filename == "" && !try {
 			return errTryLate
 		}
 	}
@@ -154,8 +157,10 @@ func (f *form) rest(try bool) error {
 
 // next returns the next part, or nil when the closing boundary has come.
 func (f *form) next() (*part, error) {
-	f.raw.allow(maxPartHeader, &formLimitError{what: "bytes in the header of a part", limit: maxPartHeader})
+	tooLong := &formLimitError{what: "bytes in the header of a part", limit: maxPartHeader}
+	f.raw.allow(maxPartHeader+besideHeader, tooLong)
 	raw, err := f.parts.NextRawPart()
+	f.raw.allow(math.MaxInt64, nil)
 	if err == io.EOF && f.raw.closed { //nolint:errorlint // a body that is cut off gives a wrapped one
 		return nil, nil
 	}
@@ -165,6 +170,9 @@ func (f *form) next() (*part, error) {
 	}
 	if f.count++; f.count > maxFormParts {
 		return nil, &formLimitError{what: "parts", limit: maxFormParts}
+	}
+	if fieldsLength(raw.Header) > maxPartHeader {
+		return nil, tooLong
 	}
 	disposition, params, err := mime.ParseMediaType(raw.Header.Get("Content-Disposition"))
 	if err != nil || disposition != "form-data" {
@@ -186,10 +194,15 @@ func (f *form) explain(err error) error {
 	return &formError{err}
 }
 
-// hasValue reports whether a part has content, and reads it to its end.
-func hasValue(part io.Reader) (bool, error) {
-	n, err := io.Copy(io.Discard, part)
-	return n > 0, err
+// fieldsLength is how long fields of a header are, in bytes, each with its line's
+// end (RFC 5322, section 2.2).
+func fieldsLength(fields map[string][]string) (n int) {
+	for name, values := range fields {
+		for _, value := range values {
+			n += len(name) + len(": ") + len(value) + len("\r\n")
+		}
+	}
+	return n
 }
 
 // baseName returns the last element of a filename, which old clients send with

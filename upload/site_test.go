@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"spillway/health/answer"
 	"spillway/stream"
 	"spillway/testdata/archive"
 )
@@ -111,7 +112,6 @@ func (s *site) idle() {
 // its address. Then no goroutine may be left.
 func (s *site) serve() (address string) {
 	s.t.Helper()
-	before := runtime.NumGoroutine()
 	server := httptest.NewUnstartedServer(s.api)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()
@@ -119,15 +119,30 @@ func (s *site) serve() (address string) {
 		server.Close() // waits for requests
 		http.DefaultClient.CloseIdleConnections()
 		s.idle()
-		for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		for deadline := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
+			left := goroutines()
+			if len(left) == 0 {
+				return
+			}
 			if time.Now().After(deadline) {
-				stacks := make([]byte, 1<<20)
-				s.t.Errorf("goroutines left:\n%s", stacks[:runtime.Stack(stacks, true)])
+				s.t.Errorf("goroutines left:\n%s", strings.Join(left, "\n\n"))
 				return
 			}
 		}
 	})
 	return server.Listener.Addr().String()
+}
+
+// goroutines are the stacks of those that take uploads, and none of a test's own.
+func goroutines() (stacks []string) {
+	all := make([]byte, 1<<20)
+	for stack := range strings.SplitSeq(string(all[:runtime.Stack(all, true)]), "\n\n") {
+		ours := strings.Contains(stack, "spillway/upload.(*") || strings.Contains(stack, "spillway/stream.")
+		if ours && !strings.Contains(stack, "testing.tRunner") {
+			stacks = append(stacks, stack)
+		}
+	}
+	return stacks
 }
 
 // event is the one log event of an upload.
@@ -164,7 +179,7 @@ type reply struct {
 
 // message is what the answer says went wrong.
 func (r *reply) message() string {
-	var f failure
+	var f answer.Failure
 	if err := json.Unmarshal(r.body, &f); err != nil {
 		return fmt.Sprintf("not JSON: %q", r.body)
 	}

@@ -1,0 +1,101 @@
+// Package answer writes what HTTP clients are answered with: JSON, whatever
+// happens, and nothing in it that a terminal would act on.
+package answer
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Failure is the body of every answer that says no.
+type Failure struct {
+	Error string `json:"error"`
+}
+
+// Error answers that something went wrong.
+func Error(w http.ResponseWriter, status int, message string) {
+	JSON(w, status, Failure{message})
+}
+
+// JSON answers in full. A client that does not take the answer is not worth an
+// error: nothing depends on it any more. It panics on a v that JSON cannot say.
+func JSON(w http.ResponseWriter, status int, v any) {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(err)
+	}
+	text := Printable(body.Bytes())
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
+}
+
+// Printable returns JSON that means the same as text, which may be text itself,
+// and in which every character outside ASCII that is not printable is written as
+// an escape (RFC 8259, section 7): control characters of the upper half, which
+// some terminals act on, and those that turn the direction of a line around.
+// Those of the lower half JSON never has as they are.
+func Printable(text []byte) []byte {
+	if !bytes.ContainsFunc(text, isHidden) {
+		return text
+	}
+	out := make([]byte, 0, len(text)+16)
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		if isHidden(r) {
+			out = appendEscape(out, r)
+		} else {
+			out = append(out, text[:n]...)
+		}
+		text = text[n:]
+	}
+	return out
+}
+
+// isHidden reports whether a character outside ASCII, or DEL, is not printable.
+func isHidden(r rune) bool { return r >= 0x7f && r != utf8.RuneError && !unicode.IsPrint(r) }
+
+// appendEscape appends r as JSON escapes it: in UTF-16.
+func appendEscape(out []byte, r rune) []byte {
+	const hex = "0123456789abcdef"
+	units := []rune{r}
+	if r > 0xffff {
+		r -= 0x10000
+		units = []rune{0xd800 + r>>10, 0xdc00 + r&0x3ff}
+	}
+	for _, u := range units {
+		out = append(out, '\\', 'u', hex[u>>12&15], hex[u>>8&15], hex[u>>4&15], hex[u&15])
+	}
+	return out
+}
+
+// A Tracked is a writer that knows whether an answer has begun.
+type Tracked struct {
+	http.ResponseWriter
+	Begun bool
+}
+
+// Unwrap lets an [http.ResponseController] through.
+func (t *Tracked) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// WriteHeader begins the answer.
+func (t *Tracked) WriteHeader(status int) {
+	t.Begun = true
+	t.ResponseWriter.WriteHeader(status)
+}
+
+// Write begins the answer if need be.
+func (t *Tracked) Write(p []byte) (int, error) {
+	t.Begun = true
+	return t.ResponseWriter.Write(p)
+}
