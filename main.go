@@ -9,13 +9,17 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"spillway/upload"
 )
 
 // Exit statuses.
 const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2 // a bad setting
+	exitDone       = 0 // also after a signal, when every upload under way had ended by itself
+	exitFailed     = 1
+	exitUsage      = 2 // a bad setting
+	exitUnfinished = 3 // uploads that took longer than --drain-timeout were ended
+	exitCutShort   = 4 // a second signal came
 )
 
 func main() {
@@ -51,14 +55,27 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "version":
 		_, err = fmt.Fprintln(stdout, readBuildInfo())
 	}
-	if _, ok := errors.AsType[*settingError](err); ok {
-		return usage(stderr, err)
-	}
 	if err != nil {
 		complain(stderr, err)
-		return exitFailed
 	}
-	return exitDone
+	return statusOf(err)
+}
+
+// statusOf is the exit status of a program that ends with err.
+func statusOf(err error) int {
+	_, badSetting := errors.AsType[*settingError](err)
+	_, unfinished := errors.AsType[*upload.UnfinishedError](err)
+	switch {
+	case err == nil:
+		return exitDone
+	case badSetting:
+		return exitUsage
+	case errors.Is(err, errCutShort):
+		return exitCutShort
+	case unfinished:
+		return exitUnfinished
+	}
+	return exitFailed
 }
 
 func usage(stderr io.Writer, err error) int {

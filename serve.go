@@ -81,7 +81,13 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 	for {
 		select {
 		case endErr := <-ended:
-			return errors.Join(err, endErr)
+			if err == nil {
+				return endErr
+			}
+			if endErr != nil {
+				svc.log.Error("shutting down", zap.Error(endErr))
+			}
+			return err // what it began with
 		case s := <-signals:
 			if s != syscall.SIGHUP {
 				svc.log.Error("a second signal: ending at once", zap.Stringer("signal", s))

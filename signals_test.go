@@ -29,7 +29,7 @@ func TestIdleProcessEndsOnASignal(t *testing.T) {
 				t.Errorf("heartbeat %d, want 200", got)
 			}
 			sendSignal(t, s, sig)
-			wantExit(t, s.Daemon, 0)
+			wantExit(t, s.Daemon, exitDone)
 		})
 	}
 }
@@ -54,7 +54,7 @@ func TestUploadUnderWayIsFinished(t *testing.T) {
 	if a := u.wait(t); a.status != 201 {
 		t.Errorf("%+v, want 201", a)
 	}
-	wantExit(t, s.Daemon, 0)
+	wantExit(t, s.Daemon, exitDone)
 	if keys := s.s3.Keys(t, s.bucket); len(keys) != 1 || keys[0] != "v1/"+name {
 		t.Errorf("the bucket holds %q", keys)
 	}
@@ -73,7 +73,7 @@ func TestDrainDelay(t *testing.T) {
 		t.Errorf("%+v, want 201", a)
 	}
 	sendSignal(t, s, syscall.SIGTERM)
-	wantExit(t, s.Daemon, 1)
+	wantExit(t, s.Daemon, exitCutShort)
 }
 
 // What does not end within the time to drain is aborted, cleanly.
@@ -85,7 +85,7 @@ func TestUploadThatStallsIsAborted(t *testing.T) {
 	if a := u.wait(t); a.status != 503 {
 		t.Errorf("%+v, want 503", a)
 	}
-	wantExit(t, s.Daemon, 0)
+	wantExit(t, s.Daemon, exitUnfinished)
 	s.wantNothing(t)
 }
 
@@ -97,7 +97,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	sendSignal(t, s, syscall.SIGTERM)
 	awaitLog(t, s.Daemon, "shutting down")
 	sendSignal(t, s, syscall.SIGINT)
-	wantExit(t, s.Daemon, 1)
+	wantExit(t, s.Daemon, exitCutShort)
 	close(u.rest)
 	if err := <-u.err; err == nil {
 		t.Errorf("answer %+v, want a broken connection", <-u.answer)

@@ -84,7 +84,22 @@ type API struct {
 
 	mu     sync.Mutex
 	active int           // uploads under way
+	ended  int           // uploads that a shutdown has ended after they had begun
 	idle   chan struct{} // closed once stopping has ended and active is zero
+}
+
+// An UnfinishedError says that a shutdown did not wait for all uploads.
+type UnfinishedError struct {
+	Ended int // that were ended; nothing is left of them
+	Left  int // that were still under way nevertheless
+}
+
+func (e *UnfinishedError) Error() string {
+	s := fmt.Sprintf("%d uploads did not finish in time and were ended: their clients were told to come back", e.Ended)
+	if e.Left > 0 {
+		s += fmt.Sprintf("; %d more did not even end: what they leave in the store is swept later", e.Left)
+	}
+	return s
 }
 
 // New makes an API.
@@ -180,9 +195,14 @@ func (a *API) enter() bool {
 	return true
 }
 
-func (a *API) leave() {
+// leave says that an upload is over, and whether it was ended by the shutdown
+// although it had begun.
+func (a *API) leave(ended bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if ended {
+		a.ended++
+	}
 	if a.active--; a.active == 0 && a.stopping.Err() != nil {
 		close(a.idle)
 	}
@@ -190,8 +210,8 @@ func (a *API) leave() {
 
 // Drain has new uploads refused from now on, and waits for those under way.
 // When ctx ends, it ends those that are not being published yet, and waits
-// some more for what that takes. It is called once. The error says how many
-// uploads are still under way nevertheless.
+// some more for what that takes. It is called once. The error is an
+// [*UnfinishedError].
 func (a *API) Drain(ctx context.Context) error {
 	a.mu.Lock()
 	a.stop()
@@ -210,13 +230,12 @@ func (a *API) Drain(ctx context.Context) error {
 	defer timer.Stop()
 	select {
 	case <-a.idle:
-		return nil
 	case <-timer.C:
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.active == 0 {
+	if a.active == 0 && a.ended == 0 {
 		return nil
 	}
-	return fmt.Errorf("upload: %d uploads did not end", a.active)
+	return &UnfinishedError{Ended: a.ended, Left: a.active}
 }

@@ -48,6 +48,7 @@ type upload struct {
 	progress     stream.Progress
 	batch        Batch
 	abortErr     error
+	cutOff       bool // by a shutdown, after it had begun
 
 	// written by the upload's goroutine, with mu held; others look at them
 	mu       sync.Mutex
@@ -63,12 +64,12 @@ type upload struct {
 func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	taken := a.enter()
-	if taken {
-		defer a.leave()
-	}
 	u := &upload{
 		api: a, w: w, r: r, id: a.ids.next(time.Now()), began: time.Now(), stage: health.Waiting,
 		body: newBody(r, control, a.cfg.IdleTimeout, a.cfg.MaxUploadSize+formRoom, &tooLargeError{a.cfg.MaxUploadSize}),
+	}
+	if taken {
+		defer func() { a.leave(u.cutOff) }()
 	}
 	u.account = stream.NewAccount()
 	u.body.account = u.account
@@ -86,6 +87,7 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		v = verdictOn(err)
 	}
+	u.cutOff = v.outcome == health.ShutDown && u.share != nil
 	u.end(v, err)
 	u.answer(v)
 	u.drain(v)

@@ -3,6 +3,7 @@ package upload
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -241,16 +242,19 @@ func TestAdmission(t *testing.T) {
 	})
 }
 
-// drain begins a shutdown with that much time.
-func drain(t *testing.T, s *site, d time.Duration) (wait func() (took time.Duration)) {
+// drain begins a shutdown with that much time. It has to end by itself as many
+// uploads as that.
+func drain(t *testing.T, s *site, d time.Duration, ends int) (wait func() (took time.Duration)) {
 	t.Helper()
 	done := make(chan time.Duration, 1)
 	began := time.Now()
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), d)
 		defer cancel()
-		if err := s.api.Drain(ctx); err != nil {
-			t.Errorf("Drain: %v", err)
+		err := s.api.Drain(ctx)
+		unfinished, _ := errors.AsType[*UnfinishedError](err)
+		if ends == 0 && err != nil || ends > 0 && (unfinished == nil || *unfinished != UnfinishedError{Ended: ends}) {
+			t.Errorf("Drain: %v, want %d uploads to be ended", err, ends)
 		}
 		done <- time.Since(began)
 	}()
@@ -260,7 +264,7 @@ func drain(t *testing.T, s *site, d time.Duration) (wait func() (took time.Durat
 
 func TestDrainWithNothingToDo(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		if took := drain(t, s, time.Minute)(); took != 0 {
+		if took := drain(t, s, time.Minute, 0)(); took != 0 {
 			t.Errorf("took %v", took)
 		}
 		c := connect()
@@ -278,7 +282,7 @@ func TestDrainWithNothingToDo(t *testing.T) {
 func TestDrainWaitsForUploads(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		finish := fill(t, s, connect, 1)
-		wait := drain(t, s, time.Minute)
+		wait := drain(t, s, time.Minute, 0)
 		late := connect()
 		began := time.Now()
 		late.send(request(5000, asDev))
@@ -302,7 +306,7 @@ func TestDrainEndsWhatWaits(t *testing.T) {
 		waiting.send(request(5000, asDev))
 		synctest.Wait()
 		began := time.Now()
-		wait := drain(t, s, time.Minute)
+		wait := drain(t, s, time.Minute, 0)
 		waiting.expect(began, 0, 503)
 		waiting.leave()
 		for _, f := range finish {
@@ -318,7 +322,7 @@ func TestDrainEndsUploadsInTheEnd(t *testing.T) {
 		f := symbolForm()
 		began := time.Now()
 		c.send(request(len(f), asDev), string(f[:len(f)/2]))
-		wait := drain(t, s, 5*time.Second)
+		wait := drain(t, s, 5*time.Second, 1)
 		c.expect(began, 5*time.Second, 503)
 		if took := wait(); took != 5*time.Second {
 			t.Errorf("took %v, want 5s", took)
@@ -340,7 +344,7 @@ func TestDrainLetsPublishingEnd(t *testing.T) {
 		f := symbolForm()
 		began := time.Now()
 		c.send(request(len(f), asDev, "Connection: close"), string(f))
-		wait := drain(t, s, 5*time.Second)
+		wait := drain(t, s, 5*time.Second, 0)
 		c.expect(began, 20*time.Second, 201)
 		if took := wait(); took != 20*time.Second {
 			t.Errorf("took %v, want 20s", took)
@@ -362,7 +366,8 @@ func TestDrainHasAnEnd(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		began := time.Now()
-		if err := s.api.Drain(ctx); err == nil || time.Since(began) != 5*time.Second+endWait {
+		err := s.api.Drain(ctx)
+		if e, ok := errors.AsType[*UnfinishedError](err); !ok || *e != (UnfinishedError{Left: 1}) || time.Since(began) != 5*time.Second+endWait {
 			t.Errorf("Drain: %v after %v", err, time.Since(began))
 		}
 		c.patience(2 * time.Hour)
