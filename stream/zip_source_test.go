@@ -147,7 +147,7 @@ func TestCutOffWithinParts(t *testing.T) {
 	m := newMemory(t)
 	for _, e := range bigEntries() {
 		data := archive.Build(e)
-		for _, n := range []int{part / 2, part, part + 100, 2 * part, len(data) - 100, len(data) - 1} {
+		for _, n := range []int{part / 2, part, part + 100, len(data) - 1} {
 			s, _, err := reading{data: data[:n], memory: m}.do(t)
 			if !errors.Is(err, stream.ErrNotZip) || len(s.kept()) > 0 {
 				t.Errorf("%s after %d of %d bytes: %v", e.Name, n, len(data), err)
@@ -157,10 +157,15 @@ func TestCutOffWithinParts(t *testing.T) {
 }
 
 // TestFlippedBits changes every byte of an archive. It is refused, or it is
-// what archive/zip sees in it.
+// what archive/zip sees in it, which is what it was.
 func TestFlippedBits(t *testing.T) {
 	m := newMemory(t)
 	data := mixed().archive
+	whole, _, err := reading{data: data, memory: m}.do(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := contents(t, whole)
 	masks := []byte{0x01, 0x08, 0x80}
 	accepted := 0
 	for i := range data {
@@ -180,7 +185,10 @@ func TestFlippedBits(t *testing.T) {
 			for _, name := range report.Ignored {
 				delete(seen, name)
 			}
-			if t.Run(fmt.Sprintf("byte %d ^ %#x", i, mask), func(t *testing.T) { checkSame(t, contents(t, s), seen) }); t.Failed() {
+			if t.Run(fmt.Sprintf("byte %d ^ %#x", i, mask), func(t *testing.T) {
+				checkSame(t, contents(t, s), seen)
+				checkSame(t, seen, was)
+			}); t.Failed() {
 				return
 			}
 		}
