@@ -7,6 +7,7 @@ import (
 	"compress/zlib"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -159,5 +160,57 @@ func TestSymbolsAreRepeatable(t *testing.T) {
 	}
 	if bytes.Equal(Symbols(4, 100_000), want) || bytes.Equal(Noise(1, 100), Noise(2, 100)) {
 		t.Error("another seed made the same")
+	}
+}
+
+// TestShapes: they are as large as they should be, the same each time, and
+// have sizes in front of what they are of.
+func TestShapes(t *testing.T) {
+	cache := t.TempDir()
+	s, err := Prepare(t.Context(), cache, "small", t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Files != 144 || s.Bytes < 2_900_000 || s.Bytes > 3_300_000 {
+		t.Errorf("small has %d files and %d bytes", s.Files, s.Bytes)
+	}
+	made, err := os.ReadFile(s.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made[6]&8 != 0 { // APPNOTE section 4.4.4, bit 3
+		t.Error("sizes are behind the files")
+	}
+	again, err := Prepare(t.Context(), t.TempDir(), "small", t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.ReadFile(again.Path)
+	if err != nil || !bytes.Equal(made, other) {
+		t.Errorf("it is another one the second time, error %v", err)
+	}
+	z, err := zip.NewReader(bytes.NewReader(made), int64(len(made)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed, text uint64
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil { // checks the CRC-32
+			t.Errorf("%s: %v", f.Name, err)
+		}
+		if f.Method == zip.Deflate {
+			packed += f.CompressedSize64
+			text += f.UncompressedSize64
+		}
+	}
+	if ratio := float64(text) / float64(packed); ratio < 3.5 || ratio > 5 {
+		t.Errorf("text compresses by %.2f", ratio)
+	}
+	if _, err := Prepare(t.Context(), cache, "none", t.Logf); err == nil {
+		t.Error("there is an archive that is not")
 	}
 }

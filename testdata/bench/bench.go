@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"regexp"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
+	"spillway/testdata/archive"
 	"spillway/testdata/daemon"
 	"spillway/testdata/s3server"
 )
@@ -58,8 +56,8 @@ const (
 )
 
 // round measures everything once with one archive.
-func (b *bench) round(ctx context.Context, a sample, extracts bool) (err error) {
-	server, err := onMemory(s3server.New)
+func (b *bench) round(ctx context.Context, a archive.Sample, extracts bool) (err error) {
+	server, err := s3server.NewInMemory()
 	if err != nil {
 		return err
 	}
@@ -99,7 +97,7 @@ func (b *bench) round(ctx context.Context, a sample, extracts bool) (err error) 
 }
 
 // distant measures an upload before an S3 server that takes its time.
-func (b *bench) distant(ctx context.Context, a sample) (err error) {
+func (b *bench) distant(ctx context.Context, a archive.Sample) (err error) {
 	far, err := startNothing(ctx, b.latency)
 	if err != nil {
 		return err
@@ -117,7 +115,7 @@ func (b *bench) distant(ctx context.Context, a sample) (err error) {
 }
 
 // many measures uploads at once, in little memory.
-func (b *bench) many(ctx context.Context, a sample, count int) (err error) {
+func (b *bench) many(ctx context.Context, a archive.Sample, count int) (err error) {
 	near, err := startNothing(ctx, 0)
 	if err != nil {
 		return err
@@ -129,27 +127,6 @@ func (b *bench) many(ctx context.Context, a sample, count int) (err error) {
 		b.results = append(b.results, r)
 		return err
 	})
-}
-
-// onMemory has the S3 server that start starts keep its files in memory, where there is
-// such a file system.
-func onMemory(start func() (*s3server.Server, error)) (*s3server.Server, error) {
-	const memory = "/dev/shm"
-	if _, err := os.Stat(memory); err != nil {
-		return start()
-	}
-	before, was := os.LookupEnv("TMPDIR")
-	if err := os.Setenv("TMPDIR", memory); err != nil {
-		return start()
-	}
-	defer func() {
-		if was {
-			_ = os.Setenv("TMPDIR", before) // it was set before
-		} else {
-			_ = os.Unsetenv("TMPDIR")
-		}
-	}()
-	return start()
 }
 
 // service is a running Spillway, and the folder that it may spill to.
@@ -180,16 +157,16 @@ func (b *bench) serve(ctx context.Context, endpoint, bucket, memory string, use 
 }
 
 // measure uploads an archive so many times at once.
-func (s *service) measure(ctx context.Context, a sample, what string, count int) (r result, err error) {
+func (s *service) measure(ctx context.Context, a archive.Sample, what string, count int) (r result, err error) {
 	r = result{Archive: a.Name, Bytes: a.Bytes, What: what, AtOnce: count}
-	earlier, err := s.counters(ctx)
+	earlier, err := s.Metrics(ctx)
 	if err != nil {
 		return r, err
 	}
-	if err := forgetPeak(s.PID()); err != nil {
+	if err := daemon.ForgetPeak(s.PID()); err != nil {
 		return r, err
 	}
-	before, err := usageOf(s.PID())
+	before, err := daemon.UsageOf(s.PID())
 	if err != nil {
 		return r, err
 	}
@@ -214,12 +191,12 @@ func (s *service) measure(ctx context.Context, a sample, what string, count int)
 	if err != nil {
 		return r, err
 	}
-	after, err := usageOf(s.PID())
+	after, err := daemon.UsageOf(s.PID())
 	if err != nil {
 		return r, err
 	}
-	r.CPU, r.Peak, r.Written = (after.cpu - before.cpu).Seconds(), after.peak, after.written-before.written
-	now, err := s.counters(ctx)
+	r.CPU, r.Peak, r.Written = (after.CPU - before.CPU).Seconds(), after.Peak, after.Written-before.Written
+	now, err := s.Metrics(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -248,42 +225,9 @@ var (
 	spentName   = regexp.MustCompile(`^spillway_upload_time_seconds_total\{on="(\w+)"`)
 )
 
-// counters are Spillway's metrics.
-func (s *service) counters(ctx context.Context) (map[string]float64, error) {
-	text, err := get(ctx, s.Admin+"/metrics")
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		if i := strings.LastIndexByte(line, ' '); i > 0 && line[0] != '#' {
-			if all[line[:i]], err = strconv.ParseFloat(strings.TrimSpace(line[i:]), 64); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return all, nil
-}
-
-func get(ctx context.Context, url string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("GET %s: %s", url, resp.Status)
-	}
-	return io.ReadAll(resp.Body)
-}
-
 // putAll puts the objects of an archive, as they are in a bucket, into another
 // one, 64 at once: nobody can be faster who has the archive only.
-func (b *bench) putAll(ctx context.Context, server *s3server.Server, from string, a sample) (r result, err error) {
+func (b *bench) putAll(ctx context.Context, server *s3server.Server, from string, a archive.Sample) (r result, err error) {
 	r = result{Archive: a.Name, Bytes: a.Bytes, What: bound, AtOnce: 1, Requests: map[string]int64{}}
 	keys, err := server.ListKeys(ctx, from)
 	if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"io"
@@ -10,58 +9,6 @@ import (
 	"strings"
 	"testing"
 )
-
-// TestArchives: they are as large as they should be, the same each time, and
-// have sizes in front of what they are of.
-func TestArchives(t *testing.T) {
-	cache := t.TempDir()
-	s, err := prepare(t.Context(), cache, "small")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.Files != 144 || s.Bytes < 2_900_000 || s.Bytes > 3_300_000 {
-		t.Errorf("small has %d files and %d bytes", s.Files, s.Bytes)
-	}
-	made, err := os.ReadFile(s.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if made[6]&8 != 0 { // APPNOTE section 4.4.4, bit 3
-		t.Error("sizes are behind the files")
-	}
-	again, err := prepare(t.Context(), t.TempDir(), "small")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := os.ReadFile(again.Path)
-	if err != nil || !bytes.Equal(made, other) {
-		t.Errorf("it is another one the second time, error %v", err)
-	}
-	z, err := zip.NewReader(bytes.NewReader(made), int64(len(made)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var packed, text uint64
-	for _, f := range z.File {
-		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, r); err != nil { // checks the CRC-32
-			t.Errorf("%s: %v", f.Name, err)
-		}
-		if f.Method == zip.Deflate {
-			packed += f.CompressedSize64
-			text += f.UncompressedSize64
-		}
-	}
-	if ratio := float64(text) / float64(packed); ratio < 3.5 || ratio > 5 {
-		t.Errorf("text compresses by %.2f", ratio)
-	}
-	if _, err := prepare(t.Context(), cache, "none"); err == nil {
-		t.Error("there is an archive that is not")
-	}
-}
 
 // TestNothing: the S3 server that keeps nothing answers as one does that has no
 // object.
@@ -143,15 +90,5 @@ func TestProfileByKind(t *testing.T) {
 `)
 	if len(got) != 5 || got[0] != (share{"inflate", 43.5}) || got[1] != (share{"MD5", 38.59}) {
 		t.Errorf("got %v", got)
-	}
-}
-
-func TestUsageOfThisProcess(t *testing.T) {
-	if err := forgetPeak(os.Getpid()); err != nil {
-		t.Fatal(err)
-	}
-	u, err := usageOf(os.Getpid())
-	if err != nil || u.peak < 1<<20 {
-		t.Errorf("%+v, error %v", u, err)
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sync/errgroup"
 
+	"spillway/testdata/archive"
+	"spillway/testdata/daemon"
 	"spillway/testdata/s3server"
 )
 
@@ -28,7 +30,7 @@ var extractScript string
 
 // extract measures it: in Python, as those servers are, or else a twin of it in
 // this process.
-func (b *bench) extract(ctx context.Context, server *s3server.Server, a sample) (r result, err error) {
+func (b *bench) extract(ctx context.Context, server *s3server.Server, a archive.Sample) (r result, err error) {
 	r = result{Archive: a.Name, Bytes: a.Bytes, What: extract, AtOnce: 1}
 	folder, err := os.MkdirTemp(b.folder, "extract-")
 	if err != nil {
@@ -43,15 +45,15 @@ func (b *bench) extract(ctx context.Context, server *s3server.Server, a sample) 
 	begun := time.Now()
 	python, missing := exec.LookPath("python3")
 	if missing != nil {
-		var before, after usage
-		if before, err = usageOf(os.Getpid()); err == nil {
+		var before, after daemon.Usage
+		if before, err = daemon.UsageOf(os.Getpid()); err == nil {
 			err = extractTwin(ctx, server, bucket, a.Path, folder)
 		}
 		r.Wall, r.Disk = time.Since(begun).Seconds(), disk.stop()
 		if err == nil {
-			after, err = usageOf(os.Getpid())
+			after, err = daemon.UsageOf(os.Getpid())
 		}
-		r.CPU = (after.cpu - before.cpu).Seconds()
+		r.CPU = (after.CPU - before.CPU).Seconds()
 		return r, err
 	}
 	cmd := exec.CommandContext(ctx, python, "-W", "ignore", "-c", extractScript, a.Path, folder, server.Endpoint, bucket, server.AccessKey, server.SecretKey)

@@ -12,10 +12,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"spillway/testdata/archive"
 	"spillway/testdata/daemon"
 )
 
@@ -72,19 +72,18 @@ func parse(args []string) (options, error) {
 		o.atOnce = append(o.atOnce, count)
 	}
 	if o.cache == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
+		var err error
+		if o.cache, err = archive.Cache(); err != nil {
 			return o, err
 		}
-		o.cache = filepath.Join(cache, "spillway-bench")
 	}
 	return o, nil
 }
 
 func run(ctx context.Context, o options) (err error) {
-	var archives []sample
+	var archives []archive.Sample
 	for _, name := range o.archives {
-		a, err := prepare(ctx, o.cache, name)
+		a, err := archive.Prepare(ctx, o.cache, name, say)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/daemon"
 )
 
 // share is how much of the CPU time something took.
@@ -36,7 +39,7 @@ var kinds = []struct {
 
 // profile is where the CPU time of an upload goes. It leaves the profile itself
 // in a folder.
-func (s *service) profile(ctx context.Context, folder string, a sample) ([]share, error) {
+func (s *service) profile(ctx context.Context, folder string, a archive.Sample) ([]share, error) {
 	say("%s: profile", a.Name)
 	// The first upload of a process says how long one takes.
 	took, _, err := upload(ctx, s.API, a.Path)
@@ -49,7 +52,7 @@ func (s *service) profile(ctx context.Context, folder string, a sample) ([]share
 		_, _, err := upload(ctx, s.API, a.Path)
 		uploaded <- err
 	}()
-	data, err := get(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.Admin, seconds))
+	data, err := daemon.Get(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.Admin, seconds))
 	if err != nil {
 		return nil, err
 	}

@@ -65,20 +65,34 @@ func Start(t testing.TB) *Server {
 }
 
 // New starts a server and returns when it answers. The caller closes it.
-func New() (*Server, error) {
+func New() (*Server, error) { return newIn("") }
+
+// newIn is New with the server's files in a folder; empty: the system's for
+// temporary ones.
+func newIn(folder string) (*Server, error) {
 	binary, err := find()
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	for range 3 { // the port may be taken by somebody else before the server listens
-		s, err := start(binary)
+		s, err := start(binary, folder)
 		if err == nil {
 			return s, nil
 		}
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
+}
+
+// NewInMemory is New with the server's files in memory, where there is such a file
+// system.
+func NewInMemory() (*Server, error) {
+	const memory = "/dev/shm"
+	if _, err := os.Stat(memory); err != nil {
+		return New()
+	}
+	return newIn(memory)
 }
 
 func find() (string, error) {
@@ -93,12 +107,12 @@ func find() (string, error) {
 	return path, nil
 }
 
-func start(binary string) (*Server, error) {
+func start(binary, parent string) (*Server, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	folder, err := os.MkdirTemp("", "spillway-s3server-")
+	folder, err := os.MkdirTemp(parent, "spillway-s3server-")
 	if err != nil {
 		return nil, err
 	}
