@@ -35,8 +35,8 @@ func attributesOf(form stream.Form, k known) attributes {
 	}
 	if k.sized {
 		a.metadata = map[string]string{
-			metaSize:  strconv.FormatInt(k.size, 10),
-			metaCRC32: fmt.Sprintf("%08x", k.crc32),
+			metaSize:  encodeSize(k.size),
+			metaCRC32: encodeSum(k.crc32),
 		}
 		if k.hashed {
 			a.metadata[metaMD5] = hex.EncodeToString(k.md5[:])
@@ -44,6 +44,10 @@ func attributesOf(form stream.Form, k known) attributes {
 	}
 	return a
 }
+
+// encodeSize and encodeSum are a size and a CRC-32 as they are in the metadata.
+func encodeSize(n int64) string   { return strconv.FormatInt(n, 10) }
+func encodeSum(sum uint32) string { return fmt.Sprintf("%08x", sum) }
 
 // verdict is what an entry is to the object of its name.
 type verdict int
@@ -56,6 +60,7 @@ const (
 
 // compare tells whether an entry is the object that is stored under its name:
 // the sizes are equal, and so is every hash that both sides know, at least one.
+// What is written in another way than ours is another value.
 // An object without any hash counts as equal if bySize is set, the entry is
 // stored as it is, and the lengths are equal.
 func compare(form stream.Form, k known, s stored, bySize bool) verdict {
@@ -63,7 +68,7 @@ func compare(form stream.Form, k known, s stored, bySize bool) verdict {
 		return different
 	}
 	if size, ok := s.metadata[metaSize]; ok {
-		if n, err := strconv.ParseInt(size, 10, 64); err != nil || n != k.size {
+		if size != encodeSize(k.size) {
 			return different
 		}
 	} else if form != stream.AsIs || s.length != k.size {
@@ -72,7 +77,7 @@ func compare(form stream.Form, k known, s stored, bySize bool) verdict {
 
 	crc, hasCRC := s.metadata[metaCRC32]
 	if hasCRC {
-		if n, err := strconv.ParseUint(crc, 16, 32); err != nil || uint32(n) != k.crc32 {
+		if !strings.EqualFold(crc, encodeSum(k.crc32)) {
 			return different
 		}
 	}
