@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 
 	"spillway/stream"
@@ -21,8 +22,10 @@ const maxAttempts = 5
 // operations together not too many are: while the store fails all the time, they
 // fail with it. While it throttles (SlowDown), all send fewer requests.
 func newRetryer(maxBackoff time.Duration, credentials aws.CredentialsProvider) aws.Retryer {
-	return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+	quota := ratelimit.NewTokenRateLimit(retry.DefaultRetryRateTokens)
+	return refilling{quota, retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 		o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
+			o.RateLimiter = quota
 			o.MaxAttempts = maxAttempts
 			if maxBackoff > 0 {
 				o.MaxBackoff = maxBackoff
@@ -32,7 +35,31 @@ func newRetryer(maxBackoff time.Duration, credentials aws.CredentialsProvider) a
 				renewing{credentials},
 			}, o.Retryables...)
 		})
-	})
+	})}
+}
+
+// refilling pays for attempts that succeed into the quota of retries, as the
+// SDK's standard mode does. Its adaptive mode only ever takes out of it, so that
+// in the end nothing would be tried again (aws-sdk-go-v2, issue 3550).
+type refilling struct {
+	quota *ratelimit.TokenRateLimit
+	*retry.AdaptiveMode
+}
+
+// GetAttemptToken implements [aws.RetryerV2].
+func (r refilling) GetAttemptToken(ctx context.Context) (release func(error) error, err error) {
+	limited, err := r.AdaptiveMode.GetAttemptToken(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func(failed error) error {
+		if failed == nil {
+			if err := r.quota.AddTokens(retry.DefaultNoRetryIncrement); err != nil {
+				return err
+			}
+		}
+		return limited(failed)
+	}, nil
 }
 
 // noRetryForDisk keeps a request whose body cannot be read from being tried

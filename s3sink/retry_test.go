@@ -118,6 +118,26 @@ func TestFailuresOfAllRequests(t *testing.T) {
 	})
 }
 
+// TestRetriesAreNotUsedUp: a store that fails now and then, sometimes twice in a
+// row, is tried again however long that goes on.
+func TestRetriesAreNotUsedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n atomic.Int64
+		store := &fakeStore{answer: func(string, int, *http.Request) (*http.Response, error) {
+			if n.Add(1)%20 < 2 {
+				return refuse(500, "InternalError"), nil
+			}
+			return nil, nil
+		}}
+		r := newFakeRig(t, store, nil)
+		for i := range 3000 {
+			if _, err := r.upload(t, file{name: "a/1/a", form: stream.AsIs, data: data(10, 1)}); err != nil {
+				t.Fatalf("upload %d: %v", i, err)
+			}
+		}
+	})
+}
+
 // TestExpiredCredentials: credentials that the store does not take any more are
 // fetched again, although they say of themselves that they are good.
 func TestExpiredCredentials(t *testing.T) {
