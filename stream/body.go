@@ -177,10 +177,11 @@ func (d *deflater) end(f Facts) error {
 // whole reads a body of one part whose size is known from in: head, n bytes of
 // the archive, and tail. The caller releases the buffer.
 func whole(ctx context.Context, share *Share, in *window, head []byte, n int64, tail []byte) (*Buffer, error) {
-	b, ok := share.Hold(len(head) + int(n) + len(tail))
+	size := len(head) + int(n) + len(tail)
+	b, ok := share.Hold(size)
 	if !ok {
 		var err error
-		if b, err = share.Lease(ctx); err != nil {
+		if b, err = share.lease(ctx, size); err != nil {
 			return nil, err
 		}
 	}

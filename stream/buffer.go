@@ -136,7 +136,9 @@ func (b *Buffer) giveBack() {
 		delete(b.share.parts, b)
 		b.share.leased -= b.room
 		b.share.leases--
-		m.idle = append(m.idle, b.data[:0])
+		if cap(b.data) == m.partSize {
+			m.idle = append(m.idle, b.data[:0])
+		}
 	} else {
 		b.share.held -= b.room
 	}

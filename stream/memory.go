@@ -75,17 +75,17 @@ type Memory struct {
 	reserving  []*waiter  // waiting until reservations leave room for theirs, first come first
 	leasing    []*waiter  // waiting for bytes, first come first
 	shares     map[*Share]struct{}
-	idle       [][]byte // part buffers that nobody leases; not counted in free
+	idle       [][]byte // buffers of a part that nobody leases; not counted in free
 }
 
 // waiter is a call that waits for a floor or for leased bytes.
 type waiter struct {
 	share    *Share // nil for a floor
 	n        int64
-	part     bool          // n is one part buffer
+	lease    bool          // n is a buffer
 	reserved bool          // n is taken out of Memory.heavy
 	ready    chan struct{} // closed, under Memory.mu, when the room is the waiter's
-	data     []byte        // once ready, the idle buffer that a part may use again, if there was one
+	data     []byte        // once ready, the idle buffer that a part can use again, if there was one
 }
 
 // NewMemory makes a budget of total bytes, for at most uploads uploads at once
@@ -430,8 +430,10 @@ func (m *Memory) askBack() {
 func (m *Memory) take(w *waiter) {
 	m.free -= w.n
 	w.share.leased += w.n
-	if w.part {
+	if w.lease {
 		w.share.leases++
+	}
+	if w.lease && w.n == int64(m.partSize) {
 		w.data = m.popIdle()
 	}
 	w.share.peak = max(w.share.peak, w.share.leased+w.share.held)

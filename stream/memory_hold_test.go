@@ -3,11 +3,14 @@ package stream_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"spillway/stream"
+	"spillway/testdata/archive"
 )
 
 func TestHoldTakesFreeRoomOnly(t *testing.T) {
@@ -333,4 +336,48 @@ func TestBuffer(t *testing.T) {
 	if b.Size() != 0 || b.Memory() != part {
 		t.Errorf("a buffer leased again has %d bytes and takes %d", b.Size(), b.Memory())
 	}
+}
+
+// TestSmallEntriesLeaseWhatTheyNeed: where nothing can be held, many small entries
+// are on their way to the store at once all the same, in the room of two parts.
+func TestSmallEntriesLeaseWhatTheyNeed(t *testing.T) {
+	const atOnce = 40
+	synctest.Test(t, func(t *testing.T) {
+		m := budget(t, 2)
+		_, other := admit(t, m)
+		var held []*stream.Buffer
+		for size := part; size > 0; {
+			if b, ok := other.Hold(size); ok {
+				held = append(held, b)
+			} else {
+				size /= 2
+			}
+		}
+		var entries []archive.Entry
+		for i := range 2 * atOnce {
+			entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i), Data: archive.Noise(uint64(i), 20_000)})
+		}
+		s := newStore(t, m)
+		var now atomic.Int64
+		enough := make(chan struct{})
+		s.onCommit = func(context.Context, *object) error {
+			if now.Add(1) == atOnce {
+				close(enough)
+			}
+			<-enough
+			return nil
+		}
+		_, _, err := reading{data: archive.Build(entries...), memory: m, store: s, shared: true}.do(t)
+		if err != nil {
+			t.Errorf("%d at once: %v", now.Load(), err)
+		}
+		for _, o := range s.kept() {
+			if o.held {
+				t.Errorf("%s was held", o.Name)
+			}
+		}
+		release(held...)
+		other.Close()
+		checkEmpty(t, m)
+	})
 }

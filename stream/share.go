@@ -18,7 +18,7 @@ type Share struct {
 	account *Account // of the goroutine that reads; nil if nobody wants to know
 
 	// guarded by m.mu
-	leases   int   // part buffers
+	leases   int   // buffers
 	leased   int64 // reserved bytes included
 	reserved int64
 	held     int64
@@ -33,9 +33,13 @@ type Share struct {
 // Lease waits for a part buffer. It is empty, of [Memory.PartSize], and being
 // filled until [Buffer.Full] or [Buffer.Release] is called. The error is a
 // [*NoRoomError] or the context's cause.
-func (s *Share) Lease(ctx context.Context) (*Buffer, error) {
+func (s *Share) Lease(ctx context.Context) (*Buffer, error) { return s.lease(ctx, s.m.partSize) }
+
+// lease is Lease of a buffer of n bytes, at most a part. What is small and has to
+// go to the store at once should not take the room of a part meanwhile.
+func (s *Share) lease(ctx context.Context, n int) (*Buffer, error) {
 	m := s.m
-	w := &waiter{share: s, n: int64(m.partSize), part: true, ready: make(chan struct{})}
+	w := &waiter{share: s, n: int64(n), lease: true, ready: make(chan struct{})}
 	m.mu.Lock()
 	m.leasing = append(m.leasing, w)
 	m.serve()
@@ -45,7 +49,7 @@ func (s *Share) Lease(ctx context.Context) (*Buffer, error) {
 		return nil, err
 	}
 	if w.data == nil {
-		w.data = make([]byte, m.partSize)
+		w.data = make([]byte, n)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
