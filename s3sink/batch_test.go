@@ -5,8 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"spillway/s3sink"
 	"spillway/stream"
@@ -262,4 +267,50 @@ func testProbe(t *testing.T, r *rig) {
 	absent := newRig(t, r.Client, func(cfg *s3sink.Config) { cfg.TryBucket = "no-such-bucket" })
 	wantStoreError(t, absent.sink.Probe(t.Context()))
 	absent.wantFinished(t)
+}
+
+// TestManyDrops: an archive that is refused may have staged thousands of entries.
+// They are given up a few at a time.
+func TestManyDrops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const files, concurrency = 1000, 8
+		var mu sync.Mutex
+		most := 0
+		store := &fakeStore{answer: func(operation string, _ int, _ *http.Request) (*http.Response, error) {
+			time.Sleep(10 * time.Millisecond)
+			if operation == "AbortMultipartUpload" {
+				mu.Lock()
+				defer mu.Unlock()
+				most = max(most, runtime.NumGoroutine())
+			}
+			return nil, nil
+		}}
+		r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Concurrency = concurrency })
+		_, share := r.admit(t)
+		defer share.Close()
+		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		var objects []stream.Object
+		for i := range files {
+			f := file{name: fmt.Sprintf("a/1/%d", i), form: stream.AsIs, data: data(10, byte(i)), leased: true}
+			o, err := f.write(ctx, share, batch, r.memory.PartSize())
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects = append(objects, o)
+		}
+		time.Sleep(time.Minute) // all are staged
+		before := runtime.NumGoroutine()
+		for _, o := range objects {
+			o.Drop()
+		}
+		if err := batch.Abort(); err != nil {
+			t.Error(err)
+		}
+		if n := store.count("AbortMultipartUpload"); n != files {
+			t.Errorf("%d of %d were aborted", n, files)
+		}
+		if most > before+4*concurrency {
+			t.Errorf("%d goroutines at once, %d before", most, before)
+		}
+	})
 }

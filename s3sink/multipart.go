@@ -97,6 +97,13 @@ func (m *multipart) complete(ctx context.Context) error {
 	return err
 }
 
+// open reports whether the upload has not been aborted.
+func (m *multipart) open() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.gone
+}
+
 // abort gives the upload up, after the requests in flight for it have ended.
 // While one of them may still be at work in the store, which could keep its
 // part, the abort is repeated until the store knows of no such upload. It may

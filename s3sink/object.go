@@ -273,7 +273,8 @@ func (o *object) hold(body stream.Body) {
 	}
 }
 
-// stage sends the whole body as a multipart upload. It releases body.
+// stage sends the whole body as a multipart upload, which is aborted later if the
+// object has been dropped meanwhile. It releases body.
 func (o *object) stage(body stream.Body) {
 	defer body.Release()
 	b := o.batch
@@ -288,9 +289,7 @@ func (o *object) stage(body stream.Body) {
 		b.fail(err)
 		return
 	}
-	if !o.to(staged) {
-		b.discard(o.upload)
-	}
+	o.to(staged)
 }
 
 // errOtherBytes says that what was sent is not what was verified: the memory or
@@ -333,25 +332,17 @@ func (o *object) sendAll(body stream.Body) error {
 // takes not to need too many of them.
 func partSize(n, usual int64) int64 { return max(usual, (n+maxParts-1)/maxParts) }
 
-// Drop implements [stream.Object]. What has been staged is aborted in the
-// background.
+// Drop implements [stream.Object]. What has been staged, or is being staged, is
+// aborted when the batch ends, in turn: there may be thousands.
 func (o *object) Drop() {
-	b := o.batch
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	before := o.state
-	if before == published || before == dropped {
+	if o.state == published || o.state == dropped {
 		return
 	}
-	o.state = dropped
-	switch {
-	case before == held:
+	if o.state == held {
 		release(o.body)
 		o.body = nil
-	case before == staging || before == skipped:
-		// What is under way sees that the object has been dropped.
-	case o.upload != nil:
-		m := o.upload
-		b.work.Go(func() { b.discard(m) })
 	}
+	o.state = dropped
 }

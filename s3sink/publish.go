@@ -33,7 +33,8 @@ func (b *Batch) Publish(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { b.endWorking(context.Cause(ctx)) })
 	defer stop()
 	b.work.Wait()
-	b.stageLarge() //nolint:contextcheck // ctx ends the batch's own context
+	b.abortDropped() //nolint:contextcheck // ctx ends the batch's own context
+	b.stageLarge()   //nolint:contextcheck // ctx ends the batch's own context
 
 	err := b.publish()                 //nolint:contextcheck // ctx ends the batch's own context
 	if left := b.clear(); err != nil { //nolint:contextcheck // aborts outlive ctx
@@ -44,6 +45,30 @@ func (b *Batch) Publish(ctx context.Context) error {
 	b.endWorking(errEnded)
 	b.endReading(errEnded)
 	return err
+}
+
+// abortDropped aborts what has been staged of objects that have been dropped.
+func (b *Batch) abortDropped() {
+	for _, m := range b.staged(func(s state) bool { return s == dropped }) {
+		if b.run(b.ctx, func() { b.discard(m) }) != nil {
+			break // and aborted when the batch is cleared
+		}
+	}
+	b.work.Wait()
+}
+
+// staged returns the multipart uploads of the objects in such states that have
+// not been aborted.
+func (b *Batch) staged(in func(state) bool) (uploads []*multipart) {
+	for _, o := range b.all() {
+		o.mu.Lock()
+		m, wanted := o.upload, in(o.state)
+		o.mu.Unlock()
+		if m != nil && wanted && m.open() {
+			uploads = append(uploads, m)
+		}
+	}
+	return uploads
 }
 
 // stageLarge stages the bodies on disk that are larger than a part: nothing is
@@ -166,16 +191,13 @@ func (b *Batch) end() bool {
 // clear aborts what has been staged and is not published, and releases what is
 // held. Nothing is in flight.
 func (b *Batch) clear() error {
-	var uploads []*multipart
 	for _, o := range b.all() {
 		o.mu.Lock()
 		release(o.body)
 		o.body = nil
-		if o.upload != nil && o.state != published {
-			uploads = append(uploads, o.upload)
-		}
 		o.mu.Unlock()
 	}
+	uploads := b.staged(func(s state) bool { return s != published })
 	timeout := abortTimeout + time.Duration(len(uploads))*abortTimeoutEach
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), timeout)
 	defer cancel()

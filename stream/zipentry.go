@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// An entry takes entryMemory bytes and its name in the entry table. The
-	// floor has room for tableFloor bytes of it; beyond that it grows by
-	// tableStep.
-	entryMemory = 320
+	// An entry takes entryMemory bytes and its name in the entry table, those
+	// included that the store keeps of it. The floor has room for tableFloor bytes
+	// of it; beyond that it grows by tableStep.
+	entryMemory = 512
 	tableFloor  = 64 << 10
 	tableStep   = 256 << 10
 )
