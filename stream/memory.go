@@ -49,7 +49,7 @@ const (
 // either being filled (and when that takes longer than 20 s while others wait,
 // it moves to the disk, or its upload is ended) or on its way to the store. An
 // upload that has reserved memory while its client sends less than a part in
-// 20 s is ended when others wait. Held buffers are given up when [Share.Wanted]
+// 20 s is ended when others wait to reserve some. Held buffers are given up when [Share.Wanted]
 // says that somebody waits.
 //
 // Nor do uploads wait for one another's reservations in a circle: one of them,
@@ -287,7 +287,8 @@ func (m *Memory) slowest() (slowest *Share, part *Buffer, slow time.Duration) {
 				slowest, part, slow = s, b, d
 			}
 		}
-		if d := s.pace.slow(); s.reserved > 0 && (slowest == nil || d > slow) {
+		// What is reserved is in nobody's way but of those who reserve.
+		if d := s.pace.slow(); s.reserved > 0 && len(m.reserving) > 0 && (slowest == nil || d > slow) {
 			slowest, part, slow = s, nil, d
 		}
 	}

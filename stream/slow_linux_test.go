@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -163,6 +164,43 @@ func TestSlowDecodersAreEnded(t *testing.T) {
 			free()
 		}
 		s.Close()
+		checkEmpty(t, m)
+	})
+}
+
+// TestSlowTablesAreInNobodysWay has a client that stops in an archive of many
+// entries, while another upload waits for parts, which that would not give back.
+func TestSlowTablesAreInNobodysWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := budget(t, 4)
+		var entries []archive.Entry
+		for i := range 500 {
+			entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i)})
+		}
+		data := archive.Build(entries...)
+		source := newPausing(data, len(data)/2)
+		slow := background(t, m, source, 0)
+		<-source.stalled
+		if m.Usage().Leased == 0 {
+			t.Error("it has reserved nothing")
+		}
+
+		ctx, other := admit(t, m)
+		all := leaseAll(t, ctx, other)
+		for _, b := range all {
+			b.Full()
+		}
+		time.AfterFunc(25*time.Second, all[0].Release) // the store has got it
+		b, err := other.Lease(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		close(source.letGo)
+		if end := <-slow; end.err != nil {
+			t.Errorf("the slow upload: %v", end.err)
+		}
+		release(append(all[1:], b)...)
+		other.Close()
 		checkEmpty(t, m)
 	})
 }
