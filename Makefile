@@ -3,6 +3,7 @@
 GO       ?= go
 FUZZTIME ?= 30s
 KILLS    ?= 200
+SOAKTIME ?= 30m
 COUNT    ?= 6
 
 # The go command leaves packages under testdata out of every "...". Those with a
@@ -74,6 +75,10 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 .PHONY: kill
 kill: $(VERSITYGW) ## kills the program KILLS (200) times while it takes uploads, and looks at what is left
 	SPILLWAY_VERSITYGW=$(VERSITYGW) SPILLWAY_KILLS=$(KILLS) $(GO) test -timeout 60m -v -run '^TestKilled$$' .
+
+.PHONY: soak
+soak: $(VERSITYGW) ## mixed uploads for SOAKTIME (30m) with faults of S3 and of clients; SOAKFLAGS, see go run ./testdata/soak -help
+	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) run ./testdata/soak -for $(SOAKTIME) $(SOAKFLAGS)
 
 .PHONY: lint
 lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, the walls between the packages

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 // real returns a client of the real server.
 func real(t *testing.T) s3server.Client {
 	t.Helper()
-	realServer.Do(func() { realServer.Server, realServer.err = s3server.New() })
+	realServer.Do(func() { realServer.Server, realServer.err = s3server.New(context.WithoutCancel(t.Context())) })
 	if realServer.err != nil {
 		t.Fatal(realServer.err)
 	}

@@ -57,7 +57,7 @@ const (
 
 // round measures everything once with one archive.
 func (b *bench) round(ctx context.Context, a archive.Sample, extracts bool) (err error) {
-	server, err := s3server.NewInMemory()
+	server, err := s3server.NewInMemory(ctx)
 	if err != nil {
 		return err
 	}

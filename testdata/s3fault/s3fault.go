@@ -155,6 +155,7 @@ type Injector struct {
 	mu       sync.Mutex
 	fault    *Fault
 	left     int // attempts still to fail; -1: all
+	choose   func(call string) *Fault
 	failed   int
 	attempts map[string]int
 }
@@ -169,6 +170,14 @@ func (i *Injector) Inject(f *Fault) {
 	}
 }
 
+// InjectSome has choose say of each attempt at a call how it fails; nil: not at
+// all. The calls of its faults do not matter. It runs with a lock held.
+func (i *Injector) InjectSome(choose func(call string) *Fault) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.choose = choose
+}
+
 // Failed is how many attempts have been failed.
 func (i *Injector) Failed() int {
 	i.mu.Lock()
@@ -181,6 +190,14 @@ func (i *Injector) Calls() []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return slices.Sorted(maps.Keys(i.attempts))
+}
+
+// Requests is how many attempts there have been.
+func (i *Injector) Requests() (n int) {
+	for _, attempts := range i.Attempts() {
+		n += attempts
+	}
+	return n
 }
 
 // Attempts returns how many requests there were, by operation.
@@ -211,6 +228,13 @@ func (i *Injector) next(call string) *Fault {
 		i.attempts = make(map[string]int)
 	}
 	i.attempts[call]++
+	if i.choose != nil {
+		f := i.choose(call)
+		if f != nil {
+			i.failed++
+		}
+		return f
+	}
 	if i.fault == nil || i.fault.Call != call || i.left == 0 {
 		return nil
 	}

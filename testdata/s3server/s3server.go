@@ -52,7 +52,7 @@ type Server struct {
 // none to start.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s, err := New()
+	s, err := New(context.WithoutCancel(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,19 +64,20 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// New starts a server and returns when it answers. The caller closes it.
-func New() (*Server, error) { return newIn("") }
+// New starts a server and returns when it answers, or when ctx ends. The caller
+// closes it.
+func New(ctx context.Context) (*Server, error) { return newIn(ctx, "") }
 
 // newIn is New with the server's files in a folder; empty: the system's for
 // temporary ones.
-func newIn(folder string) (*Server, error) {
+func newIn(ctx context.Context, folder string) (*Server, error) {
 	binary, err := find()
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	for range 3 { // the port may be taken by somebody else before the server listens
-		s, err := start(binary, folder)
+		s, err := start(ctx, binary, folder)
 		if err == nil {
 			return s, nil
 		}
@@ -87,12 +88,12 @@ func newIn(folder string) (*Server, error) {
 
 // NewInMemory is New with the server's files in memory, where there is such a file
 // system.
-func NewInMemory() (*Server, error) {
+func NewInMemory(ctx context.Context) (*Server, error) {
 	const memory = "/dev/shm"
 	if _, err := os.Stat(memory); err != nil {
-		return New()
+		return New(ctx)
 	}
-	return newIn(memory)
+	return newIn(ctx, memory)
 }
 
 func find() (string, error) {
@@ -107,8 +108,8 @@ func find() (string, error) {
 	return path, nil
 }
 
-func start(binary, parent string) (*Server, error) {
-	address, err := freeAddress()
+func start(ctx context.Context, binary, parent string) (*Server, error) {
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +121,7 @@ func start(binary, parent string) (*Server, error) {
 		Client: NewClient("http://"+address, accessKey, secretKey),
 		output: new(bytes.Buffer),
 	}
-	s.command = exec.CommandContext(context.Background(), "/bin/sh", "-c", keeper, "sh",
+	s.command = exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", "-c", keeper, "sh",
 		folder, binary, "--port", address, "--quiet", "--keep-alive", "posix")
 	s.command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
 	s.command.Stdout, s.command.Stderr = s.output, s.output
@@ -132,15 +133,15 @@ func start(binary, parent string) (*Server, error) {
 	if err := s.command.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
-	if err := s.awaitAnswer(); err != nil {
+	if err := s.awaitAnswer(ctx); err != nil {
 		err = errors.Join(err, s.Close())
 		return nil, fmt.Errorf("%w\n%s", err, s.output)
 	}
 	return s, nil
 }
 
-func freeAddress() (string, error) {
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
@@ -148,8 +149,8 @@ func freeAddress() (string, error) {
 }
 
 // awaitAnswer waits for the first answer of any status.
-func (s *Server) awaitAnswer() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+func (s *Server) awaitAnswer(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
