@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"spillway/testdata/archive"
@@ -172,5 +173,37 @@ func (g *gate) Read([]byte) (int, error) {
 		return 0, io.EOF
 	case <-g.ctx.Done():
 		return 0, context.Cause(g.ctx)
+	}
+}
+
+// TestNamesOfEveryKind: all that a name may have gets into the store as it is, and
+// stays under the prefix.
+func TestNamesOfEveryKind(t *testing.T) {
+	var odd strings.Builder
+	for c := rune(' '); c < 0x7f; c++ {
+		if !strings.ContainsRune("/\\^`><{}[]#%\"'|", c) {
+			odd.WriteRune(c)
+		}
+	}
+	for _, store := range stores {
+		t.Run(store.name, func(t *testing.T) {
+			t.Parallel()
+			s := store.start(t)
+			var files []archive.File
+			var entries []archive.Entry
+			for i, part := range []string{odd.String(), "...", ".hidden", "a b", "a+b", "a?b=c&d", "~", "ĀĂ 漢字 \u202egnp", "*", "-rf", "$HOME", "v1", "try"} {
+				f := archive.File{Name: part + "/A0/" + part, Data: archive.Symbols(uint64(i), 100)}
+				files = append(files, f)
+				entries = append(entries, archive.Entry{Name: f.Name, Data: f.Data, Flags: archive.FlagUTF8})
+			}
+			zip := archive.Build(entries...)
+			if a := mustSend(t, s.API, "dev", zip); a.status != 201 || len(a.Upload.UploadedKeys) != len(files) {
+				t.Errorf("%+v", a)
+			}
+			s.wantStored(t, "v1/", files)
+			if a := mustSend(t, s.API, "dev", zip); a.status != 201 || len(a.Upload.SkippedKeys) != len(files) {
+				t.Errorf("again: %+v", a)
+			}
+		})
 	}
 }
