@@ -94,11 +94,6 @@ func start(t *testing.T, env []string, args ...string) *daemon.Daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startBinary(t, binary, env, args...)
-}
-
-func startBinary(t *testing.T, binary string, env []string, args ...string) *daemon.Daemon {
-	t.Helper()
 	d, err := daemon.Start(t.Context(), binary, env, append(args, "--listen=127.0.0.1:0")...)
 	if err != nil {
 		t.Fatal(err)

@@ -1,3 +1,5 @@
+//go:build !race
+
 package main
 
 import (
@@ -5,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,20 +30,19 @@ const (
 	largeSize   = 1200 << 20 // of the entry, expanded
 	largeBlock  = 8 << 20    // of it that are made; the rest repeats them
 	largeMemory = 160 << 20  // what the process may have resident, with --memory 64MiB
+
+	heldLarge  = 300 << 20 // of an archive that has to be held
+	heldMemory = 110 << 20 // what the process may have resident, with --memory 32MiB
 )
 
 // An entry of 1.2 GB goes through a process of little memory into an object of
 // many parts, without the disk.
 func TestLargeEntry(t *testing.T) {
-	binary, err := plainProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
 	server := s3server.Start(t)
 	bucket := server.Bucket(t)
-	d := startBinary(t, binary, credentialsOf(server),
+	d := start(t, credentialsOf(server),
 		"--dev", "--log-format=json", "--memory=64MiB", "--s3-endpoint="+server.Endpoint, "--s3-bucket="+bucket)
-	before := written(t, d.PID())
+	before := usedBy(t, d).Written
 
 	entry := newLargeEntry(t)
 	w := &watched{r: entry.archive(), look: func() { wantNoFiles(t, d.PID()) }}
@@ -57,12 +56,12 @@ func TestLargeEntry(t *testing.T) {
 	if w.looks < 100 {
 		t.Errorf("the process was looked at %d times only", w.looks)
 	}
-	if peak := resident(t, d.PID()); peak > largeMemory {
+	if peak := usedBy(t, d).Peak; peak > largeMemory {
 		t.Errorf("%d MiB were resident at the most, want at most %d", peak>>20, largeMemory>>20)
 	} else {
 		t.Logf("%d MiB were resident at the most", peak>>20)
 	}
-	if got := written(t, d.PID()) - before; got != 0 {
+	if got := usedBy(t, d).Written - before; got != 0 {
 		t.Errorf("%d bytes were written to a disk", got)
 	}
 	entry.wantObject(t, server, bucket, "v1/"+entry.Name)
@@ -70,6 +69,39 @@ func TestLargeEntry(t *testing.T) {
 	again, err := send(within(t), d.API, "dev", entry.archive())
 	if err != nil || again.status != 201 || !slices.Equal(again.Upload.SkippedKeys, []string{entry.Name}) {
 		t.Errorf("again: %+v, error %v; want it skipped", again, err)
+	}
+}
+
+// Large ones go through a process of little memory, and its disk is empty when
+// it answers.
+func TestLargeHeldArchives(t *testing.T) {
+	const quota = heldLarge * 11 / 10
+	for i, l := range archive.Layouts {
+		t.Run(l.Name, func(t *testing.T) {
+			t.Parallel()
+			server := s3server.Start(t)
+			bucket := server.Bucket(t)
+			folder := t.TempDir()
+			d := start(t, credentialsOf(server), "--dev", "--log-format=json",
+				"--s3-endpoint="+server.Endpoint, "--s3-bucket="+bucket, "--memory=32MiB",
+				"--spill-dir="+folder, "--spill-quota="+strconv.Itoa(quota), "--spill-min-free=0")
+			s := system{d, server.Client, bucket}
+			disk := sample(d.PID(), folder)
+			s.wantHeld(t, l.Lay(archive.Mixed(uint64(10*i), heldLarge)))
+			peak, last := disk.end(t)
+			if peak > quota || peak < heldLarge/2 || disk.samples < 100 {
+				t.Errorf("%d bytes were on the disk at the most, in %d samples, want some, and at most %d", peak, disk.samples, quota)
+			}
+			if last != 0 {
+				t.Errorf("%d bytes are left on the disk", last)
+			}
+			wantEmpty(t, d.PID(), folder)
+			if most := usedBy(t, d).Peak; most > heldMemory {
+				t.Errorf("%d MiB were resident at the most, want at most %d", most>>20, heldMemory>>20)
+			} else {
+				t.Logf("%d MiB resident, %d MiB on the disk at the most", most>>20, peak>>20)
+			}
+		})
 	}
 }
 
@@ -128,8 +160,7 @@ func (e *largeEntry) wantObject(t *testing.T, server *s3server.Server, bucket, k
 }
 
 // wantGzip checks that body is a gzip member (RFC 1952) of the entry. Its deflate
-// stream is known, so that it need not be expanded, which would take a minute
-// under the race detector.
+// stream is known, so that it need not be expanded.
 func (e *largeEntry) wantGzip(t *testing.T, body io.Reader) {
 	t.Helper()
 	r := bufio.NewReader(body)
@@ -163,45 +194,6 @@ func (w *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// plainProgram is the program without the race detector, which would multiply
-// the memory that is measured.
-var plainProgram = sync.OnceValues(func() (string, error) {
-	folder := filepath.Join(built, "plain")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return "", err
-	}
-	return daemon.Build(context.Background(), folder)
-})
-
-// differ returns the first place where two contents are not the same, -1 if
-// there is none.
-func differ(a, b io.Reader) (int64, error) {
-	const block = 64 << 10
-	inA, inB := make([]byte, block), make([]byte, block)
-	for at := int64(0); ; at += block {
-		n, errA := io.ReadFull(a, inA)
-		m, errB := io.ReadFull(b, inB)
-		if !bytes.Equal(inA[:min(n, m)], inB[:min(n, m)]) {
-			for i := range min(n, m) {
-				if inA[i] != inB[i] {
-					return at + int64(i), nil
-				}
-			}
-		}
-		if n != m {
-			return at + int64(min(n, m)), nil
-		}
-		for _, err := range []error{errA, errB} {
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				return at, err
-			}
-		}
-		if n < block {
-			return -1, nil
-		}
-	}
-}
-
 // wantNoFiles checks that a process has no file open, but for devices and what
 // the kernel tells of itself.
 func wantNoFiles(t *testing.T, pid int) {
@@ -220,34 +212,12 @@ func wantNoFiles(t *testing.T, pid int) {
 	}
 }
 
-// resident is the most memory that a process ever had resident, in bytes.
-func resident(t *testing.T, pid int) int {
+// usedBy is what a process has used.
+func usedBy(t *testing.T, d *daemon.Daemon) daemon.Usage {
 	t.Helper()
-	return 1024 * procField(t, fmt.Sprintf("/proc/%d/status", pid), "VmHWM:")
-}
-
-// written is how many bytes a process has caused to be written to disks.
-func written(t *testing.T, pid int) int {
-	t.Helper()
-	return procField(t, fmt.Sprintf("/proc/%d/io", pid), "write_bytes:")
-}
-
-// procField is the number behind a name in a file of /proc.
-func procField(t *testing.T, file, name string) int {
-	t.Helper()
-	text, err := os.ReadFile(file)
+	u, err := daemon.UsageOf(d.PID())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == name {
-			n, err := strconv.Atoi(fields[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-	}
-	t.Fatalf("%s has no %s", file, name)
-	return 0
+	return u
 }
