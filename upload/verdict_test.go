@@ -59,3 +59,28 @@ func TestVerdictsOnTheDisk(t *testing.T) {
 		t.Errorf("a body that cannot be read is said to be the store's failure: %q", v.message)
 	}
 }
+
+// TestVerdictsOnMemory: what others take is worth a retry, and what the archive
+// alone needs is not.
+func TestVerdictsOnMemory(t *testing.T) {
+	for _, tt := range []struct {
+		err    *stream.NoRoomError
+		status int
+		says   []string
+	}{
+		{&stream.NoRoomError{What: "memory for a part", Limit: 64 << 20, InUse: 64 << 20}, 503, []string{"memory for a part", "safe"}},
+		{&stream.NoRoomError{What: "memory for a decoder", Limit: 64 << 20, InUse: 1 << 20, Never: true}, 413, []string{"memory for a decoder", "--memory", "67108864 bytes", "Split"}},
+	} {
+		for _, err := range []error{tt.err, fmt.Errorf("reading: %w", tt.err)} {
+			v := verdictOn(err)
+			if v.status != tt.status || v.outcome != health.Refused {
+				t.Errorf("%v: %+v", err, v)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(v.message, want) {
+					t.Errorf("%q does not say %q", v.message, want)
+				}
+			}
+		}
+	}
+}

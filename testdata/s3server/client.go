@@ -92,8 +92,7 @@ func (c Client) ListKeys(ctx context.Context, bucket string) ([]string, error) {
 	return keys, nil
 }
 
-// Uploads lists the multipart uploads of a bucket that are unfinished, up to a
-// thousand.
+// Uploads lists the multipart uploads of a bucket that are unfinished.
 func (c Client) Uploads(t testing.TB, bucket string) []Upload {
 	t.Helper()
 	return must(c.ListUploads(context.Background(), bucket))(t)
@@ -101,13 +100,16 @@ func (c Client) Uploads(t testing.TB, bucket string) []Upload {
 
 // ListUploads is Uploads outside of a test.
 func (c Client) ListUploads(ctx context.Context, bucket string) ([]Upload, error) {
-	out, err := c.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &bucket})
-	if err != nil {
-		return nil, err
-	}
 	uploads := []Upload{}
-	for _, u := range out.Uploads {
-		uploads = append(uploads, Upload{aws.ToString(u.Key), aws.ToString(u.UploadId)})
+	pages := s3.NewListMultipartUploadsPaginator(c.api, &s3.ListMultipartUploadsInput{Bucket: &bucket})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range page.Uploads {
+			uploads = append(uploads, Upload{aws.ToString(u.Key), aws.ToString(u.UploadId)})
+		}
 	}
 	return uploads, nil
 }
