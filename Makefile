@@ -40,7 +40,7 @@ demo: ## an upload from end to end, shown
 test: $(VERSITYGW) ## every test, also those that need a real S3 server
 	$(if $(RACE),,@echo 'No C compiler here: the tests run without the race detector.')
 	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test $(RACE) -timeout 30m $(TESTFLAGS) $(PACKAGES)
-	$(if $(RACE),SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test -timeout 30m $(TESTFLAGS) -run '^Test(FaultsOnTheWay|Large)' .)
+	$(if $(RACE),SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test -timeout 30m $(TESTFLAGS) -run '^Test(FaultsOnTheWay|EveryByteOfAnArchive|Large)' .)
 
 .PHONY: bench
 bench: $(VERSITYGW) ## what Spillway costs beside others; BENCHFLAGS, see go run ./testdata/bench -help
@@ -67,7 +67,7 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 		names=$$($(GO) test -list '^Fuzz' $$package); \
 		for name in $$(echo "$$names" | sed -n '/^Fuzz/p'); do \
 			found=yes; echo "$$package $$name"; \
-			$(GO) test -run '^$$' -fuzz "^$$name"'$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 2s $$package; \
+			$(GO) test -run '^$$' -fuzz "^$$name"'$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 200x $$package; \
 		done; \
 	done; \
 	test -n "$$found" || { echo 'no fuzz test found' >&2; exit 1; }

@@ -1,3 +1,5 @@
+//go:build !race
+
 package main
 
 import (
@@ -39,7 +41,8 @@ func smallArchive() (zip []byte, files map[string][]byte) {
 
 // TestEveryByteOfAnArchive flips each byte of an archive, and cuts it off after
 // each: it is refused and nothing is there, or it is stored with exactly the
-// right content.
+// right content. Six thousand uploads are many under the race detector, which has
+// stream's TestFlippedBits and TestCutOff to watch.
 func TestEveryByteOfAnArchive(t *testing.T) {
 	in := startInside(t, nil)
 	defer in.end(t)

@@ -39,7 +39,7 @@ func TestFaults(t *testing.T) {
 
 	// t.Parallel would run as many as there are processors; these wait, mostly.
 	var running sync.WaitGroup
-	places := make(chan struct{}, 12)
+	places := make(chan struct{}, 32)
 	for _, call := range calls {
 		for _, kind := range []s3fault.Kind{s3fault.Timeout, s3fault.Reset} {
 			for _, applied := range []bool{false, true} {

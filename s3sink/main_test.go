@@ -150,11 +150,18 @@ func (f file) body() []byte {
 		return f.data
 	}
 	var b bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	w := gzipWriters.Get().(*gzip.Writer)
+	defer gzipWriters.Put(w)
+	w.Reset(&b)
 	_, _ = w.Write(f.data)
 	_ = w.Close()
 	return b.Bytes()
 }
+
+var gzipWriters = sync.Pool{New: func() any {
+	w, _ := gzip.NewWriterLevel(nil, gzip.NoCompression)
+	return w
+}}
 
 // write hands the file to the batch as a reader of archives would.
 func (f file) write(ctx context.Context, share *stream.Share, batch stream.Sink, partSize int) (stream.Object, error) {
@@ -237,12 +244,23 @@ func end(t *testing.T, batch *s3sink.Batch) {
 	}
 }
 
-// data is n bytes that do not repeat.
+// data is n bytes that do not repeat. It is for reading alone: the same are made
+// once.
 func data(n int, seed byte) []byte {
+	type key struct {
+		n    int
+		seed byte
+	}
+	if made, ok := dataMade.Load(key{n, seed}); ok {
+		return made.([]byte)
+	}
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
+	dataMade.Store(key{n, seed}, b)
 	return b
 }
+
+var dataMade sync.Map
 
 // wantStored fails the test if the file is not stored, whole.
 func (r *rig) wantStored(t *testing.T, f file) s3server.Object {
@@ -251,8 +269,8 @@ func (r *rig) wantStored(t *testing.T, f file) s3server.Object {
 	if !ok {
 		t.Fatalf("%s: not stored", f.name)
 	}
-	if !bytes.Equal(got.Body, f.body()) {
-		t.Errorf("%s: stored with %d bytes that are not its %d bytes", f.name, len(got.Body), len(f.body()))
+	if want := f.body(); !bytes.Equal(got.Body, want) {
+		t.Errorf("%s: stored with %d bytes that are not its %d bytes", f.name, len(got.Body), len(want))
 	}
 	wantType, wantEncoding := got.ContentType, ""
 	if f.form == stream.Gzip {

@@ -1,9 +1,12 @@
 package stream_test
 
 import (
+	"bytes"
+	"compress/flate"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"spillway/stream"
@@ -17,7 +20,7 @@ import (
 // TestBombIsRefusedEarly has an archive of 64 MiB of zeros.
 func TestBombIsRefusedEarly(t *testing.T) {
 	const limit = 1 << 20
-	bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, 64*mib), Method: archive.Deflate, Descriptor: archive.Signed32})
+	bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, 64*mib), Raw: zeroStream(64 * mib), Method: archive.Deflate, Descriptor: archive.Signed32})
 	_, report, err := reading{data: bomb, rules: &stream.Rules{Form: formByName, MaxEntries: 1, MaxExpanded: limit}}.do(t)
 	checkError(t, err, &stream.LimitError{What: stream.ExpandedBound, Limit: limit})
 	if report.Expanded > limit+mib {
@@ -38,7 +41,7 @@ func TestExpansionRatio(t *testing.T) {
 	for name, descriptor := range map[string]archive.Descriptor{"sizes in front": archive.NoDescriptor, "a descriptor": archive.Signed32} {
 		for size, refused := range map[int]bool{ratioFree - 1: false, ratioFree: false, ratioFree + 1: true, 4 * ratioFree: true} {
 			t.Run(fmt.Sprintf("%s, %d bytes", name, size), func(t *testing.T) {
-				bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, size), Method: archive.Deflate, Descriptor: descriptor})
+				bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, size), Raw: zeroStream(int64(size)), Method: archive.Deflate, Descriptor: descriptor})
 				_, report, err := reading{data: bomb, rules: unlimited}.do(t)
 				var want error
 				if refused {
@@ -82,7 +85,7 @@ func expanding(t *testing.T, over int64) (data, raw []byte) {
 	}
 	zeros := int64(maxRatio * len(head))
 	for range 100 {
-		raw = slices.Concat(head, archive.Compress(archive.Deflate, make([]byte, zeros)))
+		raw = slices.Concat(head, zeroStream(zeros))
 		size := maxRatio*int64(len(raw)) + over
 		if int64(len(noise))+zeros == size {
 			return slices.Concat(noise, make([]byte, zeros)), raw
@@ -92,6 +95,21 @@ func expanding(t *testing.T, over int64) (data, raw []byte) {
 	t.Fatal("no number of zeros fits")
 	return nil, nil
 }
+
+// zeroStream is a deflate stream of n zeros. All but the last of it is the same
+// over and over, because the race detector makes compressing dear.
+func zeroStream(n int64) []byte {
+	return append(bytes.Repeat(zeroBlock(), int(n/mib)), archive.Compress(archive.Deflate, make([]byte, n%mib))...)
+}
+
+// zeroBlock is a MiB of zeros that ends with a byte, so that more can follow (RFC 1951, section 3.2.4).
+var zeroBlock = sync.OnceValue(func() []byte {
+	var b bytes.Buffer
+	w, _ := flate.NewWriter(&b, flate.DefaultCompression) // a level that there is
+	_, _ = w.Write(make([]byte, mib))
+	_ = w.Flush()
+	return b.Bytes()
+})
 
 // TestBombInPieces: entries that are each small enough are too much together.
 func TestBombInPieces(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"spillway/stream"
@@ -35,10 +36,10 @@ type rule struct {
 type file struct{ name, content string }
 
 // allRules are the rules of every part of the format.
-func allRules() []rule {
+var allRules = sync.OnceValue(func() []rule {
 	return slices.Concat(localHeaderRules(), entryEndRules(), descriptorRules(), methodRules(),
 		directoryRules(), archiveEndRules(), startRules(), nameRules(), limitRules())
-}
+})
 
 func TestZipRules(t *testing.T) {
 	names := make(map[string]bool)
