@@ -43,11 +43,7 @@ func TestVerdictsOnTheDisk(t *testing.T) {
 				if v.status != tt.status || v.outcome != tt.outcome {
 					t.Errorf("%v: %+v", err, v)
 				}
-				for _, want := range tt.says {
-					if !strings.Contains(v.message, want) {
-						t.Errorf("%q does not say %q", v.message, want)
-					}
-				}
+				wantSaid(t, v, tt.says)
 				if v.status == http.StatusRequestEntityTooLarge && !strings.Contains(v.message, reason) {
 					t.Errorf("%q does not say why the disk was wanted", v.message)
 				}
@@ -76,11 +72,16 @@ func TestVerdictsOnMemory(t *testing.T) {
 			if v.status != tt.status || v.outcome != health.Refused {
 				t.Errorf("%v: %+v", err, v)
 			}
-			for _, want := range tt.says {
-				if !strings.Contains(v.message, want) {
-					t.Errorf("%q does not say %q", v.message, want)
-				}
-			}
+			wantSaid(t, v, tt.says)
+		}
+	}
+}
+
+func wantSaid(t *testing.T, v verdict, says []string) {
+	t.Helper()
+	for _, want := range says {
+		if !strings.Contains(v.message, want) {
+			t.Errorf("%q does not say %q", v.message, want)
 		}
 	}
 }
