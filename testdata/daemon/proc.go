@@ -34,31 +34,37 @@ func UsageOf(pid int) (u Usage, err error) {
 		}
 		u.CPU += time.Duration(n) * clockTick
 	}
-	if u.Written, err = lineOf(fmt.Sprintf("/proc/%d/io", pid), "write_bytes:"); err != nil {
+	io, err := linesOf(fmt.Sprintf("/proc/%d/io", pid), "write_bytes")
+	if err != nil {
 		return u, err
 	}
-	for name, bytes := range map[string]*int64{"VmRSS:": &u.Resident, "VmHWM:": &u.Peak} {
-		kib, err := lineOf(fmt.Sprintf("/proc/%d/status", pid), name)
-		if err != nil {
-			return u, err
-		}
-		*bytes = kib << 10
+	// Both out of one reading, or a peak may be below what is resident by then.
+	memory, err := linesOf(fmt.Sprintf("/proc/%d/status", pid), "VmRSS", "VmHWM")
+	if err != nil {
+		return u, err
 	}
+	u.Written, u.Resident, u.Peak = io[0], memory[0]<<10, memory[1]<<10
 	return u, nil
 }
 
-// lineOf is the number behind a name in a file of lines.
-func lineOf(path, name string) (int64, error) {
+// linesOf are the numbers behind names in a file of lines.
+func linesOf(path string, names ...string) ([]int64, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	said := make(map[string]string)
 	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, name); ok {
-			return strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+		name, rest, _ := strings.Cut(line, ":")
+		said[name], _, _ = strings.Cut(strings.TrimSpace(rest), " ")
+	}
+	numbers := make([]int64, len(names))
+	for i, name := range names {
+		if numbers[i], err = strconv.ParseInt(said[name], 10, 64); err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", name, path, err)
 		}
 	}
-	return 0, fmt.Errorf("%s says nothing of %s", path, name)
+	return numbers, nil
 }
 
 // ForgetPeak has a process's peak begin anew.
