@@ -126,6 +126,12 @@ func (v *verifier) surplus(method uint16) int {
 	return 0
 }
 
+// consumed is how many of the packed bytes a decoder has read and wanted. What it
+// has read ahead may be another entry's.
+func (v *verifier) consumed(method uint16) int64 {
+	return v.taken.n - int64(v.surplus(method))
+}
+
 // decoderMemory is what a decoder takes beyond the floor, in bytes.
 func decoderMemory(method uint16) int64 {
 	switch method {

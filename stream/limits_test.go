@@ -115,12 +115,15 @@ var zeroBlock = sync.OnceValue(func() []byte {
 func TestBombInPieces(t *testing.T) {
 	const piece = 512 << 10
 	for pieces, refused := range map[int]bool{ratioFree/piece - 1: false, ratioFree / piece: false, ratioFree/piece + 1: true, 8 * ratioFree / piece: true} {
-		for _, method := range []uint16{archive.Deflate, archive.Zstd} {
-			t.Run(fmt.Sprintf("%d pieces, method %d", pieces, method), func(t *testing.T) {
+		for _, way := range []struct {
+			method     uint16
+			descriptor archive.Descriptor // what is read ahead is the next piece's
+		}{{archive.Deflate, archive.NoDescriptor}, {archive.Deflate, archive.Signed32}, {archive.Zstd, archive.NoDescriptor}} {
+			t.Run(fmt.Sprintf("%d pieces, %+v", pieces, way), func(t *testing.T) {
 				var entries []archive.Entry
-				raw := archive.Compress(method, make([]byte, piece))
+				raw := archive.Compress(way.method, make([]byte, piece))
 				for i := range pieces {
-					entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i), Data: make([]byte, piece), Raw: raw, Method: method})
+					entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i), Data: make([]byte, piece), Raw: raw, Method: way.method, Descriptor: way.descriptor})
 				}
 				_, report, err := reading{data: archive.Build(entries...), rules: unlimited}.do(t)
 				var want error

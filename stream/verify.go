@@ -86,7 +86,7 @@ func (a *summer) end() time.Duration {
 type expansion struct {
 	mu     sync.Mutex
 	bytes  int64
-	packed int64 // what they were decoded from, or a little more
+	packed int64 // what they were decoded from
 	limit  int64 // of bytes
 }
 
@@ -161,13 +161,14 @@ func (v *verifier) expand(h *header, expanded runs, total *expansion, out io.Wri
 		if h.stated && size > h.size {
 			return size, h.bad("it has more bytes than the " + strconv.FormatInt(h.size, 10) + " that it states")
 		}
-		if tooFar(size, v.taken.n) {
+		packed := v.consumed(h.method)
+		if tooFar(size, packed) {
 			return size, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.name}
 		}
-		if err := total.add(int64(len(run)), v.taken.n-taken); err != nil {
+		if err := total.add(int64(len(run)), packed-taken); err != nil {
 			return size, err
 		}
-		taken = v.taken.n
+		taken = packed
 		switch {
 		case first || !v.apart:
 			v.sums.add(run)
