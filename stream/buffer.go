@@ -8,8 +8,8 @@ import (
 
 // A Buffer is room for at most one part, in memory out of the budget. One
 // goroutine at a time owns it: it fills it, says that it is full, and from then
-// on it is a [Body]. While a leased buffer is filling and others wait for
-// memory, what is in it can move to the disk.
+// on it is a [Body]. While it is filling and others wait for memory, what is in
+// it can move to the disk.
 type Buffer struct {
 	share  *Share
 	room   int64
@@ -53,6 +53,9 @@ func (b *Buffer) Full() {
 	b.share.m.mu.Lock()
 	defer b.share.m.mu.Unlock()
 	b.filling = time.Time{}
+	if !b.leased {
+		delete(b.share.parts, b)
+	}
 }
 
 // toDisk moves b, which is filling, and gives its memory back. The error is
@@ -132,8 +135,8 @@ func (b *Buffer) giveBack() {
 	m := b.share.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	delete(b.share.parts, b)
 	if b.leased {
-		delete(b.share.parts, b)
 		b.share.leased -= b.room
 		b.share.leases--
 		if cap(b.data) == m.partSize {

@@ -33,9 +33,16 @@ const (
 	// maxHeld bounds what one upload holds until it is published, in bytes.
 	maxHeld = 64 << 20
 
-	// slowFill is how long a part buffer may take to fill while another upload
-	// waits for one.
+	// slowFill is how long a buffer may take to fill while another upload waits
+	// for one.
 	slowFill = 20 * time.Second
+
+	// slowRoom is the least room of a buffer that is taken from a slow client, in
+	// bytes. Below it, all uploads at once have a thirty-second of the budget.
+	slowRoom = 64 << 10
+
+	// slowLook is the shortest time between two looks for slow clients.
+	slowLook = 100 * time.Millisecond
 )
 
 // Memory is the one budget that all uploads of the process share.
@@ -49,8 +56,8 @@ const (
 // either being filled (and when that takes longer than 20 s while others wait,
 // it moves to the disk, or its upload is ended) or on its way to the store. An
 // upload that has reserved memory while its client sends less than a part in
-// 20 s is ended when others wait to reserve some. Held buffers are given up when [Share.Wanted]
-// says that somebody waits.
+// 20 s is ended when others wait to reserve some. Held buffers, once they are
+// full, are given up when [Share.Wanted] says that somebody waits.
 //
 // Nor do uploads wait for one another's reservations in a circle: one of them,
 // the elder, finds at least half of what all may reserve, whatever the others
@@ -228,14 +235,27 @@ func (m *Memory) await(ctx context.Context, w *waiter, what string) error {
 
 // patience is how much longer w, which has waited as long as it may, waits all
 // the same: an upload that has been admitted is not given up while others give
-// room back.
+// room back, or those that have reserved what it waits for get on.
 func (m *Memory) patience(w *waiter) time.Duration {
 	if w.share == nil {
 		return 0
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.wait - time.Since(m.returned)
+	moved := m.returned
+	for s := range m.shares {
+		if s != w.share && s.reserved > 0 {
+			moved = later(moved, s.pace.last())
+		}
+	}
+	return m.wait - time.Since(moved)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // leave takes w out of the queue that it is in, and reports whether it was in
@@ -263,7 +283,7 @@ func (m *Memory) endSlowest() time.Duration {
 	case share == nil:
 		return slowFill
 	case slow < slowFill:
-		return slowFill - slow
+		return max(slowFill-slow, slowLook)
 	}
 	if part == nil || part.toDisk() != nil {
 		m.mu.Lock()
@@ -283,12 +303,12 @@ func (m *Memory) slowest() (slowest *Share, part *Buffer, slow time.Duration) {
 	}
 	for s := range m.shares {
 		for b := range s.parts {
-			if d := time.Since(b.filling); !b.filling.IsZero() && (slowest == nil || d > slow) {
+			if d := time.Since(b.filling); b.room >= slowRoom && !b.filling.IsZero() && (slowest == nil || d > slow) {
 				slowest, part, slow = s, b, d
 			}
 		}
-		// What is reserved is in nobody's way but of those who reserve.
-		if d := s.pace.slow(); s.reserved > 0 && len(m.reserving) > 0 && (slowest == nil || d > slow) {
+		// What is reserved is in nobody's way but of others who reserve.
+		if d := s.pace.slow(); s.reserved > 0 && m.keepsWaiting(s) && (slowest == nil || d > slow) {
 			slowest, part, slow = s, nil, d
 		}
 	}
@@ -296,6 +316,12 @@ func (m *Memory) slowest() (slowest *Share, part *Buffer, slow time.Duration) {
 		part.filling = time.Time{} // its turn has come, and comes once
 	}
 	return slowest, part, slow
+}
+
+// keepsWaiting reports whether another upload than s waits to reserve memory. The
+// caller holds m.mu.
+func (m *Memory) keepsWaiting(s *Share) bool {
+	return slices.ContainsFunc(m.reserving, func(w *waiter) bool { return w.share != s })
 }
 
 // serve gives free room to those who wait for it. The caller holds m.mu.
@@ -410,7 +436,9 @@ func (m *Memory) untangle() {
 // giveBack takes n bytes back that were leased or held. The caller holds m.mu.
 func (m *Memory) giveBack(n int64) {
 	m.free += n
-	m.returned = time.Now()
+	if n > 0 {
+		m.returned = time.Now()
+	}
 	m.serve()
 }
 

@@ -15,6 +15,7 @@ type pace struct {
 	since   time.Time     // since when it has been waited for; zero while it is not
 	waited  time.Duration // before that
 	arrived int           // bytes, meanwhile
+	latest  time.Time     // when it last sent something
 }
 
 // begin says that somebody waits for the client.
@@ -28,11 +29,22 @@ func (p *pace) begin() {
 func (p *pace) end(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waited += time.Since(p.since)
+	now := time.Now()
+	p.waited += now.Sub(p.since)
 	p.since = time.Time{}
+	if n > 0 {
+		p.latest = now
+	}
 	if p.arrived += n; p.arrived >= p.part {
 		p.arrived, p.waited = 0, 0
 	}
+}
+
+// last is when the client last sent something, zero if it has not.
+func (p *pace) last() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latest
 }
 
 // slow is how long the client has taken for less than a part.

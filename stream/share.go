@@ -22,8 +22,8 @@ type Share struct {
 	leased   int64 // reserved bytes included
 	reserved int64
 	held     int64
-	peak     int64 // highest leased + held
-	parts    map[*Buffer]struct{}
+	peak     int64                // highest leased + held
+	parts    map[*Buffer]struct{} // that are filling, and leased ones on their way to the store
 
 	// guarded by the Spill's mu
 	spilled     int64
@@ -59,7 +59,8 @@ func (s *Share) lease(ctx context.Context, n int) (*Buffer, error) {
 }
 
 // Hold returns an empty buffer of n bytes, at most a part, that may be kept
-// until the upload ends, if there is room that nobody waits for.
+// until the upload ends, if there is room that nobody waits for. It is being
+// filled until [Buffer.Full] or [Buffer.Release] is called.
 func (s *Share) Hold(n int) (*Buffer, bool) {
 	m := s.m
 	m.mu.Lock()
@@ -73,7 +74,9 @@ func (s *Share) Hold(n int) (*Buffer, bool) {
 	s.held += room
 	s.peak = max(s.peak, s.leased+s.held)
 	m.trim()
-	return &Buffer{share: s, data: make([]byte, 0, n), room: room}, true
+	b := &Buffer{share: s, data: make([]byte, 0, n), room: room, filling: time.Now()}
+	s.parts[b] = struct{}{}
+	return b, true
 }
 
 // Reserve waits for n bytes for something other than a part buffer: a decoder,

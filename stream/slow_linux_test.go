@@ -75,6 +75,55 @@ func TestSlowPartsMoveToTheDisk(t *testing.T) {
 	})
 }
 
+// TestSlowHeldBuffersMoveToTheDisk has a client that is slow with what was to be
+// held, while another upload waits for a part.
+func TestSlowHeldBuffersMoveToTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
+		m, err := stream.NewMemory(30*mib, part, 2, 30*time.Second, spill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, s := admit(t, m)
+		small, _ := s.Hold(1000)
+		full, _ := s.Hold(mib)
+		full.Full()
+		slow, ok := s.Hold(part)
+		if !ok {
+			t.Fatal("there is no room")
+		}
+		first, second := archive.Noise(1, 3*mib), archive.Noise(2, 2*mib)
+		_, _ = slow.Write(first)
+
+		otherCtx, other := admit(t, m)
+		all := leaseAll(t, otherCtx, other)
+		for _, b := range all {
+			b.Full()
+		}
+		begin := time.Now()
+		lease, err := other.Lease(otherCtx)
+		if waited := time.Since(begin); err != nil || waited < 20*time.Second || waited > 25*time.Second {
+			t.Fatalf("a part after %v: %v", waited, err)
+		}
+		if ctx.Err() != nil {
+			t.Errorf("the slow upload was ended: %v", context.Cause(ctx))
+		}
+		if slow.Memory() != 0 || small.Memory() == 0 || full.Memory() == 0 {
+			t.Errorf("in memory: %d bytes of the slow one, %d of a small one, %d of a full one", slow.Memory(), small.Memory(), full.Memory())
+		}
+		_, _ = slow.Write(second)
+		slow.Full()
+		if !slow.Held() || !bytes.Equal(bytesOf(t, slow), append(bytes.Clone(first), second...)) {
+			t.Error("what has moved is not held, or has other bytes")
+		}
+		release(append(all, lease, small, full, slow)...)
+		s.Close()
+		other.Close()
+		checkEmpty(t, m)
+		checkNothingSpilled(t, spill)
+	})
+}
+
 // pausing gives what it has, says so, and then waits until it is let go.
 type pausing struct {
 	io.Reader
@@ -173,11 +222,7 @@ func TestSlowDecodersAreEnded(t *testing.T) {
 func TestSlowTablesAreInNobodysWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := budget(t, 4)
-		var entries []archive.Entry
-		for i := range 500 {
-			entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i)})
-		}
-		data := archive.Build(entries...)
+		data := archive.Build(manyEntries(500)...)
 		source := newPausing(data, len(data)/2)
 		slow := background(t, m, source, 0)
 		<-source.stalled
@@ -202,6 +247,109 @@ func TestSlowTablesAreInNobodysWay(t *testing.T) {
 		release(append(all[1:], b)...)
 		other.Close()
 		checkEmpty(t, m)
+	})
+}
+
+// TestSlowUploadDoesNotEndItself has a client that is slow while nobody waits for
+// memory, and then is the only one that does.
+func TestSlowUploadDoesNotEndItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := budget(t, 4)
+		ctx, elder := admit(t, m)
+		var got []func()
+		reserve := func(impatient context.Context) bool {
+			free, err := elder.Reserve(impatient, mib/8)
+			if err == nil {
+				got = append(got, free)
+			}
+			return err == nil
+		}
+		reserve(ctx)
+		data := archive.Build(manyEntries(900)...)
+		source := newPausing(data, len(data)/4)
+		slow := background(t, m, source, 0)
+		<-source.stalled
+		impatient, cancel := context.WithCancel(ctx)
+		time.AfterFunc(time.Second, cancel)
+		for reserve(impatient) {
+		}
+
+		time.Sleep(25 * time.Second)
+		close(source.letGo)
+		synctest.Wait()
+		if m.Usage().Waiting == 0 {
+			t.Error("the slow upload does not wait for memory")
+		}
+		time.Sleep(5 * time.Second)
+		for _, free := range got {
+			free()
+		}
+		if end := <-slow; end.err != nil {
+			t.Errorf("the slow upload ended after %v: %v", end.at, end.err)
+		}
+		elder.Close()
+		checkEmpty(t, m)
+	})
+}
+
+func manyEntries(n int) (entries []archive.Entry) {
+	for i := range n {
+		entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i)})
+	}
+	return entries
+}
+
+// steady gives a MiB in three seconds, which is not slow.
+type steady struct{ io.Reader }
+
+func (s steady) Read(p []byte) (int, error) {
+	p = p[:min(len(p), mib/32)]
+	time.Sleep(3 * time.Second / 32)
+	return s.Reader.Read(p)
+}
+
+// TestWhatGetsOnIsWaitedFor has uploads that give nothing back for longer than
+// anybody waits for nothing, because their archives are long.
+func TestWhatGetsOnIsWaitedFor(t *testing.T) {
+	t.Run("memory", func(t *testing.T) {
+		// What is ignored takes no memory that would be given back.
+		long := archive.Entry{Name: "a-symbols.txt", Data: archive.Noise(1, 14*mib)}
+		data := archive.Build(append(manyEntries(900), long)...)
+		synctest.Test(t, func(t *testing.T) {
+			m := budget(t, 4)
+			long := background(t, m, steady{bytes.NewReader(data)}, 0)
+			time.Sleep(5 * time.Second)
+			ctx, s := admit(t, m)
+			begin := time.Now()
+			free, err := s.Reserve(ctx, 10*mib)
+			if waited := time.Since(begin); err != nil || waited < 35*time.Second {
+				t.Fatalf("memory after %v: %v", waited, err)
+			}
+			free()
+			if end := <-long; end.err != nil {
+				t.Error(end.err)
+			}
+			s.Close()
+			checkEmpty(t, m)
+		})
+	})
+	t.Run("disk", func(t *testing.T) {
+		data := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 14*mib)}}}.Bytes()
+		synctest.Test(t, func(t *testing.T) {
+			spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 20*mib, 20*mib })
+			m := withDisk(t, spill)
+			long := background(t, m, steady{bytes.NewReader(data)}, len(data))
+			time.Sleep(5 * time.Second)
+			second := <-background(t, m, bytes.NewReader(data), len(data))
+			if second.err != nil || second.at < 35*time.Second {
+				t.Errorf("the second ended after %v: %v", second.at, second.err)
+			}
+			if end := <-long; end.err != nil {
+				t.Error(end.err)
+			}
+			checkNothingSpilled(t, spill)
+			checkEmpty(t, m)
+		})
 	})
 }
 

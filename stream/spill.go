@@ -205,11 +205,18 @@ func (s *Spill) await(ctx context.Context, c *claim) error {
 	}
 }
 
-// patience is how much longer c waits when it has waited for the budget's wait.
+// patience is how much longer c waits when it has waited for the budget's wait:
+// as long as others give space back, or archives go on arriving that have some.
 func (s *Spill) patience(c *claim) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return c.share.m.wait - time.Since(s.returned)
+	moved := s.returned
+	for f := range s.files {
+		if f.share.spilled > 0 && f.arriving.Load() {
+			moved = later(moved, f.share.pace.last())
+		}
+	}
+	return c.share.m.wait - time.Since(moved)
 }
 
 // serve gives free space to those who wait for it. The caller holds s.mu.
@@ -235,7 +242,7 @@ func (s *Spill) endSlowest() time.Duration {
 		longest time.Duration
 	)
 	for f := range s.files {
-		if f.arriving.Load() {
+		if f.share.spilled > 0 && f.arriving.Load() {
 			if slow := f.share.pace.slow(); slowest == nil || slow > longest {
 				slowest, longest = f, slow
 			}
@@ -245,7 +252,7 @@ func (s *Spill) endSlowest() time.Duration {
 		return slowFill
 	}
 	if left := slowFill - longest; left > 0 {
-		return left
+		return max(left, slowLook)
 	}
 	slowest.share.cancel(s.full(s.waiting[0].n))
 	return time.Second
@@ -333,7 +340,9 @@ func (s *Spill) giveBack(share *Share, n int64) {
 	defer s.mu.Unlock()
 	s.used -= n
 	share.spilled -= n
-	s.returned = time.Now()
+	if n > 0 {
+		s.returned = time.Now()
+	}
 	if s.used < 0 || share.spilled < 0 {
 		panic(fmt.Sprintf("stream: more spill space given back than taken: %d left of all, %d of the upload", s.used, share.spilled))
 	}

@@ -48,10 +48,14 @@ func (f *spillFile) claim(n int64) error {
 // claimOrWait counts the space of n bytes in all, waiting for its turn. It is
 // the first claim of a file.
 func (f *spillFile) claimOrWait(ctx context.Context, n int64) error {
-	more := f.missing(n)
-	if err := f.spill.takeOrWait(ctx, f.share, more, f.counted); err != nil {
+	f.mu.Lock()
+	more, counted := f.missing(n), f.counted
+	f.mu.Unlock()
+	if err := f.spill.takeOrWait(ctx, f.share, more, counted); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.counted += more
 	return nil
 }
