@@ -99,7 +99,7 @@ const (
 // OtherCause, so that nobody can make the metrics grow.
 var reasons = map[Outcome][]Reason{
 	Stored:     {NoReason},
-	Refused:    {BadToken, BadForm, BadName, BadArchive, TooLarge, NoRoom, NoSpill, OtherCause},
+	Refused:    {BadToken, BadForm, BadName, BadArchive, TooLarge, NoRoom, NoSpill, TokenBusy, OtherCause},
 	Failed:     {StoreFailed, DiskFailing, OtherCause},
 	ClientGone: {NoReason},
 	TimedOut:   {IdleTooLong, TotalTooLong, OtherCause},
