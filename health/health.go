@@ -127,6 +127,7 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // guard has GET and HEAD served. A panic is logged, reported, and answered with
 // a 500 unless something has been answered already.
 func (h *Health) guard(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
+	answer.WithoutBody(w, r)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		answer.Error(w, http.StatusMethodNotAllowed, "Method Not Allowed ("+r.Method+"): "+r.URL.Path)

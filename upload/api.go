@@ -144,17 +144,21 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) route(w http.ResponseWriter, r *http.Request) {
+	tooLong := headerLength(r) > maxHeader
+	if r.URL.Path == pathUpload && r.Method == http.MethodPost && !tooLong {
+		a.serveUpload(w, r)
+		return
+	}
+	answer.WithoutBody(w, r)
 	switch path := r.URL.Path; {
-	case headerLength(r) > maxHeader:
-		w.Header().Set("Connection", "close") // its body stays where it is
+	case tooLong:
+		w.Header().Set("Connection", "close")
 		refuse(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("The header of the request is longer than the %s that it may have.", size(maxHeader)))
 	case path != pathUpload && path != pathAuthInfo:
 		refuse(w, http.StatusNotFound, http.StatusText(http.StatusNotFound))
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		refuse(w, http.StatusMethodNotAllowed, fmt.Sprintf("Method Not Allowed (%s): %s", r.Method, path))
-	case path == pathUpload:
-		a.serveUpload(w, r)
 	default:
 		a.serveAuthInfo(w, r)
 	}

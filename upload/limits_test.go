@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestLimits has each limit of a request one below its value, at it, and one
@@ -158,5 +160,35 @@ func TestLongestBoundary(t *testing.T) {
 		if (err != nil) != (over > 0) {
 			t.Errorf("%+d: %v", over, err)
 		}
+	}
+}
+
+// TestBodyThatNobodyWants: who asks for what needs no body, and says that one
+// will come, gets the answer, and does not keep the connection.
+func TestBodyThatNobodyWants(t *testing.T) {
+	for _, c := range []struct {
+		path   string
+		pad    int
+		status int
+	}{
+		{pathAuthInfo, 0, http.StatusOK},
+		{"/nothing", 0, http.StatusNotFound},
+		{pathUpload, maxHeader, http.StatusRequestHeaderFieldsTooLarge},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			connect, stop := newSite(t).serveInBubble()
+			client := connect()
+			began := time.Now()
+			client.send("POST ", c.path, " HTTP/1.1\r\nHost: a\r\n", asDev, "\r\nContent-Length: 1000\r\nX-Pad: ", strings.Repeat("a", c.pad), "\r\n\r\n")
+			if got := client.reply(); got.StatusCode != c.status {
+				t.Errorf("%s: status %d, want %d", c.path, got.StatusCode, c.status)
+			}
+			client.closed()
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("%s: the connection is there for %v", c.path, took)
+			}
+			client.leave()
+			stop()
+		})
 	}
 }

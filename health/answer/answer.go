@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -19,6 +20,19 @@ type Failure struct {
 // Error answers that something went wrong.
 func Error(w http.ResponseWriter, status int, message string) {
 	JSON(w, status, Failure{message})
+}
+
+// unwanted is how long a server may wait for a body that nobody reads, which it
+// does before it sends the answer.
+const unwanted = time.Second
+
+// WithoutBody says that the request is answered whatever its body is, so that a
+// client that does not send it does not keep a connection.
+func WithoutBody(w http.ResponseWriter, r *http.Request) {
+	if r.Body != nil && r.Body != http.NoBody {
+		// It fails where there is no connection: then nothing is waited for.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unwanted))
+	}
 }
 
 // JSON answers in full. A client that does not take the answer is not worth an
