@@ -76,6 +76,28 @@ func TestMetricsOfAnUpload(t *testing.T) {
 	}
 }
 
+// TestMetricsOfReasons: each reason is counted as what it is.
+func TestMetricsOfReasons(t *testing.T) {
+	for outcome, reasons := range map[health.Outcome][]health.Reason{
+		health.Refused: {
+			health.BadToken, health.BadForm, health.BadName, health.BadArchive, health.TooLarge,
+			health.NoRoom, health.NoSpill, health.TokenBusy, health.OtherCause,
+		},
+		health.Failed:   {health.StoreFailed, health.DiskFailing},
+		health.TimedOut: {health.IdleTooLong, health.TotalTooLong},
+	} {
+		for _, reason := range reasons {
+			i := newInstance()
+			i.uploads.Begin(1, func() health.Progress { return health.Progress{} }).End(ended(outcome, reason))
+			label := func(s string) string { return strings.ReplaceAll(s, " ", "_") }
+			want := `spillway_uploads_total{outcome="` + label(string(outcome)) + `",reason="` + label(string(reason)) + `"} 1`
+			if !strings.Contains(i.scrape(t), "\n"+want) {
+				t.Errorf("there is no %s", want)
+			}
+		}
+	}
+}
+
 // TestMetricsOfRequests: each attempt counts as what became of it.
 func TestMetricsOfRequests(t *testing.T) {
 	i := newInstance()
