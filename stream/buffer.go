@@ -54,7 +54,7 @@ func (b *Buffer) Full() {
 	defer b.share.m.mu.Unlock()
 	b.filling = time.Time{}
 	if !b.leased {
-		delete(b.share.parts, b)
+		delete(b.share.buffers, b)
 	}
 }
 
@@ -135,7 +135,7 @@ func (b *Buffer) giveBack() {
 	m := b.share.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(b.share.parts, b)
+	delete(b.share.buffers, b)
 	if b.leased {
 		b.share.leased -= b.room
 		b.share.leases--

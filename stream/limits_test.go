@@ -102,7 +102,8 @@ func zeroStream(n int64) []byte {
 	return append(bytes.Repeat(zeroBlock(), int(n/mib)), archive.Compress(archive.Deflate, make([]byte, n%mib))...)
 }
 
-// zeroBlock is a MiB of zeros that ends with a byte, so that more can follow (RFC 1951, section 3.2.4).
+// zeroBlock is a MiB of zeros that ends with a byte, so that more can follow (RFC
+// 1951, section 3.2.4).
 var zeroBlock = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	w, _ := flate.NewWriter(&b, flate.DefaultCompression) // a level that there is

@@ -184,7 +184,7 @@ func (m *Memory) Admit(ctx context.Context) (context.Context, *Share, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	m.admissions++
 	s := &Share{
-		m: m, cancel: cancel, number: m.admissions, wanted: make(chan struct{}, 1), parts: make(map[*Buffer]struct{}),
+		m: m, cancel: cancel, number: m.admissions, wanted: make(chan struct{}, 1), buffers: make(map[*Buffer]struct{}),
 		pace: pace{part: m.partSize},
 	}
 	m.shares[s] = struct{}{}
@@ -302,7 +302,7 @@ func (m *Memory) slowest() (slowest *Share, part *Buffer, slow time.Duration) {
 		return nil, nil, 0 // whoever asks has just been served
 	}
 	for s := range m.shares {
-		for b := range s.parts {
+		for b := range s.buffers {
 			if d := time.Since(b.filling); b.room >= slowRoom && !b.filling.IsZero() && (slowest == nil || d > slow) {
 				slowest, part, slow = s, b, d
 			}

@@ -23,7 +23,7 @@ type Share struct {
 	reserved int64
 	held     int64
 	peak     int64                // highest leased + held
-	parts    map[*Buffer]struct{} // that are filling, and leased ones on their way to the store
+	buffers  map[*Buffer]struct{} // that are filling, and leased ones on their way to the store
 
 	// guarded by the Spill's mu
 	spilled     int64
@@ -54,7 +54,7 @@ func (s *Share) lease(ctx context.Context, n int) (*Buffer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b := &Buffer{share: s, data: w.data[:0], room: w.n, leased: true, filling: time.Now()}
-	s.parts[b] = struct{}{}
+	s.buffers[b] = struct{}{}
 	return b, nil
 }
 
@@ -75,7 +75,7 @@ func (s *Share) Hold(n int) (*Buffer, bool) {
 	s.peak = max(s.peak, s.leased+s.held)
 	m.trim()
 	b := &Buffer{share: s, data: make([]byte, 0, n), room: room, filling: time.Now()}
-	s.parts[b] = struct{}{}
+	s.buffers[b] = struct{}{}
 	return b, true
 }
 
@@ -115,7 +115,7 @@ func (s *Share) Measure(a *Account) { s.account = a }
 func (s *Share) waitsOn() Wait {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	for b := range s.parts {
+	for b := range s.buffers {
 		if b.filling.IsZero() {
 			return OnStore
 		}

@@ -15,15 +15,33 @@ import (
 	"spillway/testdata/archive"
 )
 
+// budgetWithDisk is the least budget, for two uploads, and a disk that is larger.
+func budgetWithDisk(t *testing.T) (*stream.Memory, *stream.Spill) {
+	t.Helper()
+	spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
+	m, err := stream.NewMemory(30*mib, part, 2, 30*time.Second, spill)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, spill
+}
+
+// leaseOfTheSlow leases a part whose memory has to be taken from a slow client.
+func leaseOfTheSlow(t *testing.T, ctx context.Context, s *stream.Share) *stream.Buffer {
+	t.Helper()
+	begin := time.Now()
+	b, err := s.Lease(ctx)
+	if waited := time.Since(begin); err != nil || waited < 20*time.Second || waited > 25*time.Second {
+		t.Fatalf("a part after %v: %v", waited, err)
+	}
+	return b
+}
+
 // TestSlowPartsMoveToTheDisk has a client that fills its parts slowly while
 // another upload waits for one.
 func TestSlowPartsMoveToTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
-		m, err := stream.NewMemory(30*mib, part, 2, 30*time.Second, spill)
-		if err != nil {
-			t.Fatal(err)
-		}
+		m, spill := budgetWithDisk(t)
 		ctx, s := admit(t, m)
 		slow := leaseAll(t, ctx, s)
 		first, second := archive.Noise(1, 3*mib), archive.Noise(2, 2*mib)
@@ -33,11 +51,7 @@ func TestSlowPartsMoveToTheDisk(t *testing.T) {
 		slow[0].Full() // only the store keeps others waiting for it
 
 		otherCtx, other := admit(t, m)
-		begin := time.Now()
-		lease, err := other.Lease(otherCtx)
-		if waited := time.Since(begin); err != nil || waited < 20*time.Second || waited > 25*time.Second {
-			t.Fatalf("a part after %v: %v", waited, err)
-		}
+		lease := leaseOfTheSlow(t, otherCtx, other)
 		if ctx.Err() != nil {
 			t.Errorf("the slow upload was ended: %v", context.Cause(ctx))
 		}
@@ -79,11 +93,7 @@ func TestSlowPartsMoveToTheDisk(t *testing.T) {
 // held, while another upload waits for a part.
 func TestSlowHeldBuffersMoveToTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
-		m, err := stream.NewMemory(30*mib, part, 2, 30*time.Second, spill)
-		if err != nil {
-			t.Fatal(err)
-		}
+		m, spill := budgetWithDisk(t)
 		ctx, s := admit(t, m)
 		small, _ := s.Hold(1000)
 		full, _ := s.Hold(mib)
@@ -100,11 +110,7 @@ func TestSlowHeldBuffersMoveToTheDisk(t *testing.T) {
 		for _, b := range all {
 			b.Full()
 		}
-		begin := time.Now()
-		lease, err := other.Lease(otherCtx)
-		if waited := time.Since(begin); err != nil || waited < 20*time.Second || waited > 25*time.Second {
-			t.Fatalf("a part after %v: %v", waited, err)
-		}
+		lease := leaseOfTheSlow(t, otherCtx, other)
 		if ctx.Err() != nil {
 			t.Errorf("the slow upload was ended: %v", context.Cause(ctx))
 		}

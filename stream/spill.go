@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -211,12 +212,22 @@ func (s *Spill) patience(c *claim) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	moved := s.returned
-	for f := range s.files {
-		if f.share.spilled > 0 && f.arriving.Load() {
-			moved = later(moved, f.share.pace.last())
-		}
+	for share := range s.arriving() {
+		moved = later(moved, share.pace.last())
 	}
 	return c.share.m.wait - time.Since(moved)
+}
+
+// arriving are the uploads whose archives take space while they arrive. The
+// caller holds s.mu.
+func (s *Spill) arriving() iter.Seq[*Share] {
+	return func(yield func(*Share) bool) {
+		for f := range s.files {
+			if f.share.spilled > 0 && f.arriving.Load() && !yield(f.share) {
+				return
+			}
+		}
+	}
 }
 
 // serve gives free space to those who wait for it. The caller holds s.mu.
@@ -238,14 +249,12 @@ func (s *Spill) endSlowest() time.Duration {
 		return slowFill // whoever asks has just been served
 	}
 	var (
-		slowest *spillFile
+		slowest *Share
 		longest time.Duration
 	)
-	for f := range s.files {
-		if f.share.spilled > 0 && f.arriving.Load() {
-			if slow := f.share.pace.slow(); slowest == nil || slow > longest {
-				slowest, longest = f, slow
-			}
+	for share := range s.arriving() {
+		if slow := share.pace.slow(); slowest == nil || slow > longest {
+			slowest, longest = share, slow
 		}
 	}
 	if slowest == nil {
@@ -254,7 +263,7 @@ func (s *Spill) endSlowest() time.Duration {
 	if left := slowFill - longest; left > 0 {
 		return max(left, slowLook)
 	}
-	slowest.share.cancel(s.full(s.waiting[0].n))
+	slowest.cancel(s.full(s.waiting[0].n))
 	return time.Second
 }
 
