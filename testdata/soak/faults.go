@@ -12,7 +12,7 @@ const (
 	// faultRate is how many of the requests fail in a way that passes, and
 	// refusalRate how many in one that does not, which ends their upload.
 	faultRate   = 0.05
-	refusalRate = 0.00005
+	refusalRate = 0.00002
 
 	// silentRate is how many of the requests are not answered at all: each keeps
 	// an operation waiting for a minute.

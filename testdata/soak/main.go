@@ -28,7 +28,7 @@ import (
 type options struct {
 	length  time.Duration
 	clients int
-	memory  string
+	memory  int64          // MiB
 	shapes  map[string]int // weights
 	cache   string
 	seed    uint64
@@ -55,7 +55,7 @@ func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	flags.DurationVar(&o.length, "for", time.Minute, "how long clients send")
 	flags.IntVar(&o.clients, "clients", 12, "how many of them at once")
-	flags.StringVar(&o.memory, "memory", "64MiB", "Spillway's --memory")
+	flags.Int64Var(&o.memory, "memory", 64, "Spillway's --memory, in MiB")
 	shapes := flags.String("archives", "small:20,many:1,100mb:1", "what they send, and how often of how many times: small, many, 100mb, firefox, 1gb, big")
 	flags.StringVar(&o.cache, "cache", "", "folder for the archives; empty: one of the user's cache")
 	flags.Uint64Var(&o.seed, "seed", 1, "of chance")
@@ -122,7 +122,10 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.daemon.Close()) }()
-	s.watch = &watch{daemon: s.daemon, file: o.samples}
+	s.watch = &watch{daemon: s.daemon, memory: o.memory << 20, file: o.samples}
+	if s.watch.before, err = s.watch.rest(ctx); err != nil {
+		return err
+	}
 	if err := s.press(ctx); err != nil {
 		return fmt.Errorf("%w\n%s", err, tail(s.daemon.Log()))
 	}
@@ -135,18 +138,18 @@ func (s *soak) start(ctx context.Context, folder string, args ...string) (err er
 		"AWS_ACCESS_KEY_ID=" + s.server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s.server.SecretKey, "GOMAXPROCS=2",
 	}, append([]string{
 		"--dev", "--log-format=json", "--listen=127.0.0.1:0", "--s3-endpoint=" + s.front.URL, "--s3-bucket=" + s.bucket,
-		"--memory=" + s.memory, "--spill-dir=" + folder, "--spill-quota=1GiB", "--spill-upload-quota=512MiB", "--max-upload-size=8GiB",
+		fmt.Sprintf("--memory=%dMiB", s.memory), "--spill-dir=" + folder, "--spill-quota=1GiB", "--spill-upload-quota=512MiB", "--max-upload-size=8GiB",
 	}, args...)...)
 	return err
 }
 
-// press has the clients send for as long as they should, and waits until the last
-// of them has its answer.
+// press has the clients send for as long as they should, while the process is
+// watched, and waits until the last of them has its answer.
 func (s *soak) press(ctx context.Context) error {
 	chance := newFaults(s.seed)
 	s.proxy.InjectSome(chance.choose)
 	defer s.proxy.InjectSome(nil)
-	watching, stop := context.WithCancel(ctx)
+	watching, stop := context.WithTimeout(ctx, s.length)
 	watched := make(chan error, 1)
 	go func() { watched <- s.watch.run(watching) }()
 	err := s.load.run(ctx)
@@ -165,6 +168,11 @@ func (s *soak) conclude(ctx context.Context, folder string) error {
 	for name, value := range kept {
 		complain("%s is %v with nothing to do", name, value)
 	}
+	s.load.http.CloseIdleConnections()
+	s.front.CloseClientConnections()
+	if err := s.watch.end(ctx); err != nil {
+		return err
+	}
 	endings, err := s.endings(ctx)
 	if err != nil {
 		return err
@@ -173,6 +181,7 @@ func (s *soak) conclude(ctx context.Context, folder string) error {
 	if err != nil {
 		return err
 	}
+	s.watch.peak = usage.Peak
 	unfinished, err := s.server.ListUploads(ctx, s.bucket)
 	if err != nil {
 		return err

@@ -17,27 +17,50 @@ import (
 // TestGrowthIsSeen: the soak is worth nothing if it cannot fail.
 func TestGrowthIsSeen(t *testing.T) {
 	for name, c := range map[string]struct {
-		at   func(second int64) sample
+		at   func(minute int64) sample
 		says string // what is wrong; empty: nothing
 	}{
 		"flat":                {func(int64) sample { return sample{resident: 100 << 20, goroutines: 100} }, ""},
-		"noise":               {func(s int64) sample { return sample{resident: 100<<20 + s%7<<20, goroutines: 100 + s%50} }, ""},
-		"a peak":              {func(s int64) sample { return sample{resident: 100<<20 + s/60<<30, goroutines: 100} }, ""},
-		"memory":              {func(s int64) sample { return sample{resident: 100<<20 + s<<19, goroutines: 100} }, "resident memory grew"},
-		"goroutines":          {func(s int64) sample { return sample{resident: 100 << 20, goroutines: 100 + s} }, "goroutines grew"},
-		"little of very much": {func(s int64) sample { return sample{resident: 1<<30 + s<<19, goroutines: 1000 + s} }, ""},
+		"noise":               {func(m int64) sample { return sample{resident: 100<<20 + m%7<<20, goroutines: 100 + m%7} }, ""},
+		"a peak":              {func(m int64) sample { return sample{resident: 100<<20 + m/30<<30, goroutines: 100} }, ""},
+		"memory":              {func(m int64) sample { return sample{resident: 100<<20 + m<<20, goroutines: 100} }, "resident memory grew"},
+		"goroutines":          {func(m int64) sample { return sample{resident: 100 << 20, goroutines: 100 + 2*m} }, "goroutines grew"},
+		"little of very much": {func(m int64) sample { return sample{resident: 1<<30 + m<<20, goroutines: 1000 + 2*m} }, ""},
 	} {
 		w := &watch{}
-		for second := range int64(61) {
-			w.samples = append(w.samples, c.at(second))
+		for second := range int64(30 * 60) {
+			w.samples = append(w.samples, c.at(second/60))
 		}
-		wrong := strings.Join(w.wrong(), ", ")
-		if (wrong == "") != (c.says == "") || !strings.Contains(wrong, c.says) {
+		if wrong := strings.Join(w.wrong(), ", "); (wrong == "") != (c.says == "") || !strings.Contains(wrong, c.says) {
 			t.Errorf("%s: %q, want %q", name, wrong, c.says)
+		}
+		w.samples = w.samples[:steadyAfter/time.Second-1]
+		if wrong := w.wrong(); len(wrong) > 0 {
+			t.Errorf("%s, in the first minutes: %q", name, wrong)
 		}
 	}
 	if len((&watch{}).wrong()) == 0 {
 		t.Error("nothing was looked at, and nothing is wrong")
+	}
+}
+
+// TestWhatIsTooMuch: at the bound, and one above.
+func TestWhatIsTooMuch(t *testing.T) {
+	bounds := watch{
+		samples: make([]sample, 60), memory: 64 << 20, peak: 64<<20 + overhead,
+		before: rest{heap: 5 << 20, goroutines: 20}, after: rest{heap: 5<<20 + heapKept, goroutines: 20 + goroutines},
+	}
+	for says, more := range map[string]func(*watch){
+		"":            func(*watch) {},
+		"resident":    func(w *watch) { w.peak++ },
+		"of heap":     func(w *watch) { w.after.heap++ },
+		"goroutines ": func(w *watch) { w.after.goroutines++ },
+	} {
+		w := bounds
+		more(&w)
+		if wrong := strings.Join(w.wrong(), ", "); (wrong == "") != (says == "") || !strings.Contains(wrong, says) {
+			t.Errorf("%q, want %q", wrong, says)
+		}
 	}
 }
 

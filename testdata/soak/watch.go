@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -15,11 +16,24 @@ import (
 	"spillway/testdata/daemon"
 )
 
-// Growth that is none: of the median of the last third over that of the first.
 const (
+	// Growth that is none: of the median of the last third over that of the first.
 	residentShare = 1.10
 	residentBytes = 8 << 20
 	goroutines    = 16
+
+	// Before that has passed, a process takes what the archives that happen to
+	// come first make it take, and thirds say nothing.
+	steadyAfter = 10 * time.Minute
+
+	// overhead is how much more than its --memory a process may have resident at
+	// any moment, in bytes: its text, stacks, what it has received and not yet
+	// given to the budget, and garbage.
+	overhead = 128 << 20
+
+	// heapKept is how much more of the heap may be in use at the end, in bytes,
+	// than before the first upload: the list of recent uploads and the like.
+	heapKept = 8 << 20
 )
 
 // sample is what the process was like at a moment.
@@ -32,11 +46,21 @@ type sample struct {
 	requests   int64 // to S3, since the start
 }
 
+// rest is what a process with nothing to do keeps.
+type rest struct {
+	heap       int64 // bytes that are in use after a collection
+	goroutines int64
+}
+
 // watch looks at the process each second.
 type watch struct {
 	daemon  *daemon.Daemon
+	memory  int64  // its --memory, in bytes
 	file    string // to write to, if any
 	samples []sample
+	peak    int64 // bytes resident at the most
+	before  rest  // the first upload
+	after   rest  // the last
 }
 
 // run looks until ctx ends.
@@ -108,6 +132,30 @@ func (w *watch) idle(ctx context.Context) (map[string]int64, error) {
 	}
 }
 
+// end finds out what the process keeps once nobody has a connection to it, nor it
+// one to S3.
+func (w *watch) end(ctx context.Context) (err error) {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if w.after, err = w.rest(ctx); err != nil || w.after.goroutines <= w.before.goroutines+goroutines || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// rest finds out what the process keeps while it has nothing to do.
+func (w *watch) rest(ctx context.Context) (r rest, err error) {
+	// What is in a pool outlives one collection.
+	for range 2 {
+		if _, err := daemon.Get(ctx, w.daemon.Admin+"/debug/pprof/heap?gc=1"); err != nil {
+			return r, err
+		}
+	}
+	metrics, err := w.daemon.Metrics(ctx)
+	return rest{int64(metrics["go_memstats_heap_alloc_bytes"]), int64(metrics["go_goroutines"])}, err
+}
+
 // thirds are the medians of the first and of the last third.
 func (w *watch) thirds(of func(sample) int64) (first, last int64) {
 	n := len(w.samples) / 3
@@ -123,21 +171,35 @@ func median(samples []sample, of func(sample) int64) int64 {
 	return values[len(values)/2]
 }
 
-// wrong is what has grown.
+// wrong is what has grown, is kept, or was too much.
 func (w *watch) wrong() (all []string) {
 	if len(w.samples) < 9 {
 		return []string{fmt.Sprintf("%d samples are too few", len(w.samples))}
 	}
-	first, last := w.thirds(func(s sample) int64 { return s.resident })
-	if last > first+residentBytes && float64(last) > float64(first)*residentShare {
-		all = append(all, fmt.Sprintf("resident memory grew from %d to %d MiB", first>>20, last>>20))
+	complain := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if w.peak > w.memory+overhead {
+		complain("%d MiB were resident with a --memory of %d", w.peak>>20, w.memory>>20)
 	}
-	first, last = w.thirds(func(s sample) int64 { return s.goroutines })
-	if last > first+goroutines && float64(last) > float64(first)*residentShare {
-		all = append(all, fmt.Sprintf("goroutines grew from %d to %d", first, last))
+	if w.after.heap > w.before.heap+heapKept {
+		complain("%d KiB of heap are in use at the end, %d at the beginning", w.after.heap>>10, w.before.heap>>10)
+	}
+	if w.after.goroutines > w.before.goroutines+goroutines {
+		complain("%d goroutines at the end, %d at the beginning", w.after.goroutines, w.before.goroutines)
+	}
+	if time.Duration(len(w.samples))*time.Second < steadyAfter {
+		return all
+	}
+	if first, last := w.thirds(residentOf); last > first+residentBytes && float64(last) > float64(first)*residentShare {
+		complain("resident memory grew from %d to %d MiB", first>>20, last>>20)
+	}
+	if first, last := w.thirds(goroutinesOf); last > first+goroutines && float64(last) > float64(first)*residentShare {
+		complain("goroutines grew from %d to %d", first, last)
 	}
 	return all
 }
+
+func residentOf(s sample) int64   { return s.resident }
+func goroutinesOf(s sample) int64 { return s.goroutines }
 
 func (w *watch) print(out io.Writer) {
 	for _, figure := range []struct {
@@ -145,17 +207,19 @@ func (w *watch) print(out io.Writer) {
 		shift      int
 		of         func(sample) int64
 	}{
-		{"resident:  ", " MiB", 20, func(s sample) int64 { return s.resident }},
-		{"goroutines:", "", 0, func(s sample) int64 { return s.goroutines }},
+		{"resident:  ", " MiB", 20, residentOf},
+		{"goroutines:", "", 0, goroutinesOf},
 		{"in flight: ", "", 0, func(s sample) int64 { return s.uploads }},
 		{"budget:    ", " MiB", 20, func(s sample) int64 { return s.memory }},
 		{"spilled:   ", " MiB", 20, func(s sample) int64 { return s.spilled }},
 	} {
 		first, last := w.thirds(figure.of)
-		most := figure.of(slices.MaxFunc(w.samples, func(a, b sample) int { return int(figure.of(a) - figure.of(b)) }))
+		most := figure.of(slices.MaxFunc(w.samples, func(a, b sample) int { return cmp.Compare(figure.of(a), figure.of(b)) }))
 		fmt.Fprintf(out, "%s %d%s in the first third, %d%s in the last (medians), %d%s at the most\n",
 			figure.name, first>>figure.shift, figure.unit, last>>figure.shift, figure.unit, most>>figure.shift, figure.unit)
 	}
+	fmt.Fprintf(out, "at rest:    %d KiB of heap and %d goroutines before the first upload, %d KiB and %d after the last\n",
+		w.before.heap>>10, w.before.goroutines, w.after.heap>>10, w.after.goroutines)
 }
 
 // save writes the samples, if they are wanted.
