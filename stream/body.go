@@ -69,12 +69,15 @@ func (w *body) Write(p []byte) (int, error) {
 			w.b = nil
 			w.parts++
 			before := w.share.account.Switch(OnStore)
-			wanted, err := w.obj.Part(w.ctx, full)
+			err := handOver(full, func() error {
+				wanted, err := w.obj.Part(w.ctx, full)
+				w.unwanted = !wanted
+				return err
+			})
 			w.share.account.Switch(before)
 			if err != nil {
 				return 0, err
 			}
-			w.unwanted = !wanted
 			continue
 		}
 		if w.b == nil {
@@ -185,6 +188,12 @@ func whole(ctx context.Context, share *Share, in *window, head []byte, n int64, 
 			return nil, err
 		}
 	}
+	full := false
+	defer func() {
+		if !full {
+			b.Release()
+		}
+	}()
 	_, err := b.Write(head)
 	if err == nil {
 		err = in.moveTo(b, n)
@@ -193,9 +202,9 @@ func whole(ctx context.Context, share *Share, in *window, head []byte, n int64, 
 		_, err = b.Write(tail)
 	}
 	if err != nil {
-		b.Release()
 		return nil, err
 	}
 	b.Full()
+	full = true
 	return b, nil
 }

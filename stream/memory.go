@@ -201,6 +201,10 @@ func (m *Memory) await(ctx context.Context, w *waiter, what string) error {
 	}
 	timer := time.NewTimer(m.wait)
 	defer timer.Stop()
+	if w.share != nil {
+		w.share.blocked.Add(1)
+		defer w.share.blocked.Add(-1)
+	}
 	for {
 		var slow <-chan time.Time
 		if w.share != nil {
@@ -245,7 +249,7 @@ func (m *Memory) patience(w *waiter) time.Duration {
 	moved := m.returned
 	for s := range m.shares {
 		if s != w.share && s.reserved > 0 {
-			moved = later(moved, s.pace.last())
+			moved = later(moved, s.moved())
 		}
 	}
 	return m.wait - time.Since(moved)
@@ -440,6 +444,14 @@ func (m *Memory) giveBack(n int64) {
 		m.returned = time.Now()
 	}
 	m.serve()
+}
+
+// unreserve takes n bytes back that s had reserved. The caller holds m.mu.
+func (m *Memory) unreserve(s *Share, n int64) {
+	m.heavy += n
+	s.leased -= n
+	s.reserved -= n
+	m.giveBack(n)
 }
 
 // askBack tells those who hold buffers that somebody waits. The caller holds m.mu.

@@ -16,6 +16,7 @@ type pace struct {
 	waited  time.Duration // before that
 	arrived int           // bytes, meanwhile
 	latest  time.Time     // when it last sent something
+	done    bool          // nobody waits for it any more
 }
 
 // begin says that somebody waits for the client.
@@ -40,11 +41,19 @@ func (p *pace) end(n int) {
 	}
 }
 
-// last is when the client last sent something, zero if it has not.
-func (p *pace) last() time.Time {
+// over says that the client is not waited for any more.
+func (p *pace) over() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.latest
+	p.done, p.waited = true, 0
+}
+
+// last is when the client last sent something, zero if it has not, and whether
+// more is waited for.
+func (p *pace) last() (at time.Time, done bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latest, p.done
 }
 
 // slow is how long the client has taken for less than a part.

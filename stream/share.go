@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,12 +16,15 @@ type Share struct {
 	wanted chan struct{}
 	pace   pace
 
+	blocked atomic.Int32 // calls that wait for room, in memory or on disk
+
 	account *Account // of the goroutine that reads; nil if nobody wants to know
 
 	// guarded by m.mu
 	leases   int   // buffers
 	leased   int64 // reserved bytes included
 	reserved int64
+	table    int64 // reserved bytes that are given back at the end
 	held     int64
 	peak     int64                // highest leased + held
 	buffers  map[*Buffer]struct{} // that are filling, and leased ones on their way to the store
@@ -99,11 +103,19 @@ func (s *Share) Reserve(ctx context.Context, n int64) (release func(), err error
 	return sync.OnceFunc(func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.heavy += n
-		s.leased -= n
-		s.reserved -= n
-		m.giveBack(n)
+		m.unreserve(s, n)
 	}), nil
+}
+
+// grow waits as Reserve does for n bytes that are kept until the upload ends.
+func (s *Share) grow(ctx context.Context, n int64) error {
+	if _, err := s.Reserve(ctx, n); err != nil {
+		return err
+	}
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.table += n
+	return nil
 }
 
 // Measure has the waits of the upload counted. It is called before any other
@@ -134,6 +146,17 @@ func (s *Share) Waited() bool {
 	return len(s.m.leasing) > 0
 }
 
+// moved is when the upload last got on, zero if it has not: when its client last
+// sent something. Once all has arrived, it does as long as it waits for nothing but
+// its disk and the store, whose operations end in time.
+func (s *Share) moved() time.Time {
+	sent, done := s.pace.last()
+	if done && s.blocked.Load() == 0 {
+		return time.Now()
+	}
+	return sent
+}
+
 // Peak is the most that the upload had in leases and held buffers at once, in
 // bytes.
 func (s *Share) Peak() int64 {
@@ -159,9 +182,9 @@ func (s *Share) onDisk() (now, peak int64) {
 	return s.spilled, s.peakSpilled
 }
 
-// Close gives the floor back. All buffers and reservations have been released
-// before: that they were is what keeps the budget whole, so Close panics where
-// one was not.
+// Close gives the floor and the table of entries back. All buffers and other
+// reservations have been released before: that they were is what keeps the budget
+// whole, so Close panics where one was not.
 func (s *Share) Close() {
 	m := s.m
 	s.cancel(context.Canceled)
@@ -170,10 +193,10 @@ func (s *Share) Close() {
 	if _, open := m.shares[s]; !open {
 		return
 	}
-	if spilled, _ := s.onDisk(); s.leased != 0 || s.held != 0 || spilled != 0 {
-		panic(fmt.Sprintf("stream: share closed with %d bytes leased, %d held and %d on disk", s.leased, s.held, spilled))
+	if spilled, _ := s.onDisk(); s.leased != s.table || s.held != 0 || spilled != 0 {
+		panic(fmt.Sprintf("stream: share closed with %d bytes leased, %d held and %d on disk", s.leased-s.table, s.held, spilled))
 	}
 	delete(m.shares, s)
 	m.floors++
-	m.serve()
+	m.unreserve(s, s.table)
 }

@@ -256,6 +256,51 @@ func TestSlowTablesAreInNobodysWay(t *testing.T) {
 	})
 }
 
+// TestTablesAreKeptUntilTheEnd: what the store keeps of many entries is reserved
+// until the upload's end. Whoever waits for it meanwhile waits for as long as that
+// takes, and ends nobody for having been slow before.
+func TestTablesAreKeptUntilTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := budget(t, 4)
+		ctx, first := admit(t, m)
+		data := archive.Build(manyEntries(900)...)
+		source := newPausing(data, len(data)/2)
+		time.AfterFunc(time.Minute, func() { close(source.letGo) })
+		if _, err := stream.ReadZip(ctx, source, first, newStore(t, m), ordinary); err != nil {
+			t.Fatal(err)
+		}
+		table := m.Usage().Leased
+		if table < 400<<10 {
+			t.Errorf("%d bytes are reserved for 900 entries", table)
+		}
+
+		begin := time.Now()
+		time.AfterFunc(2*time.Minute, func() { // all has been published
+			if ctx.Err() != nil {
+				t.Errorf("the first upload was ended: %v", context.Cause(ctx))
+			}
+			first.Close()
+		})
+		otherCtx, other := admit(t, m)
+		var got []func()
+		for time.Since(begin) == 0 {
+			free, err := other.Reserve(otherCtx, table)
+			if err != nil {
+				t.Fatalf("after %v: %v", time.Since(begin), err)
+			}
+			got = append(got, free)
+		}
+		if waited := time.Since(begin); waited != 2*time.Minute {
+			t.Errorf("the last of the memory after %v", waited)
+		}
+		for _, free := range got {
+			free()
+		}
+		other.Close()
+		checkEmpty(t, m)
+	})
+}
+
 // TestSlowUploadDoesNotEndItself has a client that is slow while nobody waits for
 // memory, and then is the only one that does.
 func TestSlowUploadDoesNotEndItself(t *testing.T) {
@@ -466,6 +511,43 @@ func TestSlowArchivesLeaveTheDisk(t *testing.T) {
 		if ended != 1 {
 			t.Errorf("%d slow uploads were ended, want 1", ended)
 		}
+	})
+}
+
+// TestSlowPartsLeaveTheDisk has a client that stops in a part, which moves to the
+// disk and keeps another upload's archive from being held.
+func TestSlowPartsLeaveTheDisk(t *testing.T) {
+	held := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 4*mib)}}}.Bytes()
+	synctest.Test(t, func(t *testing.T) {
+		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 8*mib, 8*mib })
+		m, err := stream.NewMemory(30*mib, part, 3, time.Minute, spill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source := newPausing(archive.Build(archive.Entry{Name: "a.dll", Data: archive.Noise(1, 2*part)}), 3*mib)
+		slow := background(t, m, source, 0)
+		<-source.stalled
+		ctx, other := admit(t, m)
+		all := leaseAll(t, ctx, other)
+		for _, b := range all {
+			b.Full()
+		}
+		b := leaseOfTheSlow(t, ctx, other)
+		release(append(all, b)...)
+		if spill.Usage().Used < part {
+			t.Fatal("the slow part is not on the disk")
+		}
+
+		if got := <-background(t, m, bytes.NewReader(held), len(held)); got.err != nil || got.at > 5*time.Second {
+			t.Errorf("what has to be held ended after %v: %v", got.at, got.err)
+		}
+		got := <-slow
+		if q, ok := errors.AsType[*stream.QuotaError](got.err); !ok || q.Never {
+			t.Errorf("the slow upload ended with %v", got.err)
+		}
+		other.Close()
+		checkNothingSpilled(t, spill)
+		checkEmpty(t, m)
 	})
 }
 

@@ -175,6 +175,8 @@ func (s *Spill) takeOrWait(ctx context.Context, share *Share, n, counted int64) 
 func (s *Spill) await(ctx context.Context, c *claim) error {
 	timer := time.NewTimer(c.share.m.wait)
 	defer timer.Stop()
+	c.share.blocked.Add(1)
+	defer c.share.blocked.Add(-1)
 	for {
 		var err error
 		select {
@@ -207,23 +209,23 @@ func (s *Spill) await(ctx context.Context, c *claim) error {
 }
 
 // patience is how much longer c waits when it has waited for the budget's wait:
-// as long as others give space back, or archives go on arriving that have some.
+// as long as others give space back, or those that have some get on.
 func (s *Spill) patience(c *claim) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	moved := s.returned
-	for share := range s.arriving() {
-		moved = later(moved, share.pace.last())
+	for share := range s.onDisk() {
+		moved = later(moved, share.moved())
 	}
 	return c.share.m.wait - time.Since(moved)
 }
 
-// arriving are the uploads whose archives take space while they arrive. The
-// caller holds s.mu.
-func (s *Spill) arriving() iter.Seq[*Share] {
+// onDisk are the uploads that have space, some more than once. The caller holds
+// s.mu.
+func (s *Spill) onDisk() iter.Seq[*Share] {
 	return func(yield func(*Share) bool) {
 		for f := range s.files {
-			if f.share.spilled > 0 && f.arriving.Load() && !yield(f.share) {
+			if f.share.spilled > 0 && !yield(f.share) {
 				return
 			}
 		}
@@ -240,8 +242,8 @@ func (s *Spill) serve() {
 	}
 }
 
-// endSlowest ends the upload whose file has been waiting longest for a slow
-// client while another waits for space, and returns when to look again.
+// endSlowest ends the upload with space whose client has been slow longest while
+// another waits for some, and returns when to look again.
 func (s *Spill) endSlowest() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,7 +254,7 @@ func (s *Spill) endSlowest() time.Duration {
 		slowest *Share
 		longest time.Duration
 	)
-	for share := range s.arriving() {
+	for share := range s.onDisk() {
 		if slow := share.pace.slow(); slowest == nil || slow > longest {
 			slowest, longest = share, slow
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 )
 
 // spillFile is bytes of one upload on the disk. They are appended, read from
@@ -15,8 +14,6 @@ type spillFile struct {
 	spill *Spill
 	share *Share
 	disk  DiskFile
-
-	arriving atomic.Bool // what is written comes from the client as it arrives
 
 	mu        sync.Mutex // guards what follows; taken before Spill.mu
 	counted   int64      // against the quotas, spillOverhead included
@@ -109,7 +106,6 @@ func (f *spillFile) ReadAt(p []byte, off int64) (int, error) {
 // complete says that nothing will be appended: what was claimed beyond is given
 // back.
 func (f *spillFile) complete() error {
-	f.arriving.Store(false)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := blocks(f.size)

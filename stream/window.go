@@ -64,6 +64,9 @@ func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.pace.end(n)
 	s.n += int64(n)
+	if err != nil {
+		s.pace.over()
+	}
 	if err != nil && err != io.EOF {
 		s.err = &SourceError{Err: err}
 		err = s.err
@@ -228,7 +231,6 @@ func (w *window) overflow(share *Share, size int64) error {
 				return err
 			}
 		}
-		file.arriving.Store(true)
 	}
 	if err := w.file.write(w.buf); err != nil {
 		return err

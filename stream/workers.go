@@ -14,23 +14,29 @@ const atOnce = 64
 // workers take the entries of one archive on while its reader goes on to the
 // next. What they keep the reader waiting for goes to its account.
 type workers struct {
-	group   errgroup.Group // its functions return no errors: they end the context
+	group   errgroup.Group // its functions return no errors: fail has them
 	account *Account
+	fail    func(error)
 
 	mu      sync.Mutex // guards what follows; taken before Account.mu
 	storing int        // those that wait for the store
 	waits   bool       // the reader waits for workers
 }
 
-func (w *workers) init(a *Account) {
-	w.account = a
+func (w *workers) init(a *Account, fail func(error)) {
+	w.account, w.fail = a, fail
 	w.group.SetLimit(atOnce)
 }
 
-// do has a worker call f, once there is one.
+// do has a worker call f, once there is one. Its error ends the reading.
 func (w *workers) do(f func() error) {
 	defer w.waiting()()
-	w.group.Go(f)
+	w.group.Go(func() error {
+		if err := Guard(f); err != nil {
+			w.fail(err)
+		}
+		return nil
+	})
 }
 
 // wait waits until all of them are done.
@@ -43,7 +49,7 @@ func (w *workers) wait() {
 func (w *workers) commit(ctx context.Context, e *entry, body Body, facts Facts) error {
 	w.stores(1)
 	defer w.stores(-1)
-	return e.obj.Commit(ctx, body, facts)
+	return handOver(body, func() error { return e.obj.Commit(ctx, body, facts) })
 }
 
 // waiting says that the reader waits for workers, until it calls done.

@@ -39,7 +39,6 @@ type zipReader struct {
 
 	entries []*entry // by offset
 	table   int64    // bytes that entries may take before the table grows
-	grown   []func() // give back what the table has grown by
 
 	// once the archive is held
 	prefix int64    // what is before the byte that offsets count from, in bytes
@@ -66,8 +65,11 @@ type Interrupter interface {
 // An entry is refused as soon as its local header or its bytes are seen to be
 // wrong; r may be an [Interrupter]. Errors are [ErrNotZip], [*FormatError], [*ChecksumError],
 // [*DuplicateError], [*LimitError], [*SpillError], [*NoRoomError],
-// [*DiskError], [*SourceError], what rules.Form or sink returned, or the
-// context's cause.
+// [*DiskError], [*SourceError], [*PanicError], what rules.Form or sink returned,
+// or the context's cause.
+//
+// What the table of entries took of share stays reserved until that is closed,
+// because sink keeps some of it.
 func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Rules) (*Report, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -93,11 +95,16 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 		own: verifiers.Get().(*verifier),
 	}
 	z.own.apart = true
-	z.workers.init(share.account)
+	z.workers.init(share.account, fail)
 	defer verifiers.Put(z.own)
 	defer z.in.close()
 
-	kept, err := z.read()
+	var kept map[*entry]bool
+	err := Guard(func() (err error) {
+		kept, err = z.read()
+		return err
+	})
+	share.pace.over()
 	if src.err == nil {
 		// Where the archive is at fault, what is wrong with an earlier entry is
 		// said, and not what is wrong behind it.
@@ -116,9 +123,6 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 		if e.obj != nil && (err != nil || !kept[e]) {
 			e.obj.Drop()
 		}
-	}
-	for _, release := range z.grown {
-		release()
 	}
 	z.rules.Progress.note(func(r *Report) { r.Bytes, r.Expanded = src.n, z.total.count() })
 	report := z.rules.Progress.Report()

@@ -108,11 +108,9 @@ func (z *zipReader) begin(e *entry) error {
 	}
 	size := int64(entryMemory + len(e.name))
 	if z.table < size {
-		release, err := z.share.Reserve(z.ctx, tableStep)
-		if err != nil {
+		if err := z.share.grow(z.ctx, tableStep); err != nil {
 			return err
 		}
-		z.grown = append(z.grown, release)
 		z.table += tableStep
 	}
 	z.table -= size
@@ -174,16 +172,18 @@ func (z *zipReader) whole(e *entry, head, tail []byte) error {
 // bytes of e at the given offset.
 func (z *zipReader) commit(e *entry, b Body, offset int64) {
 	z.workers.do(func() error {
+		verified := false
+		defer func() {
+			if !verified {
+				b.Release()
+			}
+		}()
 		facts, err := z.verify(e, io.NewSectionReader(b, offset, e.packed))
-		if err == nil {
-			err = z.workers.commit(z.ctx, e, b, facts)
-		} else {
-			b.Release()
-		}
 		if err != nil {
-			z.fail(err)
+			return err
 		}
-		return nil
+		verified = true
+		return z.workers.commit(z.ctx, e, b, facts)
 	})
 }
 
@@ -359,12 +359,7 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 		return nil
 	}
 	rest := w.rest()
-	z.workers.do(func() error {
-		if err := z.workers.commit(z.ctx, e, rest, facts); err != nil {
-			z.fail(err)
-		}
-		return nil
-	})
+	z.workers.do(func() error { return z.workers.commit(z.ctx, e, rest, facts) })
 	return nil
 }
 

@@ -131,9 +131,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		return
 	}
-	if e, ok := errors.AsType[*defectError](err); ok {
-		a.cfg.Log.Error("panic", zap.Error(err), zap.String("path", r.URL.Path), zap.ByteString("stack", e.stack))
-		a.cfg.Reporter.Panic(e.value, e.stack)
+	if e, ok := errors.AsType[*stream.PanicError](err); ok {
+		a.cfg.Log.Error("panic", zap.Error(err), zap.String("path", r.URL.Path), zap.ByteString("stack", e.Stack))
+		a.cfg.Reporter.Panic(e.Value, e.Stack)
 	}
 	if tracked.Begun {
 		panic(http.ErrAbortHandler) // closes the connection in the middle of the answer

@@ -28,14 +28,6 @@ func (e *tooLargeError) Error() string {
 	return fmt.Sprintf("upload: an archive of more than %d bytes", e.limit)
 }
 
-// A defectError is a panic.
-type defectError struct {
-	value any
-	stack []byte
-}
-
-func (e *defectError) Error() string { return fmt.Sprintf("upload: panic: %v", e.value) }
-
 // verdict is what an error means for the client.
 type verdict struct {
 	status  int

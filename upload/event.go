@@ -49,9 +49,9 @@ func (u *upload) end(v verdict, err error) {
 	if u.abortErr != nil {
 		fields = append(fields, zap.NamedError("abort_error", u.abortErr))
 	}
-	if e, ok := errors.AsType[*defectError](err); ok {
-		ended.Stack = e.stack
-		fields = append(fields, zap.ByteString("stack", e.stack))
+	if e, ok := errors.AsType[*stream.PanicError](err); ok {
+		ended.Stack = e.Stack
+		fields = append(fields, zap.ByteString("stack", e.Stack))
 	}
 	u.api.cfg.Log.Log(levels[v.outcome], "upload", fields...)
 	u.reported.End(ended)

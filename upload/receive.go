@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,21 +89,17 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 	u.cutOff = v.outcome == health.ShutDown && u.share != nil
 	u.end(v, err)
 	u.answer(v)
+	u.batch = nil // what it keeps of many entries has been given back to the budget
 	u.drain(v)
 }
 
-// guard turns a panic of f into a [*defectError].
-func guard(f func() error) (err error) {
-	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case http.ErrAbortHandler:
-			panic(p)
-		default:
-			err = &defectError{p, debug.Stack()}
-		}
-	}()
-	return f()
+// guard is [stream.Guard], but for the panic that net/http wants to see.
+func guard(f func() error) error {
+	err := stream.Guard(f)
+	if p, ok := errors.AsType[*stream.PanicError](err); ok && p.Value == any(http.ErrAbortHandler) {
+		panic(p.Value)
+	}
+	return err
 }
 
 // take checks what can be known before the body, waits for the upload's turn

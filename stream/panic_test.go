@@ -1,0 +1,84 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+// defective is a sink and its objects, and panics in one of its methods.
+type defective struct{ in string }
+
+func (d defective) call(method string) {
+	if d.in == method {
+		panic("in " + method)
+	}
+}
+
+func (d defective) Create(stream.Entry) stream.Object {
+	d.call("Create")
+	return d
+}
+
+func (d defective) Part(_ context.Context, b stream.Body) (bool, error) {
+	d.call("Part")
+	b.Release()
+	return true, nil
+}
+
+func (d defective) Commit(_ context.Context, rest stream.Body, _ stream.Facts) error {
+	d.call("Commit")
+	rest.Release()
+	return nil
+}
+
+func (d defective) Drop() {}
+
+func (d defective) Read([]byte) (int, error) {
+	d.call("Read")
+	return 0, io.EOF
+}
+
+// TestPanicsEndTheirUpload: wherever something panics, its upload fails, the
+// process goes on, and the budget is whole.
+func TestPanicsEndTheirUpload(t *testing.T) {
+	entries := map[string]archive.Entry{
+		"in one piece":  {Name: "a.sym", Data: archive.Symbols(1, mib), Method: archive.Deflate},
+		"in many parts": {Name: "a.dll", Data: archive.Noise(1, 3*part)},
+	}
+	for kind, entry := range entries {
+		data := string(archive.Build(entry))
+		for _, method := range []string{"Form", "Read", "Create", "Part", "Commit"} {
+			if kind == "in one piece" && method == "Part" {
+				continue // it has none
+			}
+			t.Run(kind+"/"+method, func(t *testing.T) {
+				d := defective{method}
+				rules := ordinary
+				rules.Form = func(name string) (stream.Form, error) {
+					d.call("Form")
+					return formByName(name)
+				}
+				m := newMemory(t)
+				ctx, share := admit(t, m)
+				half := strings.NewReader(data[:len(data)/2])
+				var rest io.Reader = strings.NewReader(data[len(data)/2:])
+				if method == "Read" {
+					rest = d
+				}
+				_, err := stream.ReadZip(ctx, io.MultiReader(half, rest), share, d, rules)
+				p, ok := errors.AsType[*stream.PanicError](err)
+				if !ok || p.Value != "in "+method || !strings.Contains(string(p.Stack), "defective.call") {
+					t.Errorf("error %v, want a panic in %s", err, method)
+				}
+				share.Close() // or it panics itself
+				checkEmpty(t, m)
+			})
+		}
+	}
+}
