@@ -43,6 +43,10 @@ const (
 
 	// slowLook is the shortest time between two looks for slow clients.
 	slowLook = 100 * time.Millisecond
+
+	// slowEvery is the shortest time between two that something is taken from,
+	// however many wait: what the first gives back may be enough for all.
+	slowEvery = time.Second
 )
 
 // Memory is the one budget that all uploads of the process share.
@@ -77,6 +81,7 @@ type Memory struct {
 	elderly    int64      // bytes of them that are the elder's, those it has included
 	elder      *Share     // an upload that reserves, until it has none reserved; may be nil
 	returned   time.Time  // when bytes were last given back
+	slowTaken  time.Time  // when something was last taken from a slow client
 	admissions int64      // since the start
 	admitted   []*waiter  // waiting for a floor, first come first
 	reserving  []*waiter  // waiting until reservations leave room for theirs, first come first
@@ -281,45 +286,50 @@ func (m *Memory) leave(w *waiter) bool {
 // endSlowest takes from the upload whose client has been slowest what others
 // wait for, if it has been slow for longer than slowFill, and returns when to
 // look again.
-func (m *Memory) endSlowest() time.Duration {
-	share, part, slow := m.slowest()
-	switch {
-	case share == nil:
-		return slowFill
-	case slow < slowFill:
-		return max(slowFill-slow, slowLook)
-	}
-	if part == nil || part.toDisk() != nil {
+func (m *Memory) endSlowest() (again time.Duration) {
+	share, part, again := m.slowest()
+	if share != nil && (part == nil || part.toDisk() != nil) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		share.cancel(m.noRoom("an upload that arrives slowly while others wait for memory"))
 	}
-	return time.Second
+	return again
 }
 
-// slowest finds the upload that has kept others waiting for its client longest,
-// and what to take from it: a part buffer, or, if that is nil, all it has.
-func (m *Memory) slowest() (slowest *Share, part *Buffer, slow time.Duration) {
+// slowest finds the upload that has kept others waiting for its client for longest
+// and for too long, if there is one, and what to take from it: a part buffer, or,
+// if that is nil, all it has. It says when to look again.
+func (m *Memory) slowest() (slowest *Share, part *Buffer, again time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.leasing)+len(m.reserving) == 0 {
-		return nil, nil, 0 // whoever asks has just been served
+		return nil, nil, slowFill // whoever asks has just been served
 	}
+	if again := slowEvery - time.Since(m.slowTaken); again > 0 {
+		return nil, nil, again
+	}
+	slow := time.Duration(-1)
 	for s := range m.shares {
 		for b := range s.buffers {
-			if d := time.Since(b.filling); b.room >= slowRoom && !b.filling.IsZero() && (slowest == nil || d > slow) {
+			if d := time.Since(b.filling); b.room >= slowRoom && !b.filling.IsZero() && d > slow {
 				slowest, part, slow = s, b, d
 			}
 		}
 		// What is reserved is in nobody's way but of others who reserve.
-		if d := s.pace.slow(); s.reserved > 0 && m.keepsWaiting(s) && (slowest == nil || d > slow) {
+		if d := s.pace.slow(); s.reserved > 0 && m.keepsWaiting(s) && d > slow {
 			slowest, part, slow = s, nil, d
 		}
 	}
-	if part != nil && slow >= slowFill {
+	switch {
+	case slowest == nil:
+		return nil, nil, slowFill
+	case slow < slowFill:
+		return nil, nil, max(slowFill-slow, slowLook)
+	case part != nil:
 		part.filling = time.Time{} // its turn has come, and comes once
 	}
-	return slowest, part, slow
+	m.slowTaken = time.Now()
+	return slowest, part, slowEvery
 }
 
 // keepsWaiting reports whether another upload than s waits to reserve memory. The

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +128,53 @@ func TestSlowHeldBuffersMoveToTheDisk(t *testing.T) {
 		other.Close()
 		checkEmpty(t, m)
 		checkNothingSpilled(t, spill)
+	})
+}
+
+// TestSlowUploadsAreEndedOneByOne has two slow clients and two others that wait,
+// for which what the first of them gives back is enough.
+func TestSlowUploadsAreEndedOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := budget(t, 4)
+		var parts [2][]*stream.Buffer
+		var shares [2]*stream.Share
+		var ended atomic.Int32
+		var all sync.WaitGroup
+		for i := range shares {
+			var ctx context.Context
+			ctx, shares[i] = admit(t, m)
+			parts[i] = leaseAll(t, ctx, shares[i])
+			if i == 0 {
+				release(parts[0][:2]...)
+			}
+			all.Go(func() {
+				<-ctx.Done()
+				if _, ok := errors.AsType[*stream.NoRoomError](context.Cause(ctx)); ok {
+					ended.Add(1)
+				}
+				release(parts[i]...)
+			})
+		}
+		var others sync.WaitGroup
+		for range 2 {
+			ctx, s := admit(t, m)
+			others.Go(func() {
+				b := leaseOfTheSlow(t, ctx, s)
+				time.Sleep(time.Minute)
+				b.Release()
+				s.Close()
+			})
+		}
+		others.Wait()
+		if n := ended.Load(); n != 1 {
+			t.Errorf("%d slow uploads were ended, want 1", n)
+		}
+		release(append(parts[0], parts[1]...)...)
+		for _, s := range shares {
+			s.Close()
+		}
+		all.Wait()
+		checkEmpty(t, m)
 	})
 }
 

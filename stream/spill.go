@@ -55,7 +55,8 @@ type Spill struct {
 	files   map[*spillFile]struct{}
 	refused int64
 
-	returned time.Time // when space was last given back
+	returned  time.Time // when space was last given back
+	slowEnded time.Time // when a slow upload was last ended
 }
 
 // claim is a call that waits for space.
@@ -250,6 +251,9 @@ func (s *Spill) endSlowest() time.Duration {
 	if len(s.waiting) == 0 {
 		return slowFill // whoever asks has just been served
 	}
+	if again := slowEvery - time.Since(s.slowEnded); again > 0 {
+		return again
+	}
 	var (
 		slowest *Share
 		longest time.Duration
@@ -265,8 +269,9 @@ func (s *Spill) endSlowest() time.Duration {
 	if left := slowFill - longest; left > 0 {
 		return max(left, slowLook)
 	}
+	s.slowEnded = time.Now()
 	slowest.cancel(s.full(s.waiting[0].n))
-	return time.Second
+	return slowEvery
 }
 
 // fits refuses what can never be there, and what the upload has used up itself.
