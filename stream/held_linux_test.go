@@ -1,10 +1,12 @@
 package stream_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -62,7 +64,7 @@ func heldFiles() []archive.Entry {
 }
 
 // heldKinds are the archives that cannot be read forward, with heldFiles.
-func heldKinds() map[string][]byte {
+var heldKinds = sync.OnceValue(func() map[string][]byte {
 	first := func(change func(*archive.Entry)) []byte {
 		entries := heldFiles()
 		change(&entries[0])
@@ -92,7 +94,7 @@ func heldKinds() map[string][]byte {
 		kinds["all with a descriptor, "+name] = each(func(e *archive.Entry) { e.Descriptor = layout })
 	}
 	return kinds
-}
+})
 
 // checkHeldFiles checks that the store got heldFiles.
 func checkHeldFiles(t *testing.T, s *store) {
@@ -213,6 +215,37 @@ func TestQuotas(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestCleanBesideUploads: what is counted for a file is compared with the file
+// system at any moment, and never wrong.
+func TestCleanBesideUploads(t *testing.T) {
+	data := heldKinds()["gaps between entries"]
+	for _, known := range []int{0, len(data)} {
+		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota = 64 * mib })
+		m := withDisk(t, spill)
+		var uploads []<-chan outcome
+		for range 8 {
+			uploads = append(uploads, background(t, m, bytes.NewReader(data), known))
+		}
+		for _, u := range uploads {
+			var got *outcome
+			for got == nil {
+				select {
+				case o := <-u:
+					got = &o
+				default:
+					if _, err := spill.Clean(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if got.err != nil {
+				t.Error(got.err)
+			}
+		}
+		checkNothingSpilled(t, spill)
 	}
 }
 

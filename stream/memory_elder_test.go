@@ -122,6 +122,38 @@ func TestPatience(t *testing.T) {
 	})
 }
 
+// TestNothingGivenBackIsNoProgress: empty bodies that come and go prolong
+// nobody's patience.
+func TestNothingGivenBackIsNoProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := budget(t, 2)
+		otherCtx, other := admit(t, m)
+		kept, err := other.Reserve(otherCtx, 16*mib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, s := admit(t, m)
+		go func() {
+			for range 10 {
+				time.Sleep(10 * time.Second)
+				if empty, ok := other.Hold(0); ok {
+					empty.Release()
+				}
+			}
+			kept()
+			other.Close()
+		}()
+		began := time.Now()
+		_, err = s.Reserve(ctx, 8*mib)
+		if _, ok := errors.AsType[*stream.NoRoomError](err); !ok || time.Since(began) != 30*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		s.Close()
+		time.Sleep(2 * time.Minute)
+		checkEmpty(t, m)
+	})
+}
+
 // TestReservationThatNeverFits: who has the budget to itself and needs more of
 // it than there is need not come back.
 func TestReservationThatNeverFits(t *testing.T) {
