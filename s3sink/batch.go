@@ -122,8 +122,10 @@ func (b *Batch) joined(ctx context.Context) (both context.Context, leave func())
 	}
 }
 
-// discard aborts a multipart upload that nobody wants any more.
+// discard aborts a multipart upload that nobody wants any more. Its parts in
+// flight have deadlines of their own and take none of the abort's time.
 func (b *Batch) discard(m *multipart) {
+	m.inFlight.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), abortTimeout)
 	defer cancel()
 	if err := b.abort(ctx, m); err != nil {
@@ -131,7 +133,7 @@ func (b *Batch) discard(m *multipart) {
 	}
 }
 
-// abort aborts a multipart upload of the batch.
+// abort aborts a multipart upload of the batch, of which nothing is in flight.
 func (b *Batch) abort(ctx context.Context, m *multipart) error {
 	err := m.abort(ctx)
 	if err == nil {

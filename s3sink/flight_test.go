@@ -414,6 +414,42 @@ func TestAbortGivesUp(t *testing.T) {
 	})
 }
 
+// TestAbortAfterSlowParts: an object that turns out to be stored already is
+// given up after its parts in flight, however long those take, and the archive
+// goes on.
+func TestAbortAfterSlowParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var parts atomic.Int64 // in flight
+		store := &fakeStore{}
+		r := newFakeRig(t, store, nil)
+		f := file{name: "a/1/big", form: stream.AsIs, data: data(r.memory.PartSize()+1, 1)}
+		store.answer = func(op string, _ int, _ *http.Request) (*http.Response, error) {
+			switch op {
+			case "HeadObject": // as Tecken's objects: the MD5 tells, at the end
+				facts := f.facts()
+				return respond(200, "", http.Header{
+					"X-Amz-Meta-Original_size":     {fmt.Sprint(facts.Size)},
+					"X-Amz-Meta-Original_md5_hash": {fmt.Sprintf("%x", facts.MD5)},
+				}), nil
+			case "UploadPart":
+				parts.Add(1)
+				time.Sleep(40 * time.Second)
+				parts.Add(-1)
+			case "AbortMultipartUpload":
+				if parts.Load() > 0 {
+					t.Error("aborted while a part is in flight")
+				}
+				time.Sleep(20 * time.Second)
+			}
+			return nil, nil
+		}
+		batch, err := r.upload(t, f)
+		if err != nil || len(batch.Skipped()) != 1 || store.count("UploadPart") == 0 || store.count("AbortMultipartUpload") != 1 {
+			t.Errorf("skipped %q after %d parts and %d aborts: %v", batch.Skipped(), store.count("UploadPart"), store.count("AbortMultipartUpload"), err)
+		}
+	})
+}
+
 // TestHeldWhileOthersWait: an object whose body is to be held is staged instead
 // when somebody has begun to wait for its room since that was taken.
 func TestHeldWhileOthersWait(t *testing.T) {

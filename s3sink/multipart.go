@@ -104,12 +104,11 @@ func (m *multipart) open() bool {
 	return !m.gone
 }
 
-// abort gives the upload up, after the requests in flight for it have ended.
-// While one of them may still be at work in the store, which could keep its
-// part, the abort is repeated until the store knows of no such upload. It may
-// be called more than once.
+// abort gives the upload up. The requests for it have ended here; while one of
+// them may still be at work in the store, which could keep its part, the abort
+// is repeated until the store knows of no such upload. It may be called more
+// than once.
 func (m *multipart) abort(ctx context.Context) error {
-	m.inFlight.Wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gone {
