@@ -131,11 +131,11 @@ func (s *store) headObject(ctx context.Context, in *s3.HeadObjectInput) (stored,
 }
 
 // create begins a multipart upload. It reports whether the store will check the
-// CRC-32 of the whole body. Its request is a lasting one.
+// CRC-32 of the whole body.
 func (s *store) create(ctx context.Context, t target, a attributes) (id string, checksWhole bool, err error) {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
-	out, err := s.api.CreateMultipartUpload(lasting(ctx), &s3.CreateMultipartUploadInput{
+	out, err := s.api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket:            &t.bucket,
 		Key:               &t.key,
 		ContentType:       optional(a.contentType),

@@ -126,9 +126,9 @@ func (o *object) failed(ctx context.Context, err error) error {
 	return err
 }
 
-// begin begins the object's multipart upload.
+// begin begins the object's multipart upload, by a lasting request.
 func (o *object) begin(ctx context.Context) error {
-	m, err := beginMultipart(ctx, o.batch.sink.store, o.target(), attributesOf(o.form, o.known))
+	m, err := beginMultipart(lasting(ctx), o.batch.sink.store, o.target(), attributesOf(o.form, o.known))
 	if err != nil {
 		return err
 	}

@@ -154,8 +154,9 @@ func (s *Sink) MaxName() int {
 }
 
 // Probe proves that the buckets can be reached and written to: it begins a
-// multipart upload and aborts it, so that nothing becomes visible. The error is
-// a [*stream.StoreError].
+// multipart upload and aborts it, so that nothing becomes visible. It ends with
+// ctx, whatever the store does: an upload that it has begun and not aborted by
+// then is left to a sweep. The error is a [*stream.StoreError].
 func (s *Sink) Probe(ctx context.Context) error {
 	places := []place{s.regular}
 	if s.try != s.regular {
@@ -166,10 +167,7 @@ func (s *Sink) Probe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
-		err = m.abort(ctx)
-		cancel()
-		if err != nil {
+		if err := m.abort(ctx); err != nil {
 			return err
 		}
 	}
