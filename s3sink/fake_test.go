@@ -60,6 +60,9 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 	s.mu.Unlock()
 	if s.answer != nil {
 		if resp, err := s.answer(operation, n, req); resp != nil || err != nil {
+			if resp != nil && req.Method == http.MethodHead {
+				resp.Body = http.NoBody // whatever it says
+			}
 			return resp, err
 		}
 	}

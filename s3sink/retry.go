@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"spillway/stream"
 )
@@ -20,10 +22,11 @@ const maxAttempts = 5
 // newRetryer returns what decides about another attempt: what may pass is tried
 // again, after pauses of at most maxBackoff (0: the SDK's 20 s). Of all
 // operations together not too many are: while the store fails all the time, they
-// fail with it. While it throttles (SlowDown), all send fewer requests.
+// fail with it. While it throttles, all send fewer requests.
 func newRetryer(maxBackoff time.Duration, credentials aws.CredentialsProvider) aws.Retryer {
 	quota := ratelimit.NewTokenRateLimit(retry.DefaultRetryRateTokens)
 	return refilling{quota, retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+		o.Throttles = append(o.Throttles, retry.IsErrorThrottleFunc(throttled))
 		o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
 			o.RateLimiter = quota
 			o.MaxAttempts = maxAttempts
@@ -32,6 +35,7 @@ func newRetryer(maxBackoff time.Duration, credentials aws.CredentialsProvider) a
 			}
 			o.Retryables = append([]retry.IsErrorRetryable{
 				retry.IsErrorRetryableFunc(noRetryForDisk),
+				retry.IsErrorRetryableFunc(throttled),
 				renewing{credentials},
 			}, o.Retryables...)
 		})
@@ -67,6 +71,21 @@ func (r refilling) GetAttemptToken(ctx context.Context) (release func(error) err
 func noRetryForDisk(err error) aws.Ternary {
 	if _, ok := errors.AsType[*stream.DiskError](err); ok {
 		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
+}
+
+// throttled says of an answer that asks for fewer requests that it does. It goes
+// by the status, where the SDK goes by the code (SlowDown): the answer to a HEAD
+// has no body to be one in, and neither have those of some servers and proxies.
+func throttled(err error) aws.Ternary {
+	answered, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if !ok {
+		return aws.UnknownTernary
+	}
+	switch answered.HTTPStatusCode() {
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return aws.TrueTernary
 	}
 	return aws.UnknownTernary
 }
