@@ -92,7 +92,7 @@ func (b *Batch) fail(err error) {
 	b.endReading(context.Cause(b.ctx))
 }
 
-// run waits for the sink's leave to begin an operation and runs it in the
+// run waits for the store's leave to begin an operation and runs it in the
 // background. Its error is the cause of the end of ctx or of the batch's work.
 // The operation must not call run.
 func (b *Batch) run(ctx context.Context, operation func()) error {
@@ -100,12 +100,12 @@ func (b *Batch) run(ctx context.Context, operation func()) error {
 		return context.Cause(ctx)
 	}
 	select {
-	case b.sink.pending <- struct{}{}:
+	case b.place.store.pending <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	b.work.Go(func() {
-		defer func() { <-b.sink.pending }()
+		defer func() { <-b.place.store.pending }()
 		operation()
 	})
 	return nil

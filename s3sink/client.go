@@ -21,13 +21,18 @@ import (
 	"spillway/stream"
 )
 
-// store is S3 in plain terms: this file, retry.go and manager.go know the SDK,
-// the others do not. Each of its operations is tried again as newRetryer says,
-// within the time that pace gives it. Each error is a *stream.StoreError.
+// store is S3 in plain terms, for one bucket: this file, retry.go and manager.go
+// know the SDK, the others do not. Each of its operations is tried again as
+// newRetryer says, within the time that pace gives it. Each error is a
+// *stream.StoreError.
 type store struct {
 	api *s3.Client
 	pace
 	whole
+
+	// pending bounds the operations that batches have begun, those that wait
+	// for their turn or between two attempts included: each costs some memory.
+	pending chan struct{}
 }
 
 // target is where an object is, or will be.
@@ -56,7 +61,11 @@ type sentPart struct {
 	crc32  uint32
 }
 
-func newStore(ctx context.Context, cfg Config) (*store, error) {
+// newStores returns the stores of the buckets of regular and of try symbols. Where
+// these are two, a bucket that hangs keeps nothing of the other from running:
+// each leaves the other a quarter of the requests that may be in flight, and has
+// retries and a rate of its own.
+func newStores(ctx context.Context, cfg Config) (regular, try *store, err error) {
 	var options []func(*config.LoadOptions) error
 	if cfg.Region != "" {
 		options = append(options, config.WithRegion(cfg.Region))
@@ -66,18 +75,31 @@ func newStore(ctx context.Context, cfg Config) (*store, error) {
 	}
 	loaded, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("s3: %w", err)
+		return nil, nil, fmt.Errorf("s3: %w", err)
 	}
 	if loaded.Region == "" {
-		return nil, errors.New("s3: no region")
+		return nil, nil, errors.New("s3: no region")
 	}
+	slots := make(chan struct{}, cfg.Concurrency)
+	if cfg.TryBucket == cfg.Bucket {
+		s := newStore(loaded, cfg, slots, cfg.Concurrency)
+		return s, s, nil
+	}
+	share := max(1, cfg.Concurrency-max(1, cfg.Concurrency/4))
+	return newStore(loaded, cfg, slots, share), newStore(loaded, cfg, slots, share), nil
+}
+
+// newStore returns a store that has share requests in flight at most, and no
+// more than there are slots for.
+func newStore(loaded aws.Config, cfg Config, slots chan struct{}, share int) *store {
 	pace := pace{cfg.AttemptTimeout}
 	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		o.BaseEndpoint = optional(cfg.Endpoint)
 		o.UsePathStyle = cfg.PathStyle
 		o.HTTPClient = &bounded{
 			transport: cfg.Transport,
-			slots:     make(chan struct{}, cfg.Concurrency),
+			share:     make(chan struct{}, share),
+			slots:     slots,
 			pace:      pace,
 			operation: awsmiddleware.GetOperationName,
 			told:      cfg.OnAttempt,
@@ -85,7 +107,7 @@ func newStore(ctx context.Context, cfg Config) (*store, error) {
 		o.Retryer = newRetryer(cfg.MaxBackoff, loaded.Credentials)
 		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
 	})
-	return &store{api, pace, newWhole(api, cfg.PartSize, pace)}, nil
+	return &store{api, pace, newWhole(api, cfg.PartSize, pace), make(chan struct{}, 2*cfg.Concurrency)}
 }
 
 // addUnsignedPayload keeps the SDK from hashing bodies with SHA-256, which it

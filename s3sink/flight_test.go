@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -44,6 +46,75 @@ func TestBoundInFlight(t *testing.T) {
 			t.Errorf("took %s, want at most %s", got, atMost)
 		}
 	})
+}
+
+// TestBucketThatHangs: with as many uploads of try symbols as there may be, whose
+// bucket is silent, regular ones are published and aborted as if there were none,
+// and no more requests are in flight than may be.
+func TestBucketThatHangs(t *testing.T) {
+	for _, concurrency := range []int{2, 3, 8, 64} {
+		inFakeTime(t, fmt.Sprint(concurrency), func(t *testing.T) {
+			var now, most atomic.Int64
+			store := &fakeStore{answer: func(_ string, _ int, req *http.Request) (*http.Response, error) {
+				most.Store(max(most.Load(), now.Add(1)))
+				defer now.Add(-1)
+				if strings.HasPrefix(req.URL.Path, "/silent/") {
+					<-req.Context().Done()
+					return nil, context.Cause(req.Context())
+				}
+				time.Sleep(100 * time.Millisecond)
+				return nil, nil
+			}}
+			r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Concurrency, cfg.TryBucket = concurrency, "silent" })
+			begin := func(try bool) (context.Context, *stream.Share, *s3sink.Batch) {
+				_, share := r.admit(t)
+				ctx, batch := r.sink.Begin(t.Context(), share, try)
+				return ctx, share, batch
+			}
+			write := func(ctx context.Context, share *stream.Share, batch *s3sink.Batch, leased bool, n int) (err error) {
+				for i := range n {
+					f := file{name: fmt.Sprintf("a/1/%d", i), form: stream.AsIs, data: data(10, 1), leased: leased}
+					if _, err = f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+						break
+					}
+				}
+				return err
+			}
+
+			ctx, share, silent := begin(true)
+			defer share.Close()
+			var writing sync.WaitGroup
+			defer writing.Wait()
+			defer end(t, silent)
+			writing.Go(func() { _ = write(ctx, share, silent, false, 3*concurrency) })
+			synctest.Wait() // all are on their way that may be
+
+			begun := time.Now()
+			for _, publish := range []bool{true, false} {
+				ctx, share, batch := begin(false)
+				defer share.Close()
+				if err := write(ctx, share, batch, true, 3); err != nil {
+					t.Fatal(err)
+				}
+				if publish {
+					if err := batch.Publish(t.Context()); err != nil {
+						t.Errorf("not published: %v", err)
+					}
+				}
+				time.Sleep(3 * time.Second) // all are staged
+				end(t, batch)
+			}
+			if aborted := store.count("AbortMultipartUpload"); aborted != 3 {
+				t.Errorf("%d of 3 uploads were aborted", aborted)
+			}
+			if took := time.Since(begun); took > 15*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			if got := most.Load(); got > int64(concurrency) {
+				t.Errorf("%d requests at once, want at most %d", got, concurrency)
+			}
+		})
+	}
 }
 
 // TestPauseHoldsNoSlot: between two attempts at one request another is sent.

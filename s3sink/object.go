@@ -54,7 +54,7 @@ type object struct {
 }
 
 func (o *object) target() target {
-	return target{o.batch.place.bucket, o.batch.place.prefix + o.name}
+	return o.batch.place.target(o.name)
 }
 
 func (o *object) is(s state) bool {
@@ -100,7 +100,7 @@ func (o *object) beginParts(ctx context.Context) error {
 	both, leave := b.joined(ctx)
 	defer leave()
 	if o.known.sized {
-		stored, err := b.sink.store.head(both, o.target())
+		stored, err := b.place.store.head(both, o.target())
 		if err != nil {
 			return o.failed(both, err)
 		}
@@ -128,7 +128,7 @@ func (o *object) failed(ctx context.Context, err error) error {
 
 // begin begins the object's multipart upload, by a lasting request.
 func (o *object) begin(ctx context.Context) error {
-	m, err := beginMultipart(lasting(ctx), o.batch.sink.store, o.target(), attributesOf(o.form, o.known))
+	m, err := beginMultipart(lasting(ctx), o.batch.place.store, o.target(), attributesOf(o.form, o.known))
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (o *object) commitParts(rest stream.Body, stated bool) error {
 // it is empty. It releases rest, or leaves it to the object.
 func (o *object) settle(rest stream.Body) {
 	b := o.batch
-	stored, err := b.sink.store.head(b.ctx, o.target())
+	stored, err := b.place.store.head(b.ctx, o.target())
 	switch {
 	case err != nil:
 		release(rest)

@@ -156,7 +156,7 @@ func (o *object) put(ctx context.Context) error {
 			return failure("PutObject", o.target(), err)
 		}
 	}
-	return o.batch.sink.store.put(ctx, o.target(), attributesOf(o.form, o.known), newBody(body, 0, body.Size()), crc32)
+	return o.batch.place.store.put(ctx, o.target(), attributesOf(o.form, o.known), newBody(body, 0, body.Size()), crc32)
 }
 
 // Abort gives up everything that has not been published. It waits for the

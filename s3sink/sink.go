@@ -64,7 +64,6 @@ type Config struct {
 
 // A Sink is a store for the entries of archives.
 type Sink struct {
-	store   *store
 	regular place
 	try     place
 
@@ -72,16 +71,16 @@ type Sink struct {
 	sweepPage  int32 // uploads on a page of a list; at most 1,000
 	skipBySize bool
 	multipart  func(MultipartEvent) // tells whoever wants to know
-
-	// pending bounds the operations that batches have begun, those that wait
-	// for their turn or between two attempts included: each costs some memory.
-	pending chan struct{}
 }
 
 // place is where the objects of one kind of symbols go.
 type place struct {
 	bucket, prefix string
+	store          *store // of the bucket
 }
+
+// target is where the object of that name is, or will be.
+func (p place) target(name string) target { return target{p.bucket, p.prefix + name} }
 
 // New returns a Sink. It sends nothing yet: [Sink.Probe] does.
 func New(ctx context.Context, cfg Config) (*Sink, error) {
@@ -108,19 +107,17 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 	if cfg.OnMultipart == nil {
 		cfg.OnMultipart = func(MultipartEvent) {}
 	}
-	store, err := newStore(ctx, cfg)
+	regular, try, err := newStores(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return &Sink{
-		store:      store,
-		regular:    place{cfg.Bucket, cfg.Prefix},
-		try:        place{cfg.TryBucket, cfg.TryPrefix},
+		regular:    place{cfg.Bucket, cfg.Prefix, regular},
+		try:        place{cfg.TryBucket, cfg.TryPrefix, try},
 		partSize:   cfg.PartSize,
 		sweepPage:  1000,
 		skipBySize: cfg.SkipBySize,
 		multipart:  cfg.OnMultipart,
-		pending:    make(chan struct{}, 2*cfg.Concurrency),
 	}, nil
 }
 
@@ -163,7 +160,7 @@ func (s *Sink) Probe(ctx context.Context) error {
 		places = append(places, s.try)
 	}
 	for _, p := range places {
-		m, err := beginMultipart(ctx, s.store, target{p.bucket, p.prefix + probeName}, attributes{})
+		m, err := beginMultipart(ctx, p.store, p.target(probeName), attributes{})
 		if err != nil {
 			return err
 		}

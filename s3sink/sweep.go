@@ -71,7 +71,7 @@ type sweep struct {
 func (w *sweep) place(ctx context.Context, p place) {
 	marker := ""
 	for {
-		page, next, more, err := w.sink.store.listUploads(ctx, p, marker, w.sink.sweepPage)
+		page, next, more, err := p.store.listUploads(ctx, p, marker, w.sink.sweepPage)
 		if err != nil {
 			w.failed(err)
 			return
@@ -82,7 +82,7 @@ func (w *sweep) place(ctx context.Context, p place) {
 				return
 			}
 			if u.stale(p, w.before) {
-				w.abort(ctx, target{p.bucket, u.key}, u.id)
+				w.abort(ctx, p.store, target{p.bucket, u.key}, u.id)
 			}
 		}
 		if !more {
@@ -99,8 +99,8 @@ func (w *sweep) place(ctx context.Context, p place) {
 // abort aborts one upload. Nothing of it is in flight any more, so that once is
 // enough. An upload that is not there has been aborted, by an attempt whose
 // answer was lost or by another process that sweeps.
-func (w *sweep) abort(ctx context.Context, t target, id string) {
-	err := w.sink.store.abort(ctx, t, id)
+func (w *sweep) abort(ctx context.Context, s *store, t target, id string) {
+	err := s.abort(ctx, t, id)
 	if err != nil && !errors.Is(err, errNoUpload) {
 		w.failed(err)
 		return

@@ -21,7 +21,8 @@ var errLongAnswer = errors.New("s3: the body of the answer is too long")
 // attempts neither holds a slot nor uses up a deadline.
 type bounded struct {
 	transport http.RoundTripper
-	slots     chan struct{} // one for each request that may be in flight
+	share     chan struct{} // one for each request that may be in flight to the bucket
+	slots     chan struct{} // and to all buckets; taken after share
 	pace      pace          // of one attempt, from its slot to its answer's end
 
 	operation func(ctx context.Context) string // that a request's context belongs to
@@ -33,11 +34,13 @@ type bounded struct {
 // tries again, and not later, where it would not.
 func (c *bounded) Do(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	for _, places := range []chan struct{}{c.share, c.slots} {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
 	a := Attempt{Operation: c.operation(ctx)}
 	began := time.Now()
