@@ -21,9 +21,9 @@ import (
 	"spillway/stream"
 )
 
-// store is S3 in plain terms, for one bucket: this file, retry.go and manager.go
-// know the SDK, the others do not. Each of its operations is tried again as
-// newRetryer says, within the time that pace gives it. Each error is a
+// store is S3 in plain terms, for one bucket: this file, retry.go, credentials.go
+// and manager.go know the SDK, the others do not. Each of its operations is tried
+// again as newRetryer says, within the time that pace gives it. Each error is a
 // *stream.StoreError.
 type store struct {
 	api *s3.Client
@@ -80,18 +80,19 @@ func newStores(ctx context.Context, cfg Config) (regular, try *store, err error)
 	if loaded.Region == "" {
 		return nil, nil, errors.New("s3: no region")
 	}
+	keys := &renewable{source: loaded.Credentials}
 	slots := make(chan struct{}, cfg.Concurrency)
 	if cfg.TryBucket == cfg.Bucket {
-		s := newStore(loaded, cfg, slots, cfg.Concurrency)
+		s := newStore(loaded, keys, cfg, slots, cfg.Concurrency)
 		return s, s, nil
 	}
 	share := max(1, cfg.Concurrency-max(1, cfg.Concurrency/4))
-	return newStore(loaded, cfg, slots, share), newStore(loaded, cfg, slots, share), nil
+	return newStore(loaded, keys, cfg, slots, share), newStore(loaded, keys, cfg, slots, share), nil
 }
 
 // newStore returns a store that has share requests in flight at most, and no
 // more than there are slots for.
-func newStore(loaded aws.Config, cfg Config, slots chan struct{}, share int) *store {
+func newStore(loaded aws.Config, keys *renewable, cfg Config, slots chan struct{}, share int) *store {
 	pace := pace{cfg.AttemptTimeout}
 	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		o.BaseEndpoint = optional(cfg.Endpoint)
@@ -104,7 +105,8 @@ func newStore(loaded aws.Config, cfg Config, slots chan struct{}, share int) *st
 			operation: awsmiddleware.GetOperationName,
 			told:      cfg.OnAttempt,
 		}
-		o.Retryer = newRetryer(cfg.MaxBackoff, loaded.Credentials)
+		o.Credentials = keys
+		o.Retryer = newRetryer(cfg.MaxBackoff, keys)
 		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
 	})
 	return &store{api, pace, newWhole(api, cfg.PartSize, pace), make(chan struct{}, 2*cfg.Concurrency)}

@@ -23,7 +23,7 @@ const maxAttempts = 5
 // again, after pauses of at most maxBackoff (0: the SDK's 20 s). Of all
 // operations together not too many are: while the store fails all the time, they
 // fail with it. While it throttles, all send fewer requests.
-func newRetryer(maxBackoff time.Duration, credentials aws.CredentialsProvider) aws.Retryer {
+func newRetryer(maxBackoff time.Duration, keys *renewable) aws.Retryer {
 	quota := ratelimit.NewTokenRateLimit(retry.DefaultRetryRateTokens)
 	return refilling{quota, retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 		o.Throttles = append(o.Throttles, retry.IsErrorThrottleFunc(throttled))
@@ -36,7 +36,7 @@ func newRetryer(maxBackoff time.Duration, credentials aws.CredentialsProvider) a
 			o.Retryables = append([]retry.IsErrorRetryable{
 				retry.IsErrorRetryableFunc(noRetryForDisk),
 				retry.IsErrorRetryableFunc(throttled),
-				renewing{credentials},
+				retry.IsErrorRetryableFunc(keys.mayHaveExpired),
 			}, o.Retryables...)
 		})
 	})}
@@ -88,24 +88,6 @@ func throttled(err error) aws.Ternary {
 		return aws.TrueTernary
 	}
 	return aws.UnknownTernary
-}
-
-// renewing has credentials fetched again when the store says that they have
-// expired, which may be earlier than they said themselves.
-type renewing struct {
-	credentials aws.CredentialsProvider
-}
-
-// IsErrorRetryable implements [retry.IsErrorRetryable]. The answer to a HEAD has
-// no body that could say what is wrong with it, and nothing else would be.
-func (r renewing) IsErrorRetryable(err error) aws.Ternary {
-	if !hasCode(err, "ExpiredToken") && !hasCode(err, "BadRequest") {
-		return aws.UnknownTernary
-	}
-	if cache, ok := r.credentials.(*aws.CredentialsCache); ok {
-		cache.Invalidate()
-	}
-	return aws.TrueTernary
 }
 
 const (

@@ -151,44 +151,103 @@ func TestRetriesAreNotUsedUp(t *testing.T) {
 	})
 }
 
-// TestExpiredCredentials: credentials that the store does not take any more are
-// fetched again, although they say of themselves that they are good.
-func TestExpiredCredentials(t *testing.T) {
-	var fetched atomic.Int64
-	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+// credentialsSource is a server of credentials that are good for an hour by their
+// own word: key1, key2 and so on. New sinks without credentials of their own get
+// theirs there.
+type credentialsSource struct {
+	down    atomic.Bool
+	fetched atomic.Int64
+}
+
+func newCredentialsSource(t *testing.T) *credentialsSource {
+	t.Helper()
+	s := &credentialsSource{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := s.fetched.Add(1)
+		if s.down.Load() {
+			http.Error(w, "down", http.StatusBadRequest) // 500 would be tried again
+			return
+		}
 		fmt.Fprintf(w, `{"AccessKeyId": "key%d", "SecretAccessKey": "secret", "Token": "token", "Expiration": %q}`,
-			fetched.Add(1), time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+			n, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 	}))
-	defer source.Close()
+	t.Cleanup(server.Close)
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", t.TempDir()+"/none")
 	t.Setenv("AWS_CONFIG_FILE", t.TempDir()+"/none")
-	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", source.URL)
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.URL)
+	return s
+}
+
+// withoutCredentials adjusts a sink to credentials that come from elsewhere.
+func withoutCredentials(cfg *s3sink.Config) {
+	cfg.AccessKey, cfg.SecretKey, cfg.MaxBackoff = "", "", time.Millisecond
+}
+
+// TestExpiredCredentials: credentials that the store does not take any more are
+// fetched again, although they say of themselves that they are good.
+func TestExpiredCredentials(t *testing.T) {
 	for name, f := range map[string]file{
 		"HeadObject":            {name: "a/1/a", form: stream.AsIs, data: data(10, 1)},
 		"CreateMultipartUpload": {name: "a/1/a", form: stream.AsIs, data: data(6<<20, 1), unstated: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fetched.Store(0)
-			store := &fakeStore{answer: func(operation string, _ int, req *http.Request) (*http.Response, error) {
-				switch {
-				case !strings.Contains(req.Header.Get("Authorization"), "Credential=key1/"):
-					return nil, nil
-				case operation == "HeadObject":
-					return respond(400, "", nil), nil // no body says what is wrong
+			source := newCredentialsSource(t)
+			store := &fakeStore{answer: func(_ string, _ int, req *http.Request) (*http.Response, error) {
+				if strings.Contains(req.Header.Get("Authorization"), "Credential=key1/") {
+					return refuse(400, "ExpiredToken"), nil // a HEAD does not get to see what is wrong
 				}
-				return refuse(400, "ExpiredToken"), nil
+				return nil, nil
 			}}
-			r := newFakeRig(t, store, func(cfg *s3sink.Config) {
-				cfg.AccessKey, cfg.SecretKey, cfg.MaxBackoff = "", "", time.Millisecond
-			})
+			r := newFakeRig(t, store, withoutCredentials)
 			if _, err := r.upload(t, f); err != nil {
 				t.Error(err)
 			}
-			if n := fetched.Load(); n != 2 || store.count(name) < 2 {
+			if n := source.fetched.Load(); n != 2 || store.count(name) < 2 {
 				t.Errorf("credentials were fetched %d times, want 2", n)
 			}
 		})
 	}
+}
+
+// TestGoodCredentials: an answer that may say that credentials have expired, and
+// means something else, makes neither load for where they come from nor an end of
+// those that are good.
+func TestGoodCredentials(t *testing.T) {
+	bad := func(heads int) *fakeStore {
+		return &fakeStore{answer: func(operation string, n int, _ *http.Request) (*http.Response, error) {
+			if operation == "HeadObject" && n <= heads {
+				return refuse(400, "InvalidRequest"), nil
+			}
+			return nil, nil
+		}}
+	}
+	f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1)}
+	t.Run("bad requests", func(t *testing.T) {
+		source := newCredentialsSource(t)
+		store := bad(1000)
+		r := newFakeRig(t, store, withoutCredentials)
+		for range 10 {
+			_, err := r.upload(t, f)
+			wantStoreError(t, err)
+		}
+		if n := source.fetched.Load(); n != 2 {
+			t.Errorf("credentials were fetched %d times for %d requests, want 2", n, store.count("HeadObject"))
+		}
+	})
+	t.Run("source down", func(t *testing.T) {
+		source := newCredentialsSource(t)
+		r := newFakeRig(t, bad(2), withoutCredentials)
+		if err := r.sink.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		source.down.Store(true)
+		if _, err := r.upload(t, f); err != nil {
+			t.Error(err)
+		}
+		if n := source.fetched.Load(); n < 2 {
+			t.Errorf("credentials were fetched %d times, want them to be fetched again", n)
+		}
+	})
 }
