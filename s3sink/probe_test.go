@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 // TestProbeHasAnEnd: a store that is silent keeps a probe for as long as its
 // context lasts, and not longer.
 func TestProbeHasAnEnd(t *testing.T) {
-	for _, silent := range []string{"CreateMultipartUpload", "AbortMultipartUpload"} {
+	for _, silent := range []string{"HeadObject", "CreateMultipartUpload", "AbortMultipartUpload"} {
 		inFakeTime(t, silent, func(t *testing.T) {
 			store := &fakeStore{answer: func(op string, _ int, req *http.Request) (*http.Response, error) {
 				if op == silent {
@@ -32,5 +33,26 @@ func TestProbeHasAnEnd(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 		})
+	}
+}
+
+// TestProbeOfPermissions: what the credentials lack, a probe finds, of either kind
+// of symbols. Without s3:ListBucket, S3 says 403 to a HEAD of what is not there.
+func TestProbeOfPermissions(t *testing.T) {
+	for _, lacks := range []string{"HeadObject", "CreateMultipartUpload", "AbortMultipartUpload"} {
+		for _, under := range []string{"/bucket/v1/", "/bucket/try/v1/"} {
+			t.Run(lacks+" "+under, func(t *testing.T) {
+				store := &fakeStore{answer: func(op string, _ int, req *http.Request) (*http.Response, error) {
+					if op == lacks && strings.HasPrefix(req.URL.Path, under) {
+						return refuse(403, "AccessDenied"), nil
+					}
+					return nil, nil
+				}}
+				r := newFakeRig(t, store, nil)
+				if failed := storeError(t, r.sink.Probe(t.Context())); failed.Op != lacks || "/bucket/"+failed.Key != under+".spillway-probe" {
+					t.Errorf("failed at %s of %s", failed.Op, failed.Key)
+				}
+			})
+		}
 	}
 }

@@ -29,7 +29,8 @@ const (
 	// head of its answer, where the attempt's own deadline is not shorter.
 	headerTimeout = 30 * time.Second
 
-	// probeName is the name under which Probe begins a multipart upload.
+	// probeName is the name that Probe asks for, and begins a multipart upload
+	// under. There is never an object of that name.
 	probeName = ".spillway-probe"
 )
 
@@ -150,25 +151,35 @@ func (s *Sink) MaxName() int {
 	return maxKey - max(len(s.regular.prefix), len(s.try.prefix))
 }
 
-// Probe proves that the buckets can be reached and written to: it begins a
-// multipart upload and aborts it, so that nothing becomes visible. It ends with
-// ctx, whatever the store does: an upload that it has begun and not aborted by
-// then is left to a sweep. The error is a [*stream.StoreError].
+// Probe proves that the buckets can be reached, asked and written to. It asks
+// for an object that is not there: of such, S3 says 403 to those who may not list
+// the bucket. Then it begins a multipart upload and aborts it, so that nothing
+// becomes visible. It ends with ctx, whatever the store does: an upload that it
+// has begun and not aborted by then is left to a sweep. The error is a
+// [*stream.StoreError].
 func (s *Sink) Probe(ctx context.Context) error {
 	places := []place{s.regular}
 	if s.try != s.regular {
 		places = append(places, s.try)
 	}
 	for _, p := range places {
-		m, err := beginMultipart(ctx, p.store, p.target(probeName), attributes{})
-		if err != nil {
-			return err
-		}
-		if err := m.abort(ctx); err != nil {
+		if err := p.probe(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (p place) probe(ctx context.Context) error {
+	t := p.target(probeName)
+	if _, err := p.store.head(ctx, t); err != nil {
+		return err
+	}
+	m, err := beginMultipart(ctx, p.store, t, attributes{})
+	if err != nil {
+		return err
+	}
+	return m.abort(ctx)
 }
 
 // Begin begins the objects of one archive, whose buffers are of share. The
