@@ -285,6 +285,19 @@ func TestStoreFailures(t *testing.T) {
 		{"by a panic", func(s *memoryStore) {
 			s.onPublish = func(context.Context) error { panic("10.0.0.7") }
 		}, 500, "defect", "Internal Server Error"},
+		{"by a panic in the background", func(s *memoryStore) {
+			s.onPublish = func(context.Context) error {
+				panicked := stream.Guard(func() error { panic("in Publish") })
+				return &stream.StoreError{Op: "Publish", Err: errors.Join(errStore, panicked)}
+			}
+		}, 500, "defect", "Internal Server Error"},
+		{"by a panic in an abort", func(s *memoryStore) {
+			s.onPublish = func(context.Context) error { return errStore }
+			s.onAbort = func() error {
+				panicked := stream.Guard(func() error { panic("after Publish") })
+				return errors.Join(errStore, panicked)
+			}
+		}, 500, "defect", "Internal Server Error"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t)
@@ -297,7 +310,7 @@ func TestStoreFailures(t *testing.T) {
 			if event["outcome"] != c.outcome || len(s.store.keys()) != 0 {
 				t.Errorf("outcome %v, stored %q", event["outcome"], s.store.keys())
 			}
-			if stack, _ := event["stack"].(string); (c.name == "by a panic") != strings.Contains(stack, "Publish") {
+			if stack, _ := event["stack"].(string); strings.HasPrefix(c.name, "by a panic") != strings.Contains(stack, "TestStoreFailures") {
 				t.Errorf("stack %q", stack)
 			}
 		})

@@ -45,6 +45,9 @@ func retry(o health.Outcome, why health.Reason, message string) verdict {
 	return verdict{http.StatusServiceUnavailable, o, why, message + " Nothing is wrong with the upload: trying it again later is safe."}
 }
 
+// defect is the verdict of what is nobody's fault but ours.
+var defect = verdict{http.StatusInternalServerError, health.Defect, health.NoReason, http.StatusText(http.StatusInternalServerError)}
+
 // fixed are the verdicts of the errors that say all by themselves.
 var fixed = []struct {
 	err error
@@ -69,6 +72,10 @@ var fixed = []struct {
 // clients: they name what the client sent and the settings that it is up
 // against, and nothing of what is inside.
 func verdictOn(err error) verdict {
+	// Before all others: what fails beside a panic may have failed because of it.
+	if _, ok := errors.AsType[*stream.PanicError](err); ok {
+		return defect
+	}
 	for _, f := range fixed {
 		if errors.Is(err, f.err) {
 			return f.verdict
@@ -104,7 +111,7 @@ func verdictOn(err error) verdict {
 	if _, ok := errors.AsType[*stream.StoreError](err); ok {
 		return retry(health.Failed, health.StoreFailed, "The storage behind this server failed.")
 	}
-	return verdict{http.StatusInternalServerError, health.Defect, health.NoReason, http.StatusText(http.StatusInternalServerError)}
+	return defect
 }
 
 // quotaInUse names the setting that a quota is, its value and its use.

@@ -209,6 +209,9 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 			u.account.Switch(stream.OnStore)
 			u.abortErr = u.batch.Abort()
 			u.account.Switch(stream.OnNothing)
+			if p, ok := errors.AsType[*stream.PanicError](u.abortErr); ok {
+				err = errors.Join(err, p)
+			}
 		}
 	}()
 	defer u.body.follow(ctx)()

@@ -10,8 +10,8 @@ import (
 type Store interface {
 	// Begin makes the batch of one upload, whose buffers come out of share.
 	// The context it returns, which is derived from ctx, ends when the store
-	// fails the upload; its cause is a [*stream.StoreError] or a
-	// [*stream.NoRoomError] then. Begin waits for nothing.
+	// fails the upload; its cause is a [*stream.StoreError], a
+	// [*stream.NoRoomError] or a [*stream.PanicError] then. Begin waits for nothing.
 	Begin(ctx context.Context, share *stream.Share, try bool) (context.Context, Batch)
 
 	// Bucket is the name of the bucket for try symbols, or for the others.
@@ -29,7 +29,8 @@ type Batch interface {
 
 	// Publish makes all objects that were committed and not dropped visible.
 	// It is called at most once, after the last call of the Sink. Its error is
-	// a [*stream.StoreError]; objects that are visible by then stay.
+	// a [*stream.StoreError], which a [*stream.PanicError] may be the cause of;
+	// objects that are visible by then stay.
 	Publish(ctx context.Context) error
 
 	// Abort gives up whatever is not published and releases its buffers. It is

@@ -26,6 +26,7 @@ type memoryStore struct {
 	onBegin   func(fail context.CancelCauseFunc)
 	onCommit  func(ctx context.Context, name string) error
 	onPublish func(ctx context.Context) error
+	onAbort   func() error
 
 	mu      sync.Mutex
 	objects map[string][]byte // what is visible, by key
@@ -193,7 +194,10 @@ func (b *memoryBatch) Publish(ctx context.Context) error {
 	return nil
 }
 
-func (b *memoryBatch) Abort() error {
+func (b *memoryBatch) Abort() (err error) {
+	if b.store.onAbort != nil {
+		err = b.store.onAbort()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {
@@ -201,7 +205,7 @@ func (b *memoryBatch) Abort() error {
 	}
 	b.ended = true
 	b.fail(nil)
-	return nil
+	return err
 }
 
 func (b *memoryBatch) Uploaded() []string { return b.uploaded }
