@@ -85,17 +85,27 @@ func (b *Batch) all() []*object {
 	return slices.Clone(b.objects)
 }
 
-// fail ends the batch's work because of an error of the store. The first cause
-// stays: what fails after it, fails because of it.
+// fail ends the batch's work because of an error of the store, or a panic. The
+// first cause stays: what fails after it, fails because of it.
 func (b *Batch) fail(err error) {
 	b.endWorking(err)
 	b.endReading(context.Cause(b.ctx))
 }
 
+// spawn calls work in a goroutine of the group. Its error is for failed, and so is
+// its panic, as a [*stream.PanicError].
+func spawn(group *sync.WaitGroup, work func() error, failed func(error)) {
+	group.Go(func() {
+		if err := stream.Guard(work); err != nil {
+			failed(err)
+		}
+	})
+}
+
 // run waits for the store's leave to begin an operation and runs it in the
-// background. Its error is the cause of the end of ctx or of the batch's work.
-// The operation must not call run.
-func (b *Batch) run(ctx context.Context, operation func()) error {
+// background, where its error is for failed. The error of run is the cause of the
+// end of ctx or of the batch's work. The operation must not call run.
+func (b *Batch) run(ctx context.Context, operation func() error, failed func(error)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -104,10 +114,10 @@ func (b *Batch) run(ctx context.Context, operation func()) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	b.work.Go(func() {
+	spawn(&b.work, func() error {
 		defer func() { <-b.place.store.pending }()
-		operation()
-	})
+		return operation()
+	}, failed)
 	return nil
 }
 
@@ -124,13 +134,11 @@ func (b *Batch) joined(ctx context.Context) (both context.Context, leave func())
 
 // discard aborts a multipart upload that nobody wants any more. Its parts in
 // flight have deadlines of their own and take none of the abort's time.
-func (b *Batch) discard(m *multipart) {
+func (b *Batch) discard(m *multipart) error {
 	m.inFlight.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), abortTimeout)
 	defer cancel()
-	if err := b.abort(ctx, m); err != nil {
-		b.fail(err)
-	}
+	return b.abort(ctx, m)
 }
 
 // abort aborts a multipart upload of the batch, of which nothing is in flight.

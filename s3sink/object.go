@@ -152,12 +152,10 @@ func (o *object) send(buf stream.Body) error {
 		b.fail(err)
 		return err
 	}
-	b.work.Go(func() {
+	spawn(&b.work, func() error {
 		defer buf.Release()
-		if err := send(b.ctx); err != nil {
-			b.fail(err)
-		}
-	})
+		return send(b.ctx)
+	}, b.fail)
 	return nil
 }
 
@@ -176,7 +174,7 @@ func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Fact
 	o.to(staging)
 	both, leave := o.batch.joined(ctx)
 	defer leave()
-	err := o.batch.run(both, func() { o.settle(rest) }) //nolint:contextcheck // what goes on in the background outlives the call
+	err := o.batch.run(both, func() error { return o.settle(rest) }, o.batch.fail) //nolint:contextcheck // what goes on in the background outlives the call
 	if err != nil {
 		release(rest)
 	}
@@ -205,7 +203,7 @@ func (o *object) commitParts(rest stream.Body, stated bool) error {
 	case now == equal:
 		release(rest)
 		o.to(skipped)
-		b.work.Go(func() { b.discard(o.upload) })
+		spawn(&b.work, func() error { return b.discard(o.upload) }, b.fail)
 		return nil
 	}
 	if rest != nil {
@@ -223,21 +221,24 @@ func (o *object) commitParts(rest stream.Body, stated bool) error {
 
 // settle finds out what becomes of a committed body that is all in rest, nil if
 // it is empty. It releases rest, or leaves it to the object.
-func (o *object) settle(rest stream.Body) {
+func (o *object) settle(rest stream.Body) error {
+	defer func() { release(rest) }()
 	b := o.batch
 	stored, err := b.place.store.head(b.ctx, o.target())
-	switch {
-	case err != nil:
-		release(rest)
-		b.fail(err)
-	case compare(o.form, o.known, stored, b.sink.skipBySize) == equal:
-		release(rest)
-		o.to(skipped)
-	case rest == nil || rest.Held():
-		o.hold(rest)
-	default:
-		o.stage(rest)
+	if err != nil {
+		return err
 	}
+	if compare(o.form, o.known, stored, b.sink.skipBySize) == equal {
+		o.to(skipped)
+		return nil
+	}
+	body := rest
+	rest = nil // hold or stage has it
+	if body == nil || body.Held() {
+		o.hold(body)
+		return nil
+	}
+	return o.stage(body)
 }
 
 // hold keeps the body until the object is published, or until somebody waits
@@ -275,21 +276,19 @@ func (o *object) hold(body stream.Body) {
 
 // stage sends the whole body as a multipart upload, which is aborted later if the
 // object has been dropped meanwhile. It releases body.
-func (o *object) stage(body stream.Body) {
+func (o *object) stage(body stream.Body) error {
 	defer body.Release()
-	b := o.batch
-	err := o.begin(b.ctx)
-	if err == nil {
-		err = o.sendAll(body)
+	if err := o.begin(o.batch.ctx); err != nil {
+		return err
 	}
-	if err == nil {
-		err = o.sent()
+	if err := o.sendAll(body); err != nil {
+		return err
 	}
-	if err != nil {
-		b.fail(err)
-		return
+	if err := o.sent(); err != nil {
+		return err
 	}
 	o.to(staged)
+	return nil
 }
 
 // errOtherBytes says that what was sent is not what was verified: the memory or
@@ -320,7 +319,7 @@ func (o *object) sendAll(body stream.Body) error {
 		if err != nil {
 			send = func(context.Context) error { return err }
 		}
-		parts.Go(func() error { return send(ctx) })
+		parts.Go(func() error { return stream.Guard(func() error { return send(ctx) }) })
 	}
 	if err := parts.Wait(); err != nil {
 		return err

@@ -22,7 +22,7 @@ var errEnded = errors.New("s3: the batch has ended")
 // every object is at the store. When the store fails, no further object is
 // published, and everything that has not been published is aborted and
 // released before Publish returns; what has been published stays. The error is
-// a [*stream.StoreError].
+// a [*stream.StoreError], which a [*stream.PanicError] may be the cause of.
 func (b *Batch) Publish(ctx context.Context) error {
 	if !b.end() {
 		return &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: errEnded}
@@ -50,7 +50,7 @@ func (b *Batch) Publish(ctx context.Context) error {
 // abortDropped aborts what has been staged of objects that have been dropped.
 func (b *Batch) abortDropped() {
 	for _, m := range b.staged(func(s state) bool { return s == dropped }) {
-		if b.run(b.ctx, func() { b.discard(m) }) != nil {
+		if b.run(b.ctx, func() error { return b.discard(m) }, b.fail) != nil {
 			break // and aborted when the batch is cleared
 		}
 	}
@@ -83,7 +83,7 @@ func (b *Batch) stageLarge() {
 			o.state, o.body = staging, nil
 		}
 		o.mu.Unlock()
-		if large && b.run(b.ctx, func() { o.stage(body) }) != nil {
+		if large && b.run(b.ctx, func() error { return o.stage(body) }, b.fail) != nil {
 			body.Release()
 		}
 	}
@@ -100,12 +100,7 @@ func (b *Batch) publish() error {
 		if !o.is(held) && !o.is(staged) {
 			continue
 		}
-		err := b.run(publishing, func() {
-			if err := o.publish(b.ctx); err != nil {
-				cancel(err)
-			}
-		})
-		if err != nil {
+		if b.run(publishing, func() error { return o.publish(b.ctx) }, cancel) != nil {
 			break
 		}
 	}
@@ -162,7 +157,7 @@ func (o *object) put(ctx context.Context) error {
 // Abort gives up everything that has not been published. It waits for the
 // requests in flight and releases every buffer. It may be called more than
 // once, and does nothing after Publish. The error says which uploads could not
-// be aborted: each is a [*stream.StoreError].
+// be aborted: each is a [*stream.StoreError], or a [*stream.PanicError].
 func (b *Batch) Abort() error {
 	if !b.end() {
 		return nil
@@ -211,12 +206,7 @@ func (b *Batch) clear() error {
 		errs = append(errs, err)
 	}
 	for _, m := range uploads {
-		err := b.run(ctx, func() {
-			if err := b.abort(ctx, m); err != nil {
-				keep(err)
-			}
-		})
-		if err != nil {
+		if err := b.run(ctx, func() error { return b.abort(ctx, m) }, keep); err != nil {
 			keep(failure("AbortMultipartUpload", m.target, err))
 		}
 	}

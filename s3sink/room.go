@@ -33,10 +33,10 @@ func (b *Batch) makeRoom() {
 				<-places
 				break
 			}
-			b.work.Go(func() {
+			spawn(&b.work, func() error {
 				defer func() { <-places }()
-				o.stage(body)
-			})
+				return o.stage(body)
+			}, b.fail)
 		}
 	}
 }

@@ -183,10 +183,11 @@ func (p place) probe(ctx context.Context) error {
 }
 
 // Begin begins the objects of one archive, whose buffers are of share. The
-// returned context ends with ctx, and when the store fails in the background:
-// its cause is a [*stream.StoreError] then. Whoever began the batch ends it,
-// with [Batch.Publish] or [Batch.Abort], after the last call of the methods of
-// its objects has returned, and closes share only after that.
+// returned context ends with ctx, and when something fails in the background:
+// its cause is a [*stream.StoreError] then, or a [*stream.PanicError]. Whoever
+// began the batch ends it, with [Batch.Publish] or [Batch.Abort], after the last
+// call of the methods of its objects has returned, and closes share only after
+// that.
 func (s *Sink) Begin(ctx context.Context, share *stream.Share, try bool) (context.Context, *Batch) {
 	reading, endReading := context.WithCancelCause(ctx)
 	working, endWorking := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -201,6 +202,6 @@ func (s *Sink) Begin(ctx context.Context, share *stream.Share, try bool) (contex
 		stopRoom:   make(chan struct{}),
 	}
 	b.unfollow = context.AfterFunc(ctx, func() { endWorking(context.Cause(ctx)) })
-	b.room.Go(b.makeRoom)
+	spawn(&b.room, func() error { b.makeRoom(); return nil }, b.fail)
 	return reading, b
 }
