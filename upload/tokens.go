@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -56,8 +57,9 @@ type Tokens struct {
 	fixed []Token // there beside those of the file
 	log   *zap.Logger
 
-	reloading sync.Mutex
-	seen      os.FileInfo // of the file when it was last read, nil if it was not there; guarded by reloading
+	reloading sync.Mutex  // guards what follows, up to the empty line
+	seen      os.FileInfo // of the file when it was last read, nil if it was not there
+	failed    error       // of that reading
 
 	entries atomic.Pointer[[]tokenEntry]
 }
@@ -105,16 +107,16 @@ func (t *Tokens) Reload() error {
 	if t.path == "" {
 		return nil
 	}
+	t.reloading.Lock()
+	defer t.reloading.Unlock()
 	err := t.load()
-	if err != nil {
-		t.log.Error("tokens file not usable, the last good one stays in force", zap.String("path", t.path), zap.Error(err))
-		return err
-	}
-	t.log.Info("tokens file loaded", zap.String("path", t.path), zap.Int("tokens", len(*t.entries.Load())))
-	return nil
+	t.tell(err)
+	return err
 }
 
-// Watch reloads the tokens file whenever it has changed, until ctx ends.
+// Watch reloads the tokens file whenever it has changed, until ctx ends. One that
+// cannot be read or is not valid it tries again: what is in its way may go away
+// without a change that shows.
 func (t *Tokens) Watch(ctx context.Context) {
 	ticker := time.NewTicker(tokensPoll)
 	defer ticker.Stop()
@@ -123,37 +125,64 @@ func (t *Tokens) Watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if t.changed() {
-				_ = t.Reload() // logged there; the next change is the next chance
-			}
+			t.follow()
 		}
 	}
 }
 
-// changed reports whether the file is another than the one that was last read.
-func (t *Tokens) changed() bool {
+// follow is one look at the file. The same failure is logged once.
+func (t *Tokens) follow() {
 	if t.path == "" {
-		return false
+		return
 	}
 	t.reloading.Lock()
 	defer t.reloading.Unlock()
+	before, failed := t.seen, t.failed
 	now, _ := os.Stat(t.path)
-	if now == nil || t.seen == nil {
-		return (now == nil) != (t.seen == nil)
+	if failed == nil && sameFile(now, before) {
+		return
 	}
-	return !os.SameFile(now, t.seen) || !now.ModTime().Equal(t.seen.ModTime()) || now.Size() != t.seen.Size()
+	if err := t.load(); err == nil || !sameFile(t.seen, before) || !sameFailure(err, failed) {
+		t.tell(err)
+	}
 }
 
+// load reads the file. The caller holds t.reloading.
 func (t *Tokens) load() error {
-	t.reloading.Lock()
-	defer t.reloading.Unlock()
 	// Looked at before it is read: what changes in between is read again.
 	t.seen, _ = os.Stat(t.path)
 	entries, err := readTokens(t.path)
-	if err != nil {
-		return err
+	if err == nil {
+		err = t.set(slices.Concat(t.fixed, entries))
 	}
-	return t.set(slices.Concat(t.fixed, entries))
+	t.failed = err
+	return err
+}
+
+// tell logs what came of reading the file.
+func (t *Tokens) tell(err error) {
+	if err != nil {
+		t.log.Error("tokens file not usable, the last good one stays in force", zap.String("path", t.path), zap.Error(err))
+		return
+	}
+	t.log.Info("tokens file loaded", zap.String("path", t.path), zap.Int("tokens", len(*t.entries.Load())))
+}
+
+// sameFile reports whether a file is what it was; nil is one that is not there.
+func sameFile(now, before os.FileInfo) bool {
+	if now == nil || before == nil {
+		return now == before
+	}
+	return os.SameFile(now, before) && now.ModTime().Equal(before.ModTime()) && now.Size() == before.Size()
+}
+
+// sameFailure reports whether two failures with the same file are one: the
+// system's are told apart by its number, and all that is wrong with a file's
+// content comes of the content.
+func sameFailure(a, b error) bool {
+	first, system := errors.AsType[syscall.Errno](a)
+	second, systemToo := errors.AsType[syscall.Errno](b)
+	return (a == nil) == (b == nil) && system == systemToo && first == second
 }
 
 func (t *Tokens) set(tokens []Token) error {

@@ -329,3 +329,86 @@ func TestWatchFollowsTheFile(t *testing.T) {
 		}
 	})
 }
+
+// TestWatchTriesAgain: a file that cannot be used for a moment is read as soon as
+// it can be, also where neither its time nor its size shows that. The log has each
+// failure once, however long it lasts.
+func TestWatchTriesAgain(t *testing.T) {
+	folder := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(folder, "tokens.json")
+		token, err := CreateToken(path, "a@example.com", []string{PermissionUpload}, soon(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written := time.Now()
+		write := func(content string) {
+			t.Helper()
+			if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Chtimes(path, written, written)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(string(good))
+		core, logs := observer.New(zapcore.InfoLevel)
+		tokens, err := LoadTokens(path, zap.New(core))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go tokens.Watch(t.Context())
+		// expect looks at what the file's last change has led to.
+		expect := func(what string, failures, loads int) {
+			t.Helper()
+			time.Sleep(10 * tokensPoll)
+			synctest.Wait()
+			events := logs.TakeAll()
+			counts := map[zapcore.Level]int{}
+			for _, e := range events {
+				counts[e.Level]++
+			}
+			if counts[zapcore.ErrorLevel] != failures || counts[zapcore.InfoLevel] != loads {
+				t.Errorf("%s: %d failures and %d loads logged, want %d and %d", what, counts[zapcore.ErrorLevel], counts[zapcore.InfoLevel], failures, loads)
+			}
+			if _, err := authenticate(tokens, token, time.Now()); err != nil {
+				t.Errorf("%s: the token that was there: %v", what, err)
+			}
+		}
+
+		expect("nothing", 0, 0)
+		write(string(good[:len(good)/2]))
+		expect("half of it is written", 1, 0)
+		write(strings.Replace(string(good), "{", "(", 1))
+		expect("all of it is there, but not valid", 1, 0)
+		write(string(good))
+		expect("the same time and size, but valid", 0, 1)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		expect("it is gone", 1, 0)
+		if err := os.Symlink("tokens.json", path); err != nil {
+			t.Fatal(err)
+		}
+		expect("it cannot be reached, which is another failure", 1, 0)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		write(string(good))
+		expect("it is back", 0, 1)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		expect("a folder", 1, 0)
+		for range 3 {
+			if err := tokens.Reload(); err == nil {
+				t.Error("a folder was loaded")
+			}
+		}
+		expect("asked for, each time", 3, 0)
+	})
+}
