@@ -64,7 +64,11 @@ func (e *slowError) Error() string {
 // can be interrupted from any goroutine.
 type body struct {
 	src     io.Reader
-	control *http.ResponseController
+	answer  *http.ResponseController
+	control interface {
+		SetReadDeadline(deadline time.Time) error
+	} // of what src reads from
+	chunked bool
 	idle    time.Duration
 	account *stream.Account
 	limit   int64 // bytes that may be read; beyond, Read returns over
@@ -73,6 +77,7 @@ type body struct {
 	// owned by the reading goroutine
 	count   int64
 	started bool          // Read was called: a 100 (Continue) that was asked for is sent
+	broken  bool          // a read has failed, perhaps by a deadline of ours
 	waited  time.Duration // for the client, in this window of rateWindow
 	got     int64         // bytes in it
 
@@ -82,10 +87,12 @@ type body struct {
 	ended   bool  // all has been read, or release was called: hands off the deadline
 }
 
-func newBody(r *http.Request, control *http.ResponseController, idle time.Duration, limit int64, over error) *body {
+func newBody(r *http.Request, answer *http.ResponseController, idle time.Duration, limit int64, over error) *body {
 	return &body{
 		src:     r.Body,
-		control: control,
+		answer:  answer,
+		control: answer,
+		chunked: r.ContentLength < 0,
 		idle:    idle,
 		limit:   limit,
 		over:    over,
@@ -119,6 +126,7 @@ func (b *body) Read(p []byte) (int, error) {
 	case err == nil || err == io.EOF:
 		return n, err
 	}
+	b.broken = true
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped != nil {
@@ -215,6 +223,30 @@ func (b *body) drain(ctx context.Context, limit int64, d time.Duration) error {
 		return errDrainOver
 	}
 	return nil
+}
+
+// lost reports whether no more of the body can be had of the server: its reader of
+// chunks returns its first error for ever.
+func (b *body) lost() bool { return b.chunked && b.broken }
+
+// takeOver has what the client still sends read off the connection itself, with
+// the chunks' framing. It is called after the answer. The caller closes the
+// connection.
+func (b *body) takeOver() (io.Closer, error) {
+	conn, buffered, err := b.answer.Hijack()
+	if err != nil {
+		return nil, err
+	}
+	// Where the body ends does not show any more. A client that has sent it, and
+	// waits for more than its answer, learns that nothing comes (RFC 9112, section
+	// 9.6), so that its leaving is what is waited for.
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite() // it fails where the client has gone, which the next read tells
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.src, b.control = buffered.Reader, conn
+	return conn, nil
 }
 
 // release is the last call: from here on the connection's deadlines are the

@@ -2,11 +2,16 @@ package upload
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"spillway/testdata/archive"
 )
@@ -59,6 +64,73 @@ func TestClientThatReadsEarly(t *testing.T) {
 			}
 			c.leave()
 		})
+	}
+}
+
+// chunk is one of a body without a stated length.
+func chunk(data string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(data), data) }
+
+// TestInterruptedClientThatSendsEverythingFirst: while it is silent in the middle
+// of its archive, the upload fails. It does not notice, and sends all the rest before
+// it reads its answer.
+func TestInterruptedClientThatSendsEverythingFirst(t *testing.T) {
+	// The first entry is all there before the client is silent, and takes a worker
+	// longer than what follows it takes to read.
+	good := archive.PythonZipfile(
+		archive.File{Name: "a/1/b.sym", Data: archive.Symbols(1, 16<<20)}, archive.File{Name: "a/1/c", Data: archive.Noise(2, long)})
+	wrong := bytes.Clone(good)
+	wrong[14] ^= 1 // the first entry's CRC-32
+	const behind = 10_000
+	silent := bytes.Index(good, []byte("a/1/c")) + behind
+	for _, framing := range []struct {
+		name   string
+		header func(n int) string
+		chunk  func(data string) string
+		end    string
+	}{
+		{"length", func(n int) string { return request(n, asDev) }, strings.Clone, ""},
+		{"chunked", func(int) string { return request(-1, asDev) }, chunk, chunk("")},
+	} {
+		for _, c := range []struct {
+			name   string
+			zip    []byte
+			commit func(context.Context, string) error
+			status int
+		}{
+			{"store", good, func(context.Context, string) error { return errStore }, http.StatusServiceUnavailable},
+			{"archive", wrong, nil, http.StatusBadRequest},
+		} {
+			t.Run(framing.name+", "+c.name, func(t *testing.T) {
+				answered := make(chan struct{})
+				s := newSite(t, func(cfg *Config) {
+					cfg.MaxUploadSize, cfg.IdleTimeout = 2*long, time.Minute
+					cfg.Log = cfg.Log.WithOptions(zap.Hooks(func(e zapcore.Entry) error {
+						if e.Message == "upload" {
+							close(answered)
+						}
+						return nil
+					}))
+				})
+				s.store.onCommit = c.commit
+				client := dial(t, s.serve())
+				f := zipForm(c.zip)
+				client.send(framing.header(len(f)), framing.chunk(string(f[:silent])))
+				<-answered
+				for at := silent; at < len(f); at += 1 << 20 {
+					client.send(framing.chunk(string(f[at:min(len(f), at+1<<20)])))
+				}
+				client.send(framing.end)
+				if r := client.reply(); r.StatusCode != c.status || !r.Close {
+					t.Errorf("status %d, close %t: %s", r.StatusCode, r.Close, r.body)
+				}
+				// It is not kept waiting for its answer's end.
+				client.patience(30 * time.Second)
+				if _, err := client.from.ReadByte(); err != io.EOF {
+					t.Errorf("after the answer: %v, want the end", err)
+				}
+				client.leave()
+			})
+		}
 	}
 }
 

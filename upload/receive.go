@@ -318,6 +318,14 @@ func (u *upload) drain(v verdict) {
 	if !ours && v.status != http.StatusForbidden && v.status != http.StatusUnauthorized {
 		limit, d = u.api.cfg.MaxUploadSize+formRoom, u.api.cfg.UploadTimeout
 	}
+	if u.body.lost() {
+		conn, err := u.body.takeOver()
+		if err != nil {
+			u.linger()
+			return
+		}
+		defer conn.Close()
+	}
 	err := u.body.drain(u.api.closing, limit, d)
 	if _, gone := errors.AsType[*goneError](err); err != nil && !gone {
 		u.linger()

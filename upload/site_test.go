@@ -116,19 +116,19 @@ func (s *site) serve() (address string) {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()
 	s.t.Cleanup(func() {
-		server.Close() // waits for requests
+		server.Close() // waits for requests, but for those that have taken their connection over
 		http.DefaultClient.CloseIdleConnections()
-		s.idle()
 		for deadline := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
 			left := goroutines()
 			if len(left) == 0 {
-				return
+				break
 			}
 			if time.Now().After(deadline) {
 				s.t.Errorf("goroutines left:\n%s", strings.Join(left, "\n\n"))
-				return
+				break
 			}
 		}
+		s.idle()
 	})
 	return server.Listener.Addr().String()
 }
