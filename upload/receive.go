@@ -131,13 +131,13 @@ func (u *upload) take(requested context.Context, taken bool) (err error) {
 	ctx, end := context.WithCancelCause(context.WithoutCancel(requested))
 	defer end(nil)
 	defer context.AfterFunc(u.api.closing, func() { end(errShuttingDown) })() //nolint:contextcheck // the server's end is not the request's
-	if byURL {
-		return u.urlForm(ctx)
-	}
 	if ctx, err = u.admit(requested, ctx, end); err != nil {
 		return err
 	}
 	defer u.share.Close()
+	if byURL {
+		return u.urlForm(ctx)
+	}
 	return u.receive(ctx, boundary)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -238,6 +239,36 @@ func TestAdmission(t *testing.T) {
 		next.leave()
 		if r := finish[1](); r.StatusCode != 201 {
 			t.Errorf("second: status %d: %s", r.StatusCode, r.body)
+		}
+	})
+}
+
+// TestAdmissionOfFormsWithoutFiles: they wait for their turn as others do, before
+// anything of them is read, and have it until they end.
+func TestAdmissionOfFormsWithoutFiles(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		const body = "url=https%3A%2F%2Fx%2Fy.zip"
+		header := func(lines ...string) string {
+			return fmt.Sprintf("POST /upload/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n%s\r\n\r\n",
+				len(body), strings.Join(append(lines, asDev, "Connection: close"), "\r\n"))
+		}
+		finish := fill(t, s, connect, 1)
+		slow := connect()
+		slow.send(header(), body[:5])
+		synctest.Wait()
+		if u := s.memory.Usage(); u.Uploads != 2 {
+			t.Errorf("%d uploads are under way, want 2", u.Uploads)
+		}
+		late := connect()
+		late.send(header("Expect: 100-continue"))
+		late.expect(time.Now(), time.Second, 503) // and not a 100
+		late.closed()
+		late.leave()
+		slow.send(body[5:])
+		slow.expect(time.Now(), 0, 400)
+		slow.leave()
+		if r := finish[0](); r.StatusCode != 201 {
+			t.Errorf("status %d: %s", r.StatusCode, r.body)
 		}
 	})
 }
