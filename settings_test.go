@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -188,6 +190,49 @@ func TestBadSettings(t *testing.T) {
 			t.Errorf("error %v, want one that names --memory", err)
 		}
 	})
+}
+
+// Of a bad setting that may have a secret in it, the line says what is wrong and
+// nothing of its value.
+func TestBadSettingsKeepTheirSecrets(t *testing.T) {
+	const dev = "--dev --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --dev-s3-listen=127.0.0.1:0"
+	file := filepath.Join(t.TempDir(), "tokens.json")
+	if err := os.WriteFile(file, []byte(`{"tokens":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentry := func(dsn string) map[string]string { return map[string]string{"SENTRY_DSN": dsn} }
+	for _, c := range []struct {
+		name, args string
+		env        map[string]string
+		status     int
+		says       string
+	}{
+		{"DSN, a word for a port", dev, sentry("https://key:SECRET@sentry.example.com:port/1"), 2, "--sentry-dsn: it is not a URL"},
+		{"DSN, a space", dev, sentry("https://SECRET@sentry example.com/1"), 2, "--sentry-dsn: it is not a URL"},
+		{"DSN without an @", dev, sentry("https://key:SECRETsentry.example.com/1"), 2, "--sentry-dsn: it is not a URL"},
+		{"DSN, other scheme", dev, sentry("ftp://key:SECRET@sentry.example.com/1"), 2, "--sentry-dsn: [Sentry] DsnParseError: invalid scheme"},
+		{"DSN without a project", dev, sentry("https://key:SECRET@sentry.example.com"), 2, "--sentry-dsn: [Sentry] DsnParseError: empty project id"},
+		{"DSN on the command line", dev + " --sentry-dsn=https://key:SECRET@sentry.example.com:port/1", nil, 2, "--sentry-dsn: it is not a URL"},
+		{"endpoint, other scheme", dev + " --s3-endpoint=ftp://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it is not a URL"},
+		{"endpoint, a word for a port", dev + " --s3-endpoint=http://user:SECRET@s3.example.com:port", nil, 2, "--s3-endpoint: it is not a URL"},
+		{"endpoint with a password", dev + " --s3-endpoint=http://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it has a user or password"},
+		{"token for a digest", "token revoke --tokens-file=" + file + " SECRET", nil, 1, "no token has a digest that begins with what was given"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			// What is not refused is served until the context ends.
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			status := run(ctx, strings.Fields(c.args), environment(c.env), &stdout, &stderr)
+			line, end, _ := strings.Cut(stderr.String(), "\n")
+			if status != c.status || !strings.HasPrefix(line, "spillway: "+c.says) || end != "" || stdout.Len() != 0 {
+				t.Errorf("status %d, stderr %q, stdout %q; want %d and one line that begins with %q", status, &stderr, &stdout, c.status, c.says)
+			}
+			if strings.Contains(stderr.String(), "SECRET") {
+				t.Errorf("the secret is in %q", &stderr)
+			}
+		})
+	}
 }
 
 // The edges of what is taken.

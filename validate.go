@@ -103,9 +103,13 @@ func (s *serveSettings) checkStore() error {
 		return errors.New("--s3-bucket is required: the bucket that symbols go to (or --dev, to try things out)")
 	}
 	if s.S3Endpoint != "" {
+		// It may have a password in it: it is in no message.
 		u, err := url.Parse(s.S3Endpoint)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return fmt.Errorf("--s3-endpoint: %q is not a URL such as https://s3.example.com", s.S3Endpoint)
+			return errors.New("--s3-endpoint: it is not a URL such as https://s3.example.com")
+		}
+		if u.User != nil {
+			return errors.New("--s3-endpoint: it has a user or password, which S3 has no use for (credentials come the AWS SDK's usual way)")
 		}
 	}
 	if s.TokensFile == "" && !s.Dev {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -50,12 +51,19 @@ type repeats struct {
 	kept     int // back since then
 }
 
+// errNotURL stands for what [url.Parse] says, which quotes the DSN with the keys in it.
+var errNotURL = errors.New("it is not a URL such as https://KEY@sentry.example.com/PROJECT")
+
 // NewReporter makes a reporter for a release of the program. The DSN is that of
-// a Sentry project; an empty one is for none. The error says that it is no DSN.
+// a Sentry project; an empty one is for none. The error says why it is no DSN, and
+// has nothing of it.
 func NewReporter(dsn, release string) (*Reporter, error) {
 	r := &Reporter{seen: make(map[string]*repeats), room: burst, since: time.Now()}
 	if dsn == "" {
 		return r, nil // the SDK would look for one in the environment
+	}
+	if _, err := url.Parse(dsn); err != nil {
+		return nil, errNotURL
 	}
 	client, err := sentry.NewClient(sentry.ClientOptions{
 		Dsn:            dsn,

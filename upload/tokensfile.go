@@ -133,12 +133,13 @@ func RevokeToken(path, prefix string) (Token, error) {
 		}
 		i := slices.IndexFunc(tokens, isMeant)
 		if i < 0 {
-			return nil, fmt.Errorf("no token has a digest that begins with %q", prefix)
+			// What was given may be the token itself.
+			return nil, errors.New("no token has a digest that begins with what was given: see spillway token list")
 		}
 		revoked = tokens[i]
 		tokens = slices.Delete(tokens, i, i+1)
 		if slices.ContainsFunc(tokens, isMeant) {
-			return nil, fmt.Errorf("several tokens have a digest that begins with %q: give more of it", prefix)
+			return nil, errors.New("several tokens have a digest that begins with what was given: give more of it")
 		}
 		return tokens, nil
 	})
