@@ -2,10 +2,17 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"spillway/health"
 )
 
 // What --dev prints works when it is pasted into a shell; where there is no
@@ -103,4 +110,32 @@ func TestProbes(t *testing.T) {
 			t.Errorf("the balancer is told %d, want 200", got.status)
 		}
 	})
+}
+
+// TestHeaderLimitOfEveryPath: it is the same for all that clients can ask for, and
+// the refusal is JSON.
+func TestHeaderLimitOfEveryPath(t *testing.T) {
+	s := startEmbedded(t)
+	for _, path := range append([]string{"/upload/", "/upload/auth_info/", "/nothing", samplePath}, health.Paths...) {
+		for length, refused := range map[int]bool{16 << 10: false, 16<<10 + 1: true} {
+			r, err := http.NewRequestWithContext(within(t), http.MethodGet, s.API+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			header := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: x\r\nAccept-Encoding: gzip\r\nX-Pad: \r\n\r\n", path, r.Host)
+			r.Header.Set("User-Agent", "x")
+			r.Header.Set("X-Pad", strings.Repeat("a", length-len(header)))
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err = errors.Join(err, resp.Body.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if is := resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge; is != refused || is && !json.Valid(body) {
+				t.Errorf("%s, %d bytes: status %d: %.200s", path, length, resp.StatusCode, body)
+			}
+		}
+	}
 }

@@ -303,13 +303,13 @@ func (svc *service) handler() (http.Handler, error) {
 		}
 		handlers[samplePath] = sample
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return upload.LimitHeader(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h, ok := handlers[r.URL.Path]; ok {
 			h.ServeHTTP(w, r)
 			return
 		}
 		svc.api.ServeHTTP(w, r)
-	}), nil
+	})), nil
 }
 
 // certificate is what the API shows, if it is https. There is none or one.

@@ -30,10 +30,6 @@ const (
 	// maxDrains is how many bodies may be drained at once.
 	maxDrains = 64
 
-	// maxHeader is how long a request's header may be, in bytes. The server ends
-	// what is much longer without asking, and in its own words.
-	maxHeader = 16 << 10
-
 	// endWait is how long uploads that were ended have to clean up, and those
 	// that are being published to finish.
 	endWait = 30 * time.Second
@@ -144,16 +140,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) route(w http.ResponseWriter, r *http.Request) {
-	tooLong := headerLength(r) > maxHeader
-	if r.URL.Path == pathUpload && r.Method == http.MethodPost && !tooLong {
+	if r.URL.Path == pathUpload && r.Method == http.MethodPost {
 		a.serveUpload(w, r)
 		return
 	}
 	answer.WithoutBody(w, r)
 	switch path := r.URL.Path; {
-	case tooLong:
-		w.Header().Set("Connection", "close")
-		refuse(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("The header of the request is longer than the %s that it may have.", size(maxHeader)))
 	case path != pathUpload && path != pathAuthInfo:
 		refuse(w, http.StatusNotFound, http.StatusText(http.StatusNotFound))
 	case r.Method != http.MethodPost:
@@ -162,13 +154,6 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) {
 	default:
 		a.serveAuthInfo(w, r)
 	}
-}
-
-// headerLength is how long the header of a request was, in bytes: its first line,
-// its fields and the empty line.
-func headerLength(r *http.Request) int {
-	first := len(r.Method) + len(" ") + len(r.RequestURI) + len(" ") + len(r.Proto) + len("\r\n")
-	return first + fieldsLength(map[string][]string{"Host": {r.Host}}) + fieldsLength(r.Header) + len("\r\n")
 }
 
 func (a *API) serveAuthInfo(w http.ResponseWriter, r *http.Request) {

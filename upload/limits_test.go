@@ -174,6 +174,7 @@ func TestBodyThatNobodyWants(t *testing.T) {
 		{pathAuthInfo, 0, http.StatusOK},
 		{"/nothing", 0, http.StatusNotFound},
 		{pathUpload, maxHeader, http.StatusRequestHeaderFieldsTooLarge},
+		{"/nothing", maxHeader, http.StatusRequestHeaderFieldsTooLarge},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			connect, stop := newSite(t).serveInBubble()

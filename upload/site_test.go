@@ -112,7 +112,7 @@ func (s *site) idle() {
 // its address. Then no goroutine may be left.
 func (s *site) serve() (address string) {
 	s.t.Helper()
-	server := httptest.NewUnstartedServer(s.api)
+	server := httptest.NewUnstartedServer(LimitHeader(s.api))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()
 	s.t.Cleanup(func() {
@@ -301,7 +301,7 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"
 // before all goroutines have.
 func (s *site) serveInBubble() (connect func() *client, stop func()) {
 	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-	server := &http.Server{Handler: s.api, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{Handler: LimitHeader(s.api), ErrorLog: log.New(io.Discard, "", 0)}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -1,0 +1,33 @@
+package upload
+
+import (
+	"fmt"
+	"net/http"
+
+	"spillway/health/answer"
+)
+
+// maxHeader is how long a request's header may be, in bytes. The server ends
+// what is much longer without asking, and in its own words.
+const maxHeader = 16 << 10
+
+// LimitHeader refuses requests whose header is too long, whatever they are for,
+// and leaves the others to next.
+func LimitHeader(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if headerLength(r) <= maxHeader {
+			next.ServeHTTP(w, r)
+			return
+		}
+		answer.WithoutBody(w, r)
+		w.Header().Set("Connection", "close")
+		refuse(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("The header of the request is longer than the %s that it may have.", size(maxHeader)))
+	})
+}
+
+// headerLength is how long the header of a request was, in bytes: its first line,
+// its fields and the empty line.
+func headerLength(r *http.Request) int {
+	first := len(r.Method) + len(" ") + len(r.RequestURI) + len(" ") + len(r.Proto) + len("\r\n")
+	return first + fieldsLength(map[string][]string{"Host": {r.Host}}) + fieldsLength(r.Header) + len("\r\n")
+}
