@@ -27,10 +27,10 @@ type Shape struct {
 	BiggestBytes  int64  `json:"biggest_bytes"`
 	At            string `json:"at"` // the entry last begun
 
-	Uploaded  int   `json:"uploaded"` // entries that were put into the store
-	Skipped   int   `json:"skipped"`  // entries that were there already
-	Ignored   int   `json:"ignored"`  // entries that are not wanted
-	SentBytes int64 `json:"sent_bytes"`
+	Uploaded  int   `json:"uploaded"`   // entries that were put into the store, and are visible
+	Skipped   int   `json:"skipped"`    // entries that were there already
+	Ignored   int   `json:"ignored"`    // entries that are not wanted
+	SentBytes int64 `json:"sent_bytes"` // of the bodies of those that were uploaded
 
 	// PeakMemoryBytes and SpilledBytes are the most that the upload had at
 	// once in memory beside its fixed room, and on the disk.

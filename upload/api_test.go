@@ -64,7 +64,7 @@ func TestUpload(t *testing.T) {
 	for field, want := range map[string]any{
 		"outcome": "stored", "status": int64(201), "user": "dev@example.com", "filename": "symbols.zip",
 		"archive_bytes": int64(len(symbolZip)), "entries": int64(3), "uploaded": int64(2), "skipped": int64(0), "ignored": int64(1),
-		"biggest_entry": symbolKeys[1], "try": false,
+		"biggest_entry": symbolKeys[1], "try": false, "sent_bytes": s.store.size(),
 	} {
 		if event[field] != want {
 			t.Errorf("event: %s is %v (%T), want %v", field, event[field], event[field], want)
@@ -310,10 +310,38 @@ func TestStoreFailures(t *testing.T) {
 			if event["outcome"] != c.outcome || len(s.store.keys()) != 0 {
 				t.Errorf("outcome %v, stored %q", event["outcome"], s.store.keys())
 			}
+			if event["uploaded"] != int64(0) || event["sent_bytes"] != int64(0) {
+				t.Errorf("nothing is visible, and %v entries of %v bytes are said to be", event["uploaded"], event["sent_bytes"])
+			}
 			if stack, _ := event["stack"].(string); strings.HasPrefix(c.name, "by a panic") != strings.Contains(stack, "TestStoreFailures") {
 				t.Errorf("stack %q", stack)
 			}
 		})
+	}
+}
+
+// TestPublishingFailsHalfway: what is visible by then stays, and is what the event
+// counts. The retry has the rest.
+func TestPublishingFailsHalfway(t *testing.T) {
+	s := newSite(t)
+	s.store.visible = 1
+	address := s.serve()
+	if r := s.upload(address, symbolForm(), asDev); r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("status %d: %s", r.StatusCode, r.body)
+	}
+	event := s.event()
+	if keys := s.store.keys(); len(keys) != 1 || event["uploaded"] != int64(1) || event["sent_bytes"] != s.store.size() {
+		t.Errorf("%q are visible, of %d bytes; the event has %v of %v bytes", keys, s.store.size(), event["uploaded"], event["sent_bytes"])
+	}
+	first := s.store.size()
+	s.logs.TakeAll()
+	s.store.visible = 0
+	if r := s.upload(address, symbolForm(), asDev); r.StatusCode != http.StatusCreated {
+		t.Errorf("again: status %d: %s", r.StatusCode, r.body)
+	}
+	event = s.event()
+	if event["uploaded"] != int64(1) || event["skipped"] != int64(1) || event["sent_bytes"] != s.store.size()-first {
+		t.Errorf("again: %v of %v bytes, %v skipped; %d bytes became visible", event["uploaded"], event["sent_bytes"], event["skipped"], s.store.size()-first)
 	}
 }
 

@@ -44,6 +44,7 @@ type Batch interface {
 	Uploaded() []string
 	Skipped() []string
 
-	// Sent is how many bytes of bodies have gone to the store, also in vain.
+	// Sent is the size of the bodies of those in Uploaded, in bytes. What was sent
+	// in vain is none of it.
 	Sent() int64
 }

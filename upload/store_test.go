@@ -28,6 +28,9 @@ type memoryStore struct {
 	onPublish func(ctx context.Context) error
 	onAbort   func() error
 
+	// visible is how many objects Publish makes visible before it fails; 0: all.
+	visible int
+
 	mu      sync.Mutex
 	objects map[string][]byte // what is visible, by key
 	batches []*memoryBatch
@@ -63,6 +66,16 @@ func (s *memoryStore) keys() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.objects))
+}
+
+// size is how long the bodies of what is visible are, in bytes.
+func (s *memoryStore) size() (n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, body := range s.objects {
+		n += int64(len(body))
+	}
+	return n
 }
 
 // begun is how many batches there have been, and ended how many of them have
@@ -173,7 +186,7 @@ func (b *memoryBatch) Publish(ctx context.Context) error {
 	if b.published || b.ended {
 		b.store.t.Error("Publish after the batch's end")
 	}
-	b.published, b.ended = true, true
+	b.published = true
 	for _, o := range b.objects {
 		if !o.committed || o.dropped {
 			continue
@@ -189,7 +202,11 @@ func (b *memoryBatch) Publish(ctx context.Context) error {
 		b.store.objects[key] = o.body.Bytes()
 		b.uploaded = append(b.uploaded, o.Name)
 		b.sent += int64(o.body.Len())
+		if len(b.uploaded) == b.store.visible {
+			return errStore
+		}
 	}
+	b.ended = true
 	b.fail(nil)
 	return nil
 }

@@ -312,7 +312,7 @@ function whole(ended) {
     ['Biggest entry', shape.biggest ? `${shape.biggest} (${bytes(shape.biggest_bytes)})` : ''],
     ['Was at', shape.at],
     ['Entries', `${count(shape.entries)}: ${count(shape.uploaded)} uploaded, ${count(shape.skipped)} skipped, ${count(shape.ignored)} ignored`],
-    ['Sent to S3', bytes(shape.sent_bytes)],
+    ['Stored in S3', bytes(shape.sent_bytes)],
     ['At most', `${bytes(shape.peak_memory_bytes)} of memory, ${bytes(shape.spilled_bytes)} on disk`],
     ['Workers', `${duration(ended.workers)} beside the upload's own time`],
     ['Time', labels.map((label, i) => `${label} ${duration(ended.spent[i])}`).join(', ')],
