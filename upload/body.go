@@ -107,6 +107,12 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	b.started = true
+	if b.chunked {
+		// The server's reader of chunks returns when p is full or the chunk ends,
+		// and not as bytes arrive. What a client that is not too slow sends in half
+		// of the idle timeout is as much as may be waited for in one read.
+		p = p[:min(len(p), max(1, int(minRate*b.idle/(2*time.Second))))]
+	}
 	before := b.account.Switch(stream.OnClient)
 	began := time.Now()
 	n, err := b.src.Read(p)
