@@ -39,7 +39,7 @@ type serveSettings struct {
 	S3Bucket      string   `name:"s3-bucket" placeholder:"NAME" help:"Bucket for symbols. Required, but with --dev it is 'symbols'. Credentials come the AWS SDK's usual way."`
 	S3TryBucket   string   `name:"s3-try-bucket" placeholder:"NAME" help:"Bucket for try symbols, if not the same."`
 	S3Region      string   `name:"s3-region" placeholder:"NAME" help:"Region of the buckets, if it is not where the AWS SDK looks for it."`
-	S3Endpoint    string   `name:"s3-endpoint" placeholder:"URL" help:"S3 server, if it is not AWS."`
+	S3Endpoint    string   `name:"s3-endpoint" placeholder:"URL" help:"S3 server, if it is not AWS, or what $$AWS_ENDPOINT_URL_S3 says."`
 	S3PathStyle   bool     `name:"s3-path-style" help:"Name the bucket in the path of a request, not in its host. With --dev this is always so."`
 	S3Prefix      string   `name:"s3-prefix" default:"v1/" placeholder:"TEXT" help:"What the keys of symbols begin with."`
 	S3TryPrefix   string   `name:"s3-try-prefix" default:"try/v1/" placeholder:"TEXT" help:"What the keys of try symbols begin with."`

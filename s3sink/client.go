@@ -95,7 +95,9 @@ func newStores(ctx context.Context, cfg Config) (regular, try *store, err error)
 func newStore(loaded aws.Config, keys *renewable, cfg Config, slots chan struct{}, share int) *store {
 	pace := pace{cfg.AttemptTimeout}
 	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
-		o.BaseEndpoint = optional(cfg.Endpoint)
+		if cfg.Endpoint != "" {
+			o.BaseEndpoint = &cfg.Endpoint
+		}
 		o.UsePathStyle = cfg.PathStyle
 		o.HTTPClient = &bounded{
 			transport: cfg.Transport,

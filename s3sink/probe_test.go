@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"spillway/s3sink"
 )
 
 // TestProbeHasAnEnd: a store that is silent keeps a probe for as long as its
@@ -53,6 +55,31 @@ func TestProbeOfPermissions(t *testing.T) {
 					t.Errorf("failed at %s of %s", failed.Op, failed.Key)
 				}
 			})
+		}
+	}
+}
+
+// TestEndpoint: the setting goes before the SDK's environment, and that before AWS.
+func TestEndpoint(t *testing.T) {
+	for _, c := range []struct{ setting, environment, host string }{
+		{"", "", "s3.us-east-1.amazonaws.com"},
+		{"", "http://127.0.0.2:2", "127.0.0.2:2"},
+		{"http://127.0.0.1:1", "", "127.0.0.1:1"},
+		{"http://127.0.0.1:1", "http://127.0.0.2:2", "127.0.0.1:1"},
+	} {
+		t.Setenv("AWS_ENDPOINT_URL_S3", c.environment)
+		store := &fakeStore{}
+		hosts := map[string]bool{}
+		store.answer = func(_ string, _ int, req *http.Request) (*http.Response, error) {
+			hosts[req.URL.Host] = true
+			return nil, nil
+		}
+		r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Endpoint = c.setting })
+		if err := r.sink.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(hosts) != 1 || !hosts[c.host] {
+			t.Errorf("setting %q, environment %q: asked %v, want %s", c.setting, c.environment, hosts, c.host)
 		}
 	}
 }

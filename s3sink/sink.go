@@ -40,7 +40,7 @@ type Config struct {
 	TryBucket string // for try symbols; empty: Bucket
 
 	Region    string // empty: as the environment of the AWS SDK says
-	Endpoint  string // a URL; empty: AWS
+	Endpoint  string // a URL; empty: as that environment says, or else AWS
 	PathStyle bool   // the bucket is a part of the URL's path, not of its host
 
 	Prefix    string // of every key, e.g. "v1/"
