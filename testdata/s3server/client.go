@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,18 +103,32 @@ func (c Client) Uploads(t testing.TB, bucket string) []Upload {
 
 // ListUploads is Uploads outside of a test.
 func (c Client) ListUploads(ctx context.Context, bucket string) ([]Upload, error) {
+	return c.listUploads(ctx, bucket, 1000)
+}
+
+// listUploads lists them in pages of so many. The server does not find its own
+// marker of an upload, so that each page begins with the key that the one before
+// it may have cut off.
+func (c Client) listUploads(ctx context.Context, bucket string, limit int32) ([]Upload, error) {
 	uploads := []Upload{}
-	pages := s3.NewListMultipartUploadsPaginator(c.api, &s3.ListMultipartUploadsInput{Bucket: &bucket})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	for marker := ""; ; {
+		page, err := c.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &bucket, KeyMarker: &marker, MaxUploads: &limit})
 		if err != nil {
 			return nil, err
 		}
 		for _, u := range page.Uploads {
 			uploads = append(uploads, Upload{aws.ToString(u.Key), aws.ToString(u.UploadId)})
 		}
+		if !aws.ToBool(page.IsTruncated) {
+			return uploads, nil
+		}
+		last := uploads[len(uploads)-1].Key
+		uploads = slices.DeleteFunc(uploads, func(u Upload) bool { return u.Key == last })
+		if len(uploads) == 0 || uploads[len(uploads)-1].Key == marker {
+			return nil, fmt.Errorf("%d multipart uploads of %s or more are unfinished, which cannot be listed", limit, last)
+		}
+		marker = uploads[len(uploads)-1].Key
 	}
-	return uploads, nil
 }
 
 // Object returns an object, its body as it is stored, and whether it is there.
