@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +13,16 @@ import (
 
 	"spillway/stream"
 )
+
+// panicking is a store in which the first so many requests of an operation panic.
+func panicking(operation string, first int) *fakeStore {
+	return &fakeStore{answer: func(op string, n int, _ *http.Request) (*http.Response, error) {
+		if op == operation && n <= first {
+			panic("in " + op)
+		}
+		return nil, nil
+	}}
+}
 
 // wantPanic fails the test if err is not the panic that was told so, with where
 // it was.
@@ -50,12 +61,7 @@ func TestPanicsEndTheirBatch(t *testing.T) {
 		{"AbortMultipartUpload", leased, true},
 	} {
 		inFakeTime(t, test.operation+" of "+test.name, func(t *testing.T) {
-			store := &fakeStore{answer: func(op string, _ int, _ *http.Request) (*http.Response, error) {
-				if op == test.operation {
-					panic("in " + op)
-				}
-				return nil, nil
-			}}
+			store := panicking(test.operation, math.MaxInt)
 			r := newFakeRig(t, store, nil)
 			_, share := r.admit(t)
 			ctx, batch := r.sink.Begin(t.Context(), share, false)
@@ -91,12 +97,7 @@ func TestPanicsEndTheirBatch(t *testing.T) {
 // TestPanicsOfAborts: the others are aborted all the same, and the panic is told.
 func TestPanicsOfAborts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &fakeStore{answer: func(op string, n int, _ *http.Request) (*http.Response, error) {
-			if op == "AbortMultipartUpload" && n == 1 {
-				panic("in " + op)
-			}
-			return nil, nil
-		}}
+		store := panicking("AbortMultipartUpload", 1)
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
 		defer share.Close()
@@ -119,12 +120,7 @@ func TestPanicsOfAborts(t *testing.T) {
 // batch as well, and the others get the room.
 func TestPanicWhileOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &fakeStore{answer: func(op string, _ int, _ *http.Request) (*http.Response, error) {
-			if op == "CreateMultipartUpload" {
-				panic("in " + op)
-			}
-			return nil, nil
-		}}
+		store := panicking("CreateMultipartUpload", math.MaxInt)
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
 		defer share.Close()
