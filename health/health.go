@@ -27,7 +27,8 @@ type Version struct {
 	Build   string `json:"build"`   // what built it
 }
 
-// Config is what an instance's health consists of. Every field must be set.
+// Config is what an instance's health consists of. Every field must be set,
+// unless it says otherwise.
 type Config struct {
 	Version Version
 
@@ -44,6 +45,10 @@ type Config struct {
 
 	// Cleaning returns how each of the cleaning tasks is doing.
 	Cleaning func() []Task
+
+	// Checks are lines of the heartbeat that other packages write. Each is
+	// called once a heartbeat and waits for nothing but a lock. May be nil.
+	Checks []func() Check
 
 	Uploads  *Uploads
 	Metrics  *Metrics

@@ -41,10 +41,10 @@ var (
 	errCanceled = context.Canceled
 )
 
-func newInstance() *instance { return reporting(nil) }
+func newInstance(checks ...func() health.Check) *instance { return reporting(nil, checks...) }
 
 // reporting is an instance that reports to r.
-func reporting(r *health.Reporter) *instance {
+func reporting(r *health.Reporter, checks ...func() health.Check) *instance {
 	core, log := observer.New(zap.DebugLevel)
 	i := &instance{log: log, storage: func(context.Context) error { return nil }, reporter: r}
 	i.disk = health.NewPressure(health.PressureConfig{Counted: func(health.Trouble) {}, Changed: func(health.State, health.Trouble) {}})
@@ -56,6 +56,7 @@ func reporting(r *health.Reporter) *instance {
 		Memory:   func() health.MemoryUse { return health.MemoryUse{Held: i.used, Total: 100} },
 		Spill:    func() health.SpillUse { return health.SpillUse{Used: i.spilled, Quota: 100} },
 		Pressure: i.disk,
+		Checks:   checks,
 		Uploads:  i.uploads,
 		Metrics:  i.metrics,
 		Reporter: i.reporter,
@@ -82,6 +83,23 @@ func (i *instance) do(method, path, token string) (status int, body string) {
 		return w.Code, "Content-Type " + got
 	}
 	return w.Code, strings.TrimSpace(w.Body.String())
+}
+
+// Checks that other packages bring stand beside our own, and count as much.
+func TestChecksOfOtherPackages(t *testing.T) {
+	for _, tt := range []struct {
+		level  health.Level
+		status int
+	}{{health.OK, 200}, {health.Warning, 200}, {health.Error, 500}} {
+		i := newInstance(func() health.Check { return health.Check{Name: "log", Level: tt.level, Message: "Read it."} })
+		status, body := i.do(http.MethodGet, "/__heartbeat__", "")
+		if want := `"log":"` + tt.level.String() + `"`; status != tt.status || !strings.Contains(body, want) {
+			t.Errorf("%v: %d %s, not %d with %s", tt.level, status, body, tt.status, want)
+		}
+		if told := strings.Contains(body, "Read it."); told != (tt.level != health.OK) {
+			t.Errorf("%v: message told: %v\n%s", tt.level, told, body)
+		}
+	}
 }
 
 func TestAnswers(t *testing.T) {

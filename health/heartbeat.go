@@ -27,21 +27,21 @@ const (
 	stuck = 3
 )
 
-// level is how bad a check is. Its number and its name are Dockerflow's, which
-// are those of Django's system checks.
-type level int
+// Level is how bad a check is. Its numbers and names are Dockerflow's, which took
+// them from Django's system checks.
+type Level int
 
 const (
-	ok      level = 0
-	warning level = 30
-	failed  level = 40
+	OK      Level = 0
+	Warning Level = 30 // somebody should look
+	Error   Level = 40 // uploads fail, or soon will
 )
 
-func (l level) String() string {
+func (l Level) String() string {
 	switch l {
-	case warning:
+	case Warning:
 		return "warning"
-	case failed:
+	case Error:
 		return "error"
 	}
 	return "ok"
@@ -50,31 +50,34 @@ func (l level) String() string {
 // detail is what is said of a check that is not ok.
 type detail struct {
 	Status   string            `json:"status"`
-	Level    level             `json:"level"`
+	Level    Level             `json:"level"`
 	Messages map[string]string `json:"messages"`
 }
 
-// check is one of the things that a heartbeat reports on.
-type check struct {
-	name    string
-	level   level
-	message string // what is wrong and what to do; empty if the level is ok
+// A Check is one line of the heartbeat.
+type Check struct {
+	Name    string
+	Level   Level
+	Message string // what is wrong and what to do; empty if the level is OK
 }
 
 // heartbeat reports on everything that uploads need: 200, or 500 if one of the
 // checks has failed.
 func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
-	checks := []check{h.checkStorage(r.Context()), h.checkSpill(), h.checkMemory(), h.checkJanitor()}
-	worst, status := ok, http.StatusOK
+	checks := []Check{h.checkStorage(r.Context()), h.checkSpill(), h.checkMemory(), h.checkJanitor()}
+	for _, look := range h.cfg.Checks {
+		checks = append(checks, look())
+	}
+	worst, status := OK, http.StatusOK
 	states, details := map[string]string{}, map[string]detail{}
 	for _, c := range checks {
-		worst = max(worst, c.level)
-		states[c.name] = c.level.String()
-		if c.level != ok {
-			details[c.name] = detail{c.level.String(), c.level, map[string]string{"spillway." + c.name: c.message}}
+		worst = max(worst, c.Level)
+		states[c.Name] = c.Level.String()
+		if c.Level != OK {
+			details[c.Name] = detail{c.Level.String(), c.Level, map[string]string{"spillway." + c.Name: c.Message}}
 		}
 	}
-	if worst == failed {
+	if worst == Error {
 		status = http.StatusInternalServerError
 	}
 	answer.JSON(w, status, struct {
@@ -84,42 +87,42 @@ func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
 	}{worst.String(), states, details})
 }
 
-func (h *Health) checkStorage(ctx context.Context) check {
+func (h *Health) checkStorage(ctx context.Context) Check {
 	if err := h.storage.ask(ctx); err != nil {
-		return check{"storage", failed, "The bucket cannot be reached or written to: uploads are answered with 503. Check the store, the credentials and the bucket's name; the log has the store's words."}
+		return Check{"storage", Error, "The bucket cannot be reached or written to: uploads are answered with 503. Check the store, the credentials and the bucket's name; the log has the store's words."}
 	}
-	return check{name: "storage"}
+	return Check{Name: "storage"}
 }
 
-func (h *Health) checkMemory() check {
+func (h *Health) checkMemory() Check {
 	if m := h.cfg.Memory(); m.used()*100 >= m.Total*nearlyFull {
-		return check{"memory", warning, fmt.Sprintf("%d of %d bytes of --memory are in use: uploads wait for one another. Add instances, or raise it.", m.used(), m.Total)}
+		return Check{"memory", Warning, fmt.Sprintf("%d of %d bytes of --memory are in use: uploads wait for one another. Add instances, or raise it.", m.used(), m.Total)}
 	}
-	return check{name: "memory"}
+	return Check{Name: "memory"}
 }
 
-func (h *Health) checkSpill() check {
+func (h *Health) checkSpill() Check {
 	switch s, last := h.cfg.Pressure.State(); s {
 	case Out:
-		return check{"spill", failed, fmt.Sprintf("The spill folder is in trouble (last: %s): /__lbheartbeat__ answers 503 until its disk has room and works. Ordinary uploads go on. The log says more.", last)}
+		return Check{"spill", Error, fmt.Sprintf("The spill folder is in trouble (last: %s): /__lbheartbeat__ answers 503 until its disk has room and works. Ordinary uploads go on. The log says more.", last)}
 	case Warned:
-		return check{"spill", warning, fmt.Sprintf("The spill folder had trouble (last: %s). Several times in %v take this instance out of the balancer. The log says more.", last, h.cfg.Pressure.cfg.Window)}
+		return Check{"spill", Warning, fmt.Sprintf("The spill folder had trouble (last: %s). Several times in %v take this instance out of the balancer. The log says more.", last, h.cfg.Pressure.cfg.Window)}
 	}
 	if s := h.cfg.Spill(); s.Quota > 0 && s.Used*100 >= s.Quota*nearlyFull {
-		return check{"spill", warning, fmt.Sprintf("%d of %d bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it.", s.Used, s.Quota)}
+		return Check{"spill", Warning, fmt.Sprintf("%d of %d bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it.", s.Used, s.Quota)}
 	}
-	return check{name: "spill"}
+	return Check{Name: "spill"}
 }
 
 // checkJanitor looks at the tasks: what they leave lying does no harm at once.
-func (h *Health) checkJanitor() check {
-	worst := check{name: "janitor"}
+func (h *Health) checkJanitor() Check {
+	worst := Check{Name: "janitor"}
 	for _, t := range h.cfg.Cleaning() {
-		if t.Failures > 0 && worst.level == ok {
-			worst = check{"janitor", warning, fmt.Sprintf("Cleaning the %s failed and is tried again. The log says why.", t.Name)}
+		if t.Failures > 0 && worst.Level == OK {
+			worst = Check{"janitor", Warning, fmt.Sprintf("Cleaning the %s failed and is tried again. The log says why.", t.Name)}
 		}
 		if t.Failures >= stuck {
-			return check{"janitor", failed, fmt.Sprintf("Cleaning the %s has failed %d times in a row. Uploads go on, but what is left lying adds up. The log says why.", t.Name, t.Failures)}
+			return Check{"janitor", Error, fmt.Sprintf("Cleaning the %s has failed %d times in a row. Uploads go on, but what is left lying adds up. The log says why.", t.Name, t.Failures)}
 		}
 	}
 	return worst
