@@ -47,7 +47,7 @@ type serveSettings struct {
 	S3Concurrency int      `name:"s3-concurrency" default:"64" placeholder:"COUNT" help:"Requests to S3 in flight at once, of all uploads together."`
 	SkipBySize    bool     `help:"Skip an entry also where the stored object has no hash to compare, but the same length."`
 
-	SweepAge time.Duration `default:"24h" placeholder:"TIME" help:"Abort unfinished multipart uploads under the prefixes that are older, whoever began them. At least twice --upload-timeout."`
+	SweepAge time.Duration `default:"24h" placeholder:"TIME" help:"Abort unfinished multipart uploads under the prefixes that are older by S3's clock, whoever began them. At least twice --upload-timeout, and at least 1h (less only with --dev)."`
 
 	TokensFile string `placeholder:"PATH" help:"The tokens that clients upload with. Required, but with --dev, which has tokens beside it. It is read again when it changes and on SIGHUP."`
 

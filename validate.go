@@ -23,6 +23,10 @@ const (
 	maxPartSize = 5 * gibibyte
 	maxParts    = 10_000
 
+	// minSweepAge keeps a setting of one instance from ending the uploads of
+	// another one over the same bucket.
+	minSweepAge = time.Hour
+
 	devBucket = "symbols"
 	devRegion = "us-east-1"
 )
@@ -208,10 +212,13 @@ func (s *serveSettings) checkTimes() error {
 	if s.DrainDelay < 0 {
 		return fmt.Errorf("--drain-delay: %v is less than 0", s.DrainDelay)
 	}
-	// Half of the age is for publishing, which has no deadline of its own, and
-	// for clocks that differ.
+	// The other half of the age is for publishing, which has no deadline of its
+	// own.
 	if s.SweepAge/2 < s.UploadTimeout {
 		return fmt.Errorf("--sweep-age: %v is less than twice the %v of --upload-timeout, so that uploads under way would be swept", s.SweepAge, s.UploadTimeout)
+	}
+	if s.SweepAge < minSweepAge && !s.Dev {
+		return fmt.Errorf("--sweep-age: %v is less than %v. Other instances may share the bucket and have longer uploads, which would be swept. Only --dev allows less", s.SweepAge, minSweepAge)
 	}
 	return nil
 }

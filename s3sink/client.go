@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -243,26 +244,34 @@ func (s *store) abort(ctx context.Context, t target, id string) error {
 	return failure("AbortMultipartUpload", t, tooLong(ctx, err))
 }
 
-// listUploads returns up to limit unfinished multipart uploads at p, those of
-// keys behind marker, and, if there are more of them, the marker of the next
-// page.
-func (s *store) listUploads(ctx context.Context, p place, marker string, limit int32) (page []begun, next string, more bool, err error) {
+// listing is a page of unfinished multipart uploads.
+type listing struct {
+	uploads []begun
+	next    string    // marker of the next page
+	more    bool      // there is a next page
+	at      time.Time // when the store listed them, by its own clock; zero: it did not say
+}
+
+// listUploads lists up to limit unfinished multipart uploads at p, whose keys
+// come after marker.
+func (s *store) listUploads(ctx context.Context, p place, marker string, limit int32) (listing, error) {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
 	out, err := s.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{
 		Bucket: &p.bucket, Prefix: optional(p.prefix), KeyMarker: optional(marker), MaxUploads: &limit,
 	})
 	if err != nil {
-		return nil, "", false, failure("ListMultipartUploads", target{p.bucket, p.prefix}, tooLong(ctx, err))
+		return listing{}, failure("ListMultipartUploads", target{p.bucket, p.prefix}, tooLong(ctx, err))
 	}
+	page := listing{next: aws.ToString(out.NextKeyMarker), more: aws.ToBool(out.IsTruncated)}
+	page.at, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
 	for _, u := range out.Uploads {
-		page = append(page, begun{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)})
+		page.uploads = append(page.uploads, begun{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)})
 	}
-	next = aws.ToString(out.NextKeyMarker)
-	if next == "" && len(page) > 0 {
-		next = page[len(page)-1].key
+	if n := len(page.uploads); page.next == "" && n > 0 {
+		page.next = page.uploads[n-1].key
 	}
-	return page, next, aws.ToBool(out.IsTruncated), nil
+	return page, nil
 }
 
 // What every S3 server says of what it has stored. An answer without it is

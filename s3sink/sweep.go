@@ -14,6 +14,10 @@ import (
 // refuses every abort would otherwise fill the memory with its answers.
 const sweepErrors = 20
 
+// errNoDate says that an answer has no Date header. Without S3's own time there is
+// no telling how old an upload is.
+var errNoDate = errors.New("s3: the list of unfinished uploads has no Date")
+
 // errNoProgress says that a page of a list begins where the page before it did.
 var errNoProgress = errors.New("s3: the list of unfinished uploads does not go on behind its marker")
 
@@ -31,12 +35,13 @@ func (u begun) stale(p place, before time.Time) bool {
 
 // Sweep aborts the unfinished multipart uploads under the prefixes that were
 // begun longer ago than age, whoever began them: those whose processes died, or
-// whose create was answered in vain. One that cannot be aborted does not keep
-// the others. The error joins the failures, each a [*stream.StoreError]; of
+// whose create was answered in vain. Both ends of an age are read off the store's
+// clock: ours may be wrong. An upload that cannot be aborted does not stop the
+// sweep of the others. The error joins the failures, each a [*stream.StoreError]; of
 // many, it says how many more there were. The end of ctx ends the sweep: what
 // it did not get to is there the next time.
 func (s *Sink) Sweep(ctx context.Context, age time.Duration) (aborted int, err error) {
-	w := sweep{sink: s, before: time.Now().Add(-age)}
+	w := sweep{sink: s, age: age}
 	for _, p := range s.sweepPlaces() {
 		w.place(ctx, p)
 	}
@@ -58,7 +63,7 @@ func (s *Sink) sweepPlaces() []place {
 // sweep is one call of Sweep.
 type sweep struct {
 	sink    *Sink
-	before  time.Time // uploads that were begun before are aborted
+	age     time.Duration // uploads older than this are aborted
 	aborted int
 	errs    []error // the first of them
 	more    int     // how many came after
@@ -71,28 +76,31 @@ type sweep struct {
 func (w *sweep) place(ctx context.Context, p place) {
 	marker := ""
 	for {
-		page, next, more, err := p.store.listUploads(ctx, p, marker, w.sink.sweepPage)
+		page, err := p.store.listUploads(ctx, p, marker, w.sink.sweepPage)
+		if err == nil && page.at.IsZero() && len(page.uploads) > 0 {
+			err = failure("ListMultipartUploads", target{p.bucket, p.prefix}, errNoDate)
+		}
 		if err != nil {
 			w.failed(err)
 			return
 		}
-		for _, u := range page {
+		for _, u := range page.uploads {
 			if ctx.Err() != nil {
 				w.failed(failure("AbortMultipartUpload", target{p.bucket, u.key}, context.Cause(ctx)))
 				return
 			}
-			if u.stale(p, w.before) {
+			if u.stale(p, page.at.Add(-w.age)) {
 				w.abort(ctx, p.store, target{p.bucket, u.key}, u.id)
 			}
 		}
-		if !more {
+		if !page.more {
 			return
 		}
-		if next <= marker {
+		if page.next <= marker {
 			w.failed(failure("ListMultipartUploads", target{p.bucket, p.prefix}, errNoProgress))
 			return
 		}
-		marker = next
+		marker = page.next
 	}
 }
 
