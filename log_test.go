@@ -14,21 +14,31 @@ import (
 	"go.uber.org/zap"
 )
 
-// logged is what a format makes of an event of each level.
-func logged(t *testing.T, format string) []map[string]any {
+// linesOf is what is written of what write logs.
+func linesOf(t *testing.T, format string, write func(*zap.Logger)) string {
 	t.Helper()
 	var out bytes.Buffer
-	log, err := newLogger(&out, "debug", format)
+	log, lines, err := openLog(&out, "debug", format)
 	if err != nil {
 		t.Fatal(err)
 	}
-	log = log.With(zap.Int64("upload", 7))
-	log.Debug("a", zap.Duration("duration", 1500*time.Millisecond))
-	log.Info("b", zap.String("text", "line\nbreak \x1b[31m"))
-	log.Warn("c")
-	log.Error("d", zap.Error(errors.New("broken")))
+	write(log)
+	lines.close(t.Context())
+	return out.String()
+}
+
+// logged is what a format makes of an event of each level.
+func logged(t *testing.T, format string) []map[string]any {
+	t.Helper()
+	out := linesOf(t, format, func(log *zap.Logger) {
+		log = log.With(zap.Int64("upload", 7))
+		log.Debug("a", zap.Duration("duration", 1500*time.Millisecond))
+		log.Info("b", zap.String("text", "line\nbreak \x1b[31m"))
+		log.Warn("c")
+		log.Error("d", zap.Error(errors.New("broken")))
+	})
 	var events []map[string]any
-	for d := json.NewDecoder(&out); d.More(); {
+	for d := json.NewDecoder(strings.NewReader(out)); d.More(); {
 		var e map[string]any
 		if err := d.Decode(&e); err != nil {
 			t.Fatal(err)
@@ -90,13 +100,10 @@ func TestJSONLog(t *testing.T) {
 func TestLogsAreHarmless(t *testing.T) {
 	const hostile = "\x1b[31m\u009b31m\r\n\x07\x7f\u0085\u202etxt.exe\u2066\u2028é"
 	for _, format := range []string{"json", "mozlog", "console"} {
-		var out bytes.Buffer
-		log, err := newLogger(&out, "debug", format)
-		if err != nil {
-			t.Fatal(err)
-		}
-		log.Error("upload", zap.String("at_entry", hostile), zap.Error(errors.New(hostile)), zap.ByteString("stack", []byte(hostile)))
-		line := strings.TrimSuffix(out.String(), "\n")
+		out := linesOf(t, format, func(log *zap.Logger) {
+			log.Error("upload", zap.String("at_entry", hostile), zap.Error(errors.New(hostile)), zap.ByteString("stack", []byte(hostile)))
+		})
+		line := strings.TrimSuffix(out, "\n")
 		if strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && !unicode.IsPrint(r) }) {
 			t.Errorf("%s: %q", format, line)
 		}

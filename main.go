@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
+	"time"
 
 	"spillway/upload"
 )
@@ -49,6 +52,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		if err := s.Serve.complete(); err != nil {
 			return usage(stderr, err)
 		}
+		ignoreBrokenPipes()
 		err = serve(ctx, &s.Serve, getenv, stdout, stderr)
 	case "token create", "token list", "token revoke <digest>":
 		err = manageTokens(command, &s.Token, stdout, stderr)
@@ -83,7 +87,27 @@ func usage(stderr io.Writer, err error) int {
 	return exitUsage
 }
 
-// complain writes err as one line.
+// complainTimeout is how long the last line may take. Standard error may be a
+// pipe that nobody reads, which must not keep the process from ending.
+const complainTimeout = time.Second
+
+// complain writes err as one line that is harmless in a terminal.
 func complain(stderr io.Writer, err error) {
-	fmt.Fprintln(stderr, "spillway:", strings.Join(strings.Fields(err.Error()), " "))
+	line := "spillway: " + printable(strings.Join(strings.Fields(err.Error()), " ")) + "\n"
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		// There is nobody to tell that it failed.
+		_, _ = io.WriteString(stderr, line)
+	}()
+	select {
+	case <-written:
+	case <-time.After(complainTimeout):
+	}
 }
+
+// ignoreBrokenPipes has writes to a standard output or error that nobody reads
+// any more fail, rather than end the process (os/signal, "SIGPIPE"). The signal is
+// caught and not ignored, because the programs that the AWS SDK may run for
+// credentials would inherit that.
+func ignoreBrokenPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

@@ -14,7 +14,7 @@ type mozlog struct {
 	zapcore.Core
 }
 
-func newMozlog(out zapcore.WriteSyncer, least zapcore.Level) zapcore.Core {
+func newMozlog(out zapcore.WriteSyncer, levels zapcore.LevelEnabler) zapcore.Core {
 	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
 		TimeKey:        "Timestamp",
 		EncodeTime:     zapcore.EpochNanosTimeEncoder,
@@ -23,7 +23,7 @@ func newMozlog(out zapcore.WriteSyncer, least zapcore.Level) zapcore.Core {
 		EncodeDuration: zapcore.SecondsDurationEncoder,
 	})
 	host, _ := os.Hostname() // an empty one says as much as the error
-	core := zapcore.NewCore(encoder, out, least)
+	core := zapcore.NewCore(encoder, out, levels)
 	return mozlog{core.With([]zapcore.Field{
 		zap.String("Type", "app.log"),
 		zap.String("Logger", "spillway"),

@@ -21,28 +21,46 @@ const closeTimeout = 5 * time.Second
 // flushTimeout is how long the last reports have to reach Sentry.
 const flushTimeout = 3 * time.Second
 
+// logFlushTimeout is how long the last lines of the log have to be written.
+const logFlushTimeout = 2 * time.Second
+
 // errCutShort says that a second signal ended the process.
 var errCutShort = errors.New("ended by a second signal, before the uploads under way were")
 
 // serve takes uploads until ctx or a signal ends it.
 func serve(ctx context.Context, s *serveSettings, getenv func(string) string, stdout, stderr io.Writer) error {
-	log, err := newLogger(stderr, s.LogLevel, s.LogFormat)
+	log, logLines, err := openLog(stderr, s.LogLevel, s.LogFormat)
 	if err != nil {
 		return &settingError{fmt.Errorf("--log-level: %w", err)}
 	}
+	help := newAsyncWriter(stdout)
+	help.start()
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logFlushTimeout)
+		defer cancel()
+		help.close(ctx)
+		logLines.close(ctx)
+	}()
+	// net/http writes there what it can tell nobody.
+	restore, err := zap.RedirectStdLogAt(log, zap.WarnLevel)
+	if err != nil {
+		return err
+	}
+	defer restore()
 	// From here on, for a signal that comes early has to count.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	svc, err := newService(ctx, s, getenv, log)
+	svc, err := newService(ctx, s, getenv, log, logLines)
 	if err != nil {
 		return err
 	}
-	return svc.run(ctx, signals, stdout)
+	return svc.run(ctx, signals, help)
 }
 
 // run serves until ctx or a signal ends it, and then ends what is under way.
+// Writing to stdout must not block.
 // After an error of one of the servers it does the same. Only on a second
 // signal does it return without waiting.
 func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io.Writer) error {
@@ -64,10 +82,8 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 			})
 		}
 	}
-	err := svc.announce(stdout)
-	if err == nil {
-		err = svc.await(ctx, signals, failed)
-	}
+	svc.announce(stdout)
+	err := svc.await(ctx, signals, failed)
 
 	ended := make(chan error, 1)
 	go func() {
@@ -97,8 +113,8 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 	}
 }
 
-// announce says where the service listens, which it does by now.
-func (svc *service) announce(stdout io.Writer) error {
+// announce says where the service listens.
+func (svc *service) announce(stdout io.Writer) {
 	fields := []zap.Field{zap.String("version", readBuildInfo().version), zap.String("api", svc.public.address()), zap.String("admin", svc.admin.address())}
 	s3 := ""
 	if svc.embedded != nil {
@@ -107,9 +123,8 @@ func (svc *service) announce(stdout io.Writer) error {
 	}
 	svc.log.Info("listening", fields...)
 	if svc.settings.Dev {
-		return printDevHelp(stdout, svc.settings, svc.public.address(), svc.admin.address(), s3)
+		printDevHelp(stdout, svc.settings, svc.public.address(), svc.admin.address(), s3)
 	}
-	return nil
 }
 
 // await returns when the service has to end. The error is that of a server.

@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"spillway/upload"
 )
@@ -78,3 +80,21 @@ func listTokens(stdout io.Writer, tokens []upload.Token, now time.Time) error {
 }
 
 func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// printable returns s with everything escaped that could act on a terminal:
+// control characters, those that change the direction of text, and bytes that are
+// not UTF-8.
+func printable(s string) string {
+	var out strings.Builder
+	for s != "" {
+		r, n := utf8.DecodeRuneInString(s)
+		if strconv.IsPrint(r) && (r != utf8.RuneError || n > 1) {
+			out.WriteString(s[:n])
+		} else {
+			escape := strconv.Quote(s[:n])
+			out.WriteString(escape[1 : len(escape)-1])
+		}
+		s = s[n:]
+	}
+	return out.String()
+}

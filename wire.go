@@ -46,6 +46,7 @@ const (
 type service struct {
 	settings *serveSettings
 	log      *zap.Logger
+	logLines *asyncWriter // what log writes to; may be nil
 	metrics  *health.Metrics
 	reporter *health.Reporter
 	tokens   *upload.Tokens
@@ -72,8 +73,8 @@ func (e *endpoint) address() string { return e.listener.Addr().String() }
 
 // newService puts the parts together and listens; it serves nothing yet. Its
 // error is a [*settingError] where that is what it takes to get on.
-func newService(ctx context.Context, s *serveSettings, getenv func(string) string, log *zap.Logger) (_ *service, err error) {
-	svc := &service{settings: s, log: log}
+func newService(ctx context.Context, s *serveSettings, getenv func(string) string, log *zap.Logger, logLines *asyncWriter) (_ *service, err error) {
+	svc := &service{settings: s, log: log, logLines: logLines}
 	defer func() {
 		if err != nil {
 			svc.closeListeners()
@@ -138,6 +139,8 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		Metrics:  svc.metrics,
 		Reporter: svc.reporter,
 		Cleaning: svc.cleaning,
+		Checks:   []func() health.Check{svc.checkLog},
+		LostLog:  func() int { return logLines.stats().Dropped },
 		Allowed:  svc.tokens.Authorized,
 		Log:      log,
 	})
@@ -204,6 +207,13 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		SkipBySize:  s.SkipBySize,
 		OnAttempt: func(a s3sink.Attempt) {
 			svc.metrics.S3Call(health.S3Call{Operation: a.Operation, Status: a.Status, Err: a.Err, Took: a.Took, Sent: a.Sent})
+		},
+		OnSDKLog: func(debug bool, message string) {
+			level := zap.WarnLevel
+			if debug {
+				level = zap.DebugLevel
+			}
+			svc.log.Log(level, "the AWS SDK says", zap.String("text", message))
 		},
 		OnMultipart: func(e s3sink.MultipartEvent) { svc.metrics.Multipart(health.MultipartEvent(e)) },
 	}

@@ -28,7 +28,8 @@ var (
 	janitorRemoved = describe("janitor_removed_total", "What the tasks that clean up removed.", "task")
 	janitorSuccess = describe("janitor_last_success_timestamp_seconds", "When a task that cleans up last succeeded; 0 if it has not.", "task")
 	sentryEvents   = describe("sentry_events_total", "Reports to Sentry, by whether they were handed on or kept back by the rate limit.", "result")
-	everyGauge     = []*prometheus.Desc{inFlight, memoryBudget, memoryUsed, memoryWaiting, spillQuota, spillUsed, spillFree, pressureNow, drainingNow, pageClients, sentryEvents, janitorRuns, janitorRemoved, janitorSuccess}
+	logDropped     = describe("log_dropped_lines_total", "Lines of the log that were dropped: nobody read them in time, or writing them failed.")
+	everyGauge     = []*prometheus.Desc{inFlight, memoryBudget, memoryUsed, memoryWaiting, spillQuota, spillUsed, spillFree, pressureNow, drainingNow, pageClients, sentryEvents, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
 )
 
 // Describe implements [prometheus.Collector].
@@ -69,6 +70,9 @@ func (g gauges) Collect(metrics chan<- prometheus.Metric) {
 	sent, dropped := g.h.cfg.Reporter.counts()
 	counter(sentryEvents, sent, "sent")
 	counter(sentryEvents, dropped, "dropped")
+	if g.h.cfg.LostLog != nil {
+		counter(logDropped, g.h.cfg.LostLog())
+	}
 	for _, t := range g.h.cfg.Cleaning() {
 		task := labelValue(t.Name)
 		counter(janitorRuns, t.Succeeded, task, "ok")

@@ -46,6 +46,9 @@ type Config struct {
 	// Cleaning returns how each of the cleaning tasks is doing.
 	Cleaning func() []Task
 
+	// LostLog returns how many lines of the log have been dropped. May be nil.
+	LostLog func() int
+
 	// Checks are lines of the heartbeat that other packages write. Each is
 	// called once a heartbeat and waits for nothing but a lock. May be nil.
 	Checks []func() Check

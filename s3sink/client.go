@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 
 	"spillway/stream"
@@ -67,7 +68,7 @@ type sentPart struct {
 // each leaves the other a quarter of the requests that may be in flight, and has
 // retries and a rate of its own.
 func newStores(ctx context.Context, cfg Config) (regular, try *store, err error) {
-	var options []func(*config.LoadOptions) error
+	options := []func(*config.LoadOptions) error{config.WithLogger(sdkLog(cfg.OnSDKLog))}
 	if cfg.Region != "" {
 		options = append(options, config.WithRegion(cfg.Region))
 	}
@@ -89,6 +90,17 @@ func newStores(ctx context.Context, cfg Config) (regular, try *store, err error)
 	}
 	share := max(1, cfg.Concurrency-max(1, cfg.Concurrency/4))
 	return newStore(loaded, keys, cfg, slots, share), newStore(loaded, keys, cfg, slots, share), nil
+}
+
+// sdkLog passes on what the SDK would write to standard error, where it could
+// wait for a reader that hangs.
+func sdkLog(told func(debug bool, message string)) logging.Logger {
+	if told == nil {
+		return logging.Nop{}
+	}
+	return logging.LoggerFunc(func(classification logging.Classification, format string, v ...any) {
+		told(classification == logging.Debug, fmt.Sprintf(format, v...))
+	})
 }
 
 // newStore returns a store that has share requests in flight at most, and no

@@ -61,6 +61,9 @@ type Config struct {
 	// called from many goroutines, and must not wait for anything.
 	OnAttempt   func(Attempt)
 	OnMultipart func(MultipartEvent)
+
+	// OnSDKLog is told what the AWS SDK logs. Same rules; nil drops it.
+	OnSDKLog func(debug bool, message string)
 }
 
 // A Sink is a store for the entries of archives.

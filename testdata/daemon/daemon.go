@@ -47,6 +47,8 @@ type Daemon struct {
 	hold    io.Closer // the guard's standard input
 	stdout  output
 	stderr  output
+	log     *os.File      // the end of the standard error's pipe that is read
+	paused  gate          // shut while nobody is to read it
 	ended   chan struct{} // closed once the process has ended and its output is read
 }
 
@@ -57,16 +59,32 @@ func Start(ctx context.Context, binary string, env []string, args ...string) (*D
 	d := &Daemon{ended: make(chan struct{})}
 	d.command = exec.CommandContext(ctx, binary, append([]string{"--admin-listen=127.0.0.1:0"}, args...)...)
 	d.command.Env = append(os.Environ(), env...)
-	d.command.Stdout, d.command.Stderr = &d.stdout, &d.stderr
-	if err := d.command.Start(); err != nil {
+	log, stderr, err := os.Pipe()
+	if err != nil {
 		return nil, err
 	}
-	if err := d.startGuard(ctx); err != nil {
-		return nil, errors.Join(err, d.command.Process.Kill(), d.command.Wait())
+	d.log = log
+	d.command.Stdout, d.command.Stderr = &d.stdout, stderr
+	err = d.command.Start()
+	if closeErr := stderr.Close(); err == nil {
+		err = closeErr // only the process has it open now, so that its end shows
 	}
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	if err := d.startGuard(ctx); err != nil {
+		return nil, errors.Join(err, d.command.Process.Kill(), d.command.Wait(), log.Close())
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		d.readLog()
+	}()
 	go func() {
 		// How the process ended is in its state; its output needs no copying error.
 		_ = d.command.Wait()
+		d.ResumeReading() // what is left
+		<-read
 		close(d.ended)
 	}()
 
@@ -75,6 +93,31 @@ func Start(ctx context.Context, binary string, env []string, args ...string) (*D
 	}
 	return d, nil
 }
+
+// readLog keeps what the process writes to its standard error.
+func (d *Daemon) readLog() {
+	defer d.log.Close()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := d.log.Read(buf)
+		if err != nil {
+			return
+		}
+		_, _ = d.stderr.Write(buf[:n]) // into memory
+		d.paused.pass()
+	}
+}
+
+// StopReading has nobody read the process's standard error, after what is being
+// read. So its pipe fills. It is read again after ResumeReading, and when the
+// process has ended.
+func (d *Daemon) StopReading() { d.paused.set(true) }
+
+// ResumeReading ends what StopReading began.
+func (d *Daemon) ResumeReading() { d.paused.set(false) }
+
+// CloseLog has the reader of the process's standard error die.
+func (d *Daemon) CloseLog() error { return d.log.Close() }
 
 // awaitAddresses waits for the event that says where the process listens.
 func (d *Daemon) awaitAddresses(ctx context.Context) error {
@@ -203,6 +246,33 @@ func (d *Daemon) await(ctx context.Context, out *output, words []string) (string
 
 func containsAll(s string, words []string) bool {
 	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(s, w) })
+}
+
+// gate stops whoever passes while it is shut.
+type gate struct {
+	mu   sync.Mutex
+	shut chan struct{} // closed when it opens; nil while it is open
+}
+
+func (g *gate) set(shut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case shut && g.shut == nil:
+		g.shut = make(chan struct{})
+	case !shut && g.shut != nil:
+		close(g.shut)
+		g.shut = nil
+	}
+}
+
+func (g *gate) pass() {
+	g.mu.Lock()
+	shut := g.shut
+	g.mu.Unlock()
+	if shut != nil {
+		<-shut
+	}
 }
 
 // output keeps what is written to it.
