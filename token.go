@@ -46,7 +46,7 @@ func manageTokens(command string, s *tokenSettings, stdout, stderr io.Writer) er
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stderr, "A token of %s, until %s. It is shown only now:\n", c.Email, date(expires))
+		fmt.Fprintf(stderr, "A token of %s, until %s. It is shown only now:\n", printable(c.Email), date(expires))
 		_, err = fmt.Fprintln(stdout, token)
 		return err
 	case "token revoke <digest>":
@@ -54,7 +54,7 @@ func manageTokens(command string, s *tokenSettings, stdout, stderr io.Writer) er
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(stdout, "revoked %s of %s\n", token.SHA256[:shownDigest], token.Email)
+		_, err = fmt.Fprintf(stdout, "revoked %s of %s\n", token.SHA256[:shownDigest], printable(token.Email))
 		return err
 	default:
 		tokens, err := upload.ListTokens(s.TokensFile)
@@ -74,7 +74,7 @@ func listTokens(stdout io.Writer, tokens []upload.Token, now time.Time) error {
 			expires += " (expired)"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			t.SHA256[:shownDigest], t.Email, strings.Join(t.Permissions, ","), date(t.CreatedAt), expires, t.Note)
+			t.SHA256[:shownDigest], printable(t.Email), strings.Join(t.Permissions, ","), date(t.CreatedAt), expires, printable(t.Note))
 	}
 	return w.Flush()
 }

@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"unicode"
 
 	"spillway/testdata/archive"
 	"spillway/testdata/s3server"
@@ -92,6 +96,90 @@ func TestTokens(t *testing.T) {
 	if got := authInfo(ctx, t, d.API, second); got != 200 {
 		t.Errorf("the other token: %d, want 200", got)
 	}
+}
+
+// A revoked token stops working, also where the command and the service reach the
+// file through different links.
+func TestRevokeThroughALink(t *testing.T) {
+	folder := t.TempDir()
+	file, link := filepath.Join(folder, "tokens.json"), filepath.Join(folder, "link.json")
+	if err := os.Symlink("tokens.json", link); err != nil {
+		t.Fatal(err)
+	}
+	token, _ := command(t, 0, "token", "create", "--tokens-file="+file, "--email=a@example.com")
+	token = strings.TrimSpace(token)
+	d := start(t, nil, "--tokens-file="+file, "--s3-bucket=b", "--s3-region=us-east-1")
+	if got := authInfo(within(t), t, d.API, token); got != http.StatusOK {
+		t.Errorf("the token: %d, want 200", got)
+	}
+	list, _ := command(t, 0, "token", "list", "--tokens-file="+link)
+	digest, _, _ := strings.Cut(strings.Split(list, "\n")[1], " ")
+	command(t, 0, "token", "revoke", "--tokens-file="+link, digest)
+	awaitLog(t, d, "tokens file loaded", `"tokens":0`)
+	if got := authInfo(within(t), t, d.API, token); got != http.StatusForbidden {
+		t.Errorf("the revoked token: %d, want 403", got)
+	}
+}
+
+// Whatever is in a tokens file, and whatever is wrong with it, what is printed of
+// it does nothing to a terminal.
+func TestTokenCommandsAreHarmless(t *testing.T) {
+	const hostile = "\x1b[31mred\u009b31m\r\n\x07\u202etxt.exe\u2066"
+	file := filepath.Join(t.TempDir(), "tokens.json")
+	write := func(email, permission, expires string) {
+		t.Helper()
+		entry := map[string]any{
+			"id": 1, "email": email, "sha256": strings.Repeat("ab", 32), "permissions": []string{permission}, "expires_at": expires, "note": hostile,
+		}
+		data, err := json.Marshal(map[string]any{"tokens": []any{entry}})
+		if err == nil {
+			err = os.WriteFile(file, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantHarmless := func(what, text string, lines int) {
+		t.Helper()
+		if strings.Count(text, "\n") != lines || strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+			t.Errorf("%s: %q", what, text)
+		}
+	}
+	const good, expires = "a@example.com", "2030-01-01T00:00:00Z"
+	write("a\u202e"+good, "upload_symbols", expires)
+	out, _ := command(t, 0, "token", "list", "--tokens-file="+file)
+	wantHarmless("list", out, 2)
+	for _, escape := range []string{`\x1b[31mred\u009b31m\r\n\a\u202etxt.exe\u2066`, `a\u202ea@example.com`} {
+		if !strings.Contains(out, escape) {
+			t.Errorf("the list has no %s:\n%s", escape, out)
+		}
+	}
+	out, _ = command(t, 0, "token", "revoke", "--tokens-file="+file, "abab")
+	wantHarmless("revoke", out, 1)
+
+	for what, bad := range map[string]func(){
+		"email":      func() { write(hostile, "upload_symbols", expires) },
+		"permission": func() { write(good, hostile, expires) },
+		"time":       func() { write(good, "upload_symbols", hostile) },
+		"no JSON": func() {
+			if err := os.WriteFile(file, []byte(hostile), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"unknown field": func() {
+			if err := os.WriteFile(file, fmt.Appendf(nil, `{%q: 1}`, "\u202efield"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		bad()
+		_, complaint := command(t, 1, "token", "list", "--tokens-file="+file)
+		wantHarmless(what, complaint, 1)
+	}
+	_, complaint := command(t, 1, "token", "list", "--tokens-file="+hostile)
+	wantHarmless("a path", complaint, 1)
+	_, complaint = command(t, 2, "token", hostile)
+	wantHarmless("an argument", complaint, 1)
 }
 
 func TestTokensAreReadAgainOnSIGHUP(t *testing.T) {
