@@ -106,7 +106,7 @@ func sdkLog(told func(debug bool, message string)) logging.Logger {
 // newStore returns a store that has share requests in flight at most, and no
 // more than there are slots for.
 func newStore(loaded aws.Config, keys *renewable, cfg Config, slots chan struct{}, share int) *store {
-	pace := pace{cfg.AttemptTimeout}
+	pace, retries := pace{cfg.AttemptTimeout}, &budget{}
 	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = &cfg.Endpoint
@@ -117,11 +117,13 @@ func newStore(loaded aws.Config, keys *renewable, cfg Config, slots chan struct{
 			share:     make(chan struct{}, share),
 			slots:     slots,
 			pace:      pace,
+			throttle:  newThrottle(),
+			retries:   retries,
 			operation: awsmiddleware.GetOperationName,
 			told:      cfg.OnAttempt,
 		}
 		o.Credentials = keys
-		o.Retryer = newRetryer(cfg.MaxBackoff, keys)
+		o.Retryer = newRetryer(cfg.MaxBackoff, keys, retries)
 		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
 	})
 	return &store{api, pace, newWhole(api, cfg.PartSize, pace), make(chan struct{}, 2*cfg.Concurrency)}

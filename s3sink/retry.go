@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,51 +20,95 @@ import (
 // attempts are up to 2, 4, 8 and 16 s, or longer where the store throttles.
 const maxAttempts = 5
 
-// newRetryer returns what decides about another attempt: what may pass is tried
-// again, after pauses of at most maxBackoff (0: the SDK's 20 s). Of all
-// operations together not too many are: while the store fails all the time, they
-// fail with it. While it throttles, all send fewer requests.
-func newRetryer(maxBackoff time.Duration, keys *renewable) aws.Retryer {
-	quota := ratelimit.NewTokenRateLimit(retry.DefaultRetryRateTokens)
-	return refilling{quota, retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
-		o.Throttles = append(o.Throttles, retry.IsErrorThrottleFunc(throttled))
-		o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
-			o.RateLimiter = quota
-			o.MaxAttempts = maxAttempts
-			if maxBackoff > 0 {
-				o.MaxBackoff = maxBackoff
-			}
-			o.Retryables = append([]retry.IsErrorRetryable{
-				retry.IsErrorRetryableFunc(noRetryForDisk),
-				retry.IsErrorRetryableFunc(throttled),
-				retry.IsErrorRetryableFunc(keys.mayHaveExpired),
-			}, o.Retryables...)
-		})
-	})}
+const (
+	// retryBudget is how many retries there may be of all operations on a bucket
+	// while nothing succeeds. Each success pays for more, and so does each second,
+	// for an instance that has been idle since.
+	retryBudget       = 100
+	retriesPerSuccess = 10
+	retriesPerSecond  = 1.0
+
+	// budgetWait is how long an operation waits for a retry when there is none.
+	budgetWait = time.Second
+)
+
+// errNoRetries says that an operation is not tried again although that might
+// help: too many have been of late.
+var errNoRetries = errors.New("s3: no further attempt: the store fails nearly all of them")
+
+// budget bounds the retries of all operations on a bucket: a store that is down is
+// not asked five times as often because it is. It only empties when more than nine
+// in ten requests fail, and the first successes after that fill it again. (The
+// SDK's own quota takes five hundred successes to do so, and its adaptive mode
+// never fills it: aws-sdk-go-v2, issue 3550.)
+type budget struct {
+	mu    sync.Mutex // guards what follows
+	spent float64    // retries, at most retryBudget
+	at    time.Time  // when spent was brought up to date
 }
 
-// refilling pays for attempts that succeed into the quota of retries, as the
-// SDK's standard mode does. Its adaptive mode only ever takes out of it, so that
-// in the end nothing would be tried again (aws-sdk-go-v2, issue 3550).
-type refilling struct {
-	quota *ratelimit.TokenRateLimit
-	*retry.AdaptiveMode
-}
-
-// GetAttemptToken implements [aws.RetryerV2].
-func (r refilling) GetAttemptToken(ctx context.Context) (release func(error) error, err error) {
-	limited, err := r.AdaptiveMode.GetAttemptToken(ctx)
-	if err != nil {
-		return nil, err
+// take takes a retry out of the budget. It reports false if there is none.
+func (b *budget) take() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.spent = max(0, b.spent-retriesPerSecond*now.Sub(b.at).Seconds())
+	b.at = now
+	if b.spent+1 > retryBudget {
+		return false
 	}
-	return func(failed error) error {
-		if failed == nil {
-			if err := r.quota.AddTokens(retry.DefaultNoRetryIncrement); err != nil {
-				return err
-			}
+	b.spent++
+	return true
+}
+
+// succeeded says that the store has answered a request.
+func (b *budget) succeeded() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spent = max(0, b.spent-retriesPerSuccess)
+}
+
+// retryer decides about another attempt, as the SDK's standard mode does, but for
+// how many there may be.
+type retryer struct {
+	*retry.Standard
+	budget *budget
+}
+
+// newRetryer returns a retryer that pauses for at most maxBackoff between two
+// attempts; 0: the SDK's 20 s.
+func newRetryer(maxBackoff time.Duration, keys *renewable, retries *budget) aws.Retryer {
+	return retryer{retry.NewStandard(func(o *retry.StandardOptions) {
+		o.RateLimiter = ratelimit.None
+		o.MaxAttempts = maxAttempts
+		if maxBackoff > 0 {
+			o.MaxBackoff = maxBackoff
 		}
-		return limited(failed)
-	}, nil
+		o.Retryables = append([]retry.IsErrorRetryable{
+			retry.IsErrorRetryableFunc(noRetryForDisk),
+			retry.IsErrorRetryableFunc(isThrottled),
+			retry.IsErrorRetryableFunc(keys.mayHaveExpired),
+		}, o.Retryables...)
+	}), retries}
+}
+
+// GetRetryToken implements [aws.Retryer]. If the budget is spent, it waits for a
+// moment: the first requests after an outage go out together, and one that fails
+// among others that succeed is paid for by them.
+func (r retryer) GetRetryToken(ctx context.Context, _ error) (release func(error) error, err error) {
+	if !r.budget.take() {
+		timer := time.NewTimer(budgetWait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if !r.budget.take() {
+			return nil, errNoRetries
+		}
+	}
+	return func(error) error { return nil }, nil
 }
 
 // noRetryForDisk keeps a request whose body cannot be read from being tried
@@ -75,19 +120,19 @@ func noRetryForDisk(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
-// throttled says of an answer that asks for fewer requests that it does. It goes
-// by the status, where the SDK goes by the code (SlowDown): the answer to a HEAD
-// has no body to be one in, and neither have those of some servers and proxies.
-func throttled(err error) aws.Ternary {
-	answered, ok := errors.AsType[*smithyhttp.ResponseError](err)
-	if !ok {
-		return aws.UnknownTernary
-	}
-	switch answered.HTTPStatusCode() {
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+// isThrottled has a request tried again that the store has refused for coming too
+// soon. The SDK looks at the error's code (SlowDown). The answer to a HEAD has no
+// body for a code, nor have some servers' and proxies' answers.
+func isThrottled(err error) aws.Ternary {
+	if answered, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && throttles(answered.HTTPStatusCode()) {
 		return aws.TrueTernary
 	}
 	return aws.UnknownTernary
+}
+
+// throttles reports whether an answer of that status asks for fewer requests.
+func throttles(status int) bool {
+	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
 }
 
 const (

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,17 +20,12 @@ import (
 // TestThrottling: a store that takes a hundred and fifty requests a second, and
 // refuses the others, is asked less often, and gets everything in the end. The
 // answer to a HEAD says no more than its status.
-// The SDK's limiter waits for parts of a nanosecond, which never pass in fake
-// time.
 func TestThrottling(t *testing.T) {
 	for name, refusal := range map[string]func() *http.Response{
 		"SlowDown":          func() *http.Response { return refuse(503, "SlowDown") },
 		"Too Many Requests": func() *http.Response { return respond(429, "", nil) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel() // they wait, mostly
-			testThrottling(t, refusal)
-		})
+		inFakeTime(t, name, func(t *testing.T) { testThrottling(t, refusal) })
 	}
 }
 
@@ -64,8 +60,13 @@ func testThrottling(t *testing.T, refusal func() *http.Response) {
 		t.Errorf("%d of %d stored", n, files)
 	}
 	t.Logf("%d requests in %v, of which %d were refused before", 2*files, time.Since(begun), refused)
-	if refused == 0 || refused > atOnce {
+	// Those that were on their way when the first was refused, and a few while the
+	// rate is raised to find out what the store takes now.
+	if refused == 0 || refused > atOnce+files/10 {
 		t.Errorf("%d requests were refused; %d were on their way when the first was", refused, atOnce)
+	}
+	if took := time.Since(begun); took > 3*2*files/rate*time.Second {
+		t.Errorf("it took %v at %d requests a second", took, rate)
 	}
 }
 
@@ -113,22 +114,105 @@ func TestOperationDeadline(t *testing.T) {
 	}
 }
 
-// TestFailuresOfAllRequests: while the store fails all the time, not every
-// request is tried as often as it may be.
+// TestFailuresOfAllRequests: while the store fails all the time, not every request
+// is tried as often as it may be. A hundred are tried again, and one a second.
 func TestFailuresOfAllRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &fakeStore{answer: func(string, int, *http.Request) (*http.Response, error) { return refuse(500, "InternalError"), nil }}
+		store := &fakeStore{answer: func(string, int, *http.Request) (*http.Response, error) {
+			time.Sleep(100 * time.Millisecond)
+			return refuse(500, "InternalError"), nil
+		}}
 		r := newFakeRig(t, store, nil)
-		const uploads = 200
-		for range uploads {
-			if _, err := r.upload(t, file{name: "a/1/a", form: stream.AsIs, data: data(10, 1)}); err == nil {
-				t.Fatal("no error")
-			}
-		}
-		if n := store.count("HeadObject"); n > 2*uploads {
-			t.Errorf("%d requests of %d uploads", n, uploads)
+		uploads := loadFor(t, r, 4, 5*time.Minute)
+		if retries := store.count("HeadObject") - uploads; retries > 100+5*60 {
+			t.Errorf("%d retries of %d uploads in 5 minutes", retries, uploads)
 		}
 	})
+}
+
+// loadFor uploads one small file after the other, several at once, and returns how
+// many there were.
+func loadFor(t *testing.T, r *rig, atOnce int, d time.Duration) int {
+	t.Helper()
+	var n atomic.Int64
+	var clients sync.WaitGroup
+	begun := time.Now()
+	for range atOnce {
+		clients.Go(func() {
+			for time.Since(begun) < d {
+				n.Add(1)
+				if _, err := r.upload(t, file{name: "a/1/a", form: stream.AsIs, data: data(10, 1)}); err == nil {
+					t.Error("the store fails, and an upload did not")
+				}
+			}
+		})
+	}
+	clients.Wait()
+	return int(n.Load())
+}
+
+// TestOutage: once a store that was down for half a minute answers again, uploads
+// are stored as by a process that has just begun, at once and at full speed. Now
+// and then a request fails, as with every store.
+func TestOutage(t *testing.T) {
+	downs := map[string]func(*http.Request) (*http.Response, error){
+		"internal error":   func(*http.Request) (*http.Response, error) { return refuse(500, "InternalError"), nil },
+		"slow down":        func(*http.Request) (*http.Response, error) { return refuse(503, "SlowDown"), nil },
+		"no body":          func(*http.Request) (*http.Response, error) { return respond(503, "", nil), nil },
+		"nobody listening": func(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED },
+		"silence": func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, context.Cause(req.Context())
+		},
+	}
+	for name, down := range downs {
+		inFakeTime(t, name, func(t *testing.T) {
+			const outage = 30 * time.Second
+			begun := time.Now()
+			var hiccups atomic.Int64
+			store := &fakeStore{answer: func(_ string, _ int, req *http.Request) (*http.Response, error) {
+				time.Sleep(time.Millisecond)
+				if time.Since(begun) < outage {
+					return down(req)
+				}
+				if hiccups.Add(1)%20 == 10 {
+					return refuse(500, "InternalError"), nil
+				}
+				return nil, nil
+			}}
+			r := newFakeRig(t, store, func(cfg *s3sink.Config) {
+				cfg.Concurrency, cfg.AttemptTimeout, cfg.MaxBackoff = 64, 10*time.Second, 100*time.Millisecond
+			})
+			var load sync.WaitGroup
+			for range 3 {
+				load.Go(func() {
+					for time.Since(begun) < outage {
+						_, _ = r.upload(t, small("load", 100)...)
+						time.Sleep(time.Second)
+					}
+				})
+			}
+			time.Sleep(outage)
+			for i := range 4 {
+				asked := time.Now()
+				if _, err := r.upload(t, small(fmt.Sprint(i), 100)...); err != nil {
+					t.Errorf("upload %d, %v after the outage: %v", i, time.Since(begun)-outage, err)
+				}
+				if took := time.Since(asked); took > 2*time.Second {
+					t.Errorf("upload %d, %v after the outage, took %v", i, time.Since(begun)-outage, took)
+				}
+			}
+			load.Wait()
+		})
+	}
+}
+
+// small are n small files of a module of that name.
+func small(module string, n int) (files []file) {
+	for i := range n {
+		files = append(files, file{name: fmt.Sprintf("%s/1/%d", module, i), form: stream.AsIs, data: data(10, byte(i))})
+	}
+	return files
 }
 
 // TestRetriesAreNotUsedUp: a store that fails now and then, sometimes twice in a

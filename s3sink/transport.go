@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -24,6 +25,8 @@ type bounded struct {
 	share     chan struct{} // one for each request that may be in flight to the bucket
 	slots     chan struct{} // and to all buckets; taken after share
 	pace      pace          // of one attempt, from its slot to its answer's end
+	throttle  *throttle     // of the bucket; waited for between share and slots
+	retries   *budget       // of the bucket
 
 	operation func(ctx context.Context) string // that a request's context belongs to
 	told      func(Attempt)                    // of each attempt
@@ -34,20 +37,54 @@ type bounded struct {
 // tries again, and not later, where it would not.
 func (c *bounded) Do(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
-	for _, places := range []chan struct{}{c.share, c.slots} {
-		select {
-		case places <- struct{}{}:
-			defer func() { <-places }()
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+	if err := enter(ctx, c.share); err != nil {
+		return nil, err
 	}
+	defer func() { <-c.share }()
+	// With a place in the bucket's share and none in that of all buckets: while one
+	// of them throttles, requests to the other go on.
+	if err := c.throttle.wait(ctx); err != nil {
+		return nil, err
+	}
+	if err := enter(ctx, c.slots); err != nil {
+		return nil, err
+	}
+	defer func() { <-c.slots }()
 	a := Attempt{Operation: c.operation(ctx)}
 	began := time.Now()
 	resp, err := c.send(req, &a)
 	a.Took, a.Err = time.Since(began), err
+	c.learn(began, a)
 	c.told(a)
 	return resp, err
+}
+
+// enter takes one of the places. The error is the cause of ctx's end.
+func enter(ctx context.Context, places chan struct{}) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// learn takes from an attempt that began at that time how the store is doing.
+func (c *bounded) learn(began time.Time, a Attempt) {
+	timeout, isNet := errors.AsType[net.Error](a.Err)
+	switch {
+	case throttles(a.Status):
+		c.throttle.throttled(began, time.Now())
+	case a.Err == nil && a.Status < http.StatusInternalServerError:
+		c.throttle.succeeded(time.Now())
+		c.retries.succeeded()
+	case isNet && timeout.Timeout():
+		// The idle connections may be as dead as this one, to a server that is
+		// gone. The next attempt dials, and asks for the server's address again.
+		if pool, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
+			pool.CloseIdleConnections()
+		}
+	}
 }
 
 // send sends an attempt that has its slot, and takes note of it.

@@ -1,0 +1,175 @@
+package s3sink
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+)
+
+const (
+	// leastRequests is the lowest rate that throttling leads to, in requests a
+	// second. A store that refuses everything gets no more than that.
+	leastRequests = 5
+
+	// cutBy is what a refusal leaves of the rate. There is at most one cut in
+	// cutPause, so that a rate has time to show its effect.
+	cutBy    = 0.7
+	cutPause = 500 * time.Millisecond
+
+	// In a second without a refusal the rate doubles up to what the store is known
+	// to accept, and grows by a tenth beyond.
+	catchUp = 2
+	growth  = 1.05
+
+	// calmAfter is how long after the last cut the rate has no bound any more.
+	calmAfter = time.Minute
+
+	// outage is how long a store refuses everything until that is an outage. It
+	// says nothing about the rate that the store accepts once it answers again.
+	outage = 3 * time.Second
+
+	// burst is how much of the rate may be saved up while nobody asks.
+	burst = 100 * time.Millisecond
+
+	// throttlePoll bounds a pause, so that a rate that has changed counts soon.
+	throttlePoll = 50 * time.Millisecond
+)
+
+// throttle bounds the rate of requests to one bucket once the store has asked for
+// fewer (503 or 429). It lowers the rate while refusals go on and raises it again
+// afterwards. An outage leaves no bound behind: the first answer after it ends it.
+type throttle struct {
+	turn chan struct{} // holds a value while a request waits for the rate: first come, first served
+
+	mu       sync.Mutex // guards what follows
+	bounded  bool
+	rate     float64   // requests a second, if bounded
+	accepted float64   // requests a second that the store is known to accept
+	allowed  float64   // requests that may go at once
+	updated  time.Time // when allowed was
+	cut      time.Time // when the rate was last lowered
+	raised   time.Time // when the rate was last raised
+	refused  time.Time // of the first refusal since the last success; zero: there was none
+
+	second time.Time // when the present second of the counts began
+	count  int       // successes in it
+	before int       // successes in the second before
+}
+
+func newThrottle() *throttle { return &throttle{turn: make(chan struct{}, 1)} }
+
+// wait returns when a request may be sent. The error is the cause of ctx's end.
+func (t *throttle) wait(ctx context.Context) error {
+	if !t.isBounded() {
+		return nil
+	}
+	select {
+	case t.turn <- struct{}{}:
+		defer func() { <-t.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for {
+		pause := t.take(time.Now())
+		if pause == 0 {
+			return nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (t *throttle) isBounded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.bounded
+}
+
+// take counts a request. If it may not go yet, take returns how long to wait
+// before it is called again.
+func (t *throttle) take(now time.Time) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.bounded {
+		return 0
+	}
+	t.refill(now)
+	if t.allowed >= 1 {
+		t.allowed--
+		return 0
+	}
+	missing := time.Duration((1 - t.allowed) / t.rate * float64(time.Second))
+	return min(max(missing, time.Millisecond), throttlePoll)
+}
+
+// refill allows what the rate has allowed since the last call, at most a burst.
+// The caller holds t.mu.
+func (t *throttle) refill(now time.Time) {
+	t.allowed = min(t.allowed+t.rate*now.Sub(t.updated).Seconds(), max(t.rate*burst.Seconds(), 1))
+	t.updated = now
+}
+
+// succeeded says that the store has answered a request.
+func (t *throttle) succeeded(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.roll(now)
+	t.count++
+	refused := t.refused
+	t.refused = time.Time{}
+	switch {
+	case !t.bounded:
+		return
+	case now.Sub(t.cut) >= calmAfter, !refused.IsZero() && now.Sub(refused) >= outage:
+		t.bounded = false
+		return
+	}
+	t.refill(now)
+	by := growth
+	if t.rate < t.accepted {
+		by = catchUp
+	}
+	t.rate *= math.Pow(by, min(now.Sub(t.raised).Seconds(), 1))
+	t.raised = now
+}
+
+// throttled says that the store has refused a request for coming too soon, which
+// was sent at that time.
+func (t *throttle) throttled(sent, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.roll(now)
+	if t.refused.IsZero() {
+		t.refused = now
+	}
+	if t.bounded && (sent.Before(t.cut) || now.Sub(t.cut) < cutPause) {
+		return
+	}
+	measured := float64(max(t.count, t.before))
+	if !t.bounded {
+		t.bounded, t.rate, t.allowed, t.updated = true, measured, 0, now
+	}
+	t.refill(now)
+	if measured > 0 {
+		t.rate = min(t.rate, measured)
+		t.accepted = cutBy * measured
+	}
+	t.rate = max(cutBy*t.rate, leastRequests)
+	t.cut, t.raised = now, now
+}
+
+// roll begins a new second if it is time. The caller holds t.mu.
+func (t *throttle) roll(now time.Time) {
+	switch passed := now.Sub(t.second); {
+	case passed >= 2*time.Second:
+		t.second, t.count, t.before = now, 0, 0
+	case passed >= time.Second:
+		t.second, t.count, t.before = t.second.Add(time.Second), 0, t.count
+	}
+}
