@@ -11,9 +11,12 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
 )
 
 // Sample is an archive on disk.
@@ -27,9 +30,10 @@ type Sample struct {
 // shaped is one of the files of a shape.
 type shaped struct {
 	name   string
-	size   int64
+	size   int64 // uncompressed bytes
 	seed   uint64
-	stored bool // and of noise; others are of symbols, deflated
+	noise  bool // the content is noise; else symbols
+	method uint16
 }
 
 // shapes are those of archives that people upload, and larger and smaller ones.
@@ -42,8 +46,19 @@ var shapes = map[string]func() []shaped{
 		}
 		return all
 	},
-	"many":    func() []shaped { return many(5000) },
-	"crowd":   func() []shaped { return many(20_000) },
+	"many":   func() []shaped { return many(5000) },
+	"crowd":  func() []shaped { return many(20_000) },
+	"zstd":   func() []shaped { return compressed(Zstd) },
+	"bzip2":  func() []shaped { return compressed(BZip2) },
+	"stored": func() []shaped { return compressed(Store) },
+	"names": func() (all []shaped) {
+		for n := range uint64(3000) {
+			f := shapedSymbols(n, 300)
+			f.name = strings.TrimSuffix(f.name, ".sym") + strings.Repeat("-", 900-len(f.name)) + ".sym"
+			all = append(all, f)
+		}
+		return all
+	},
 	"100mb":   func() []shaped { return firefox(0, 0.213) },
 	"firefox": func() []shaped { return firefox(0, 1) },
 	"1gb":     func() []shaped { return firefox(0, 2.13) },
@@ -80,12 +95,23 @@ func firefox(seed uint64, scale float64) []shaped {
 	return all
 }
 
+// compressed is forty files of symbols, each compressed with one method.
+func compressed(method uint16) (all []shaped) {
+	r := rand.New(rand.NewPCG(uint64(method), 3))
+	for n := range uint64(40) {
+		f := shapedSymbols(n, 50_000+r.Int64N(3_000_000))
+		f.method = method
+		all = append(all, f)
+	}
+	return all
+}
+
 func shapedSymbols(seed uint64, size int64) shaped {
-	return shaped{name: SymbolsName(seed), size: size, seed: seed}
+	return shaped{name: SymbolsName(seed), size: size, seed: seed, method: Deflate}
 }
 
 func shapedNoise(seed uint64, size int64) shaped {
-	return shaped{name: SymbolsName(seed) + ".dbg.gz", size: size, seed: seed, stored: true}
+	return shaped{name: SymbolsName(seed) + ".dbg.gz", size: size, seed: seed, noise: true, method: Store}
 }
 
 // shapesVersion is in the names of the archives; it changes with what is in them.
@@ -97,8 +123,9 @@ func Cache() (string, error) {
 	return filepath.Join(cache, "spillway-bench"), err
 }
 
-// Prepare makes an archive of a shape (small, many, crowd, 100mb, firefox, 1gb or
-// big) in a folder, unless it has been made before. It tells how far it is.
+// Prepare makes an archive of a shape (small, many, crowd, 100mb, firefox, 1gb,
+// big, zstd, bzip2, stored or names) in a folder, unless it is there already. It
+// calls tell with its progress. The shape bzip2 needs the program bzip2.
 func Prepare(ctx context.Context, cache, name string, tell func(format string, args ...any)) (Sample, error) {
 	shape, ok := shapes[name]
 	if !ok {
@@ -144,7 +171,7 @@ func (s Sample) write(ctx context.Context, files []shaped, tell func(format stri
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		h, data, err := f.pack(func(n int64) {
+		h, data, err := f.pack(ctx, func(n int64) {
 			if now := (done + n) * 100 / total; now > done*100/total {
 				tell("making %s: %d %%", s.Name, now)
 			}
@@ -167,25 +194,22 @@ func (s Sample) write(ctx context.Context, files []shaped, tell func(format stri
 	return os.Rename(out.Name(), s.Path)
 }
 
-// pack makes what is in a file, and its header.
-func (f shaped) pack(made func(int64)) (*zip.FileHeader, []byte, error) {
-	h := &zip.FileHeader{Name: f.name, UncompressedSize64: uint64(f.size)}
-	if f.stored {
-		data := Noise(f.seed, int(f.size))
-		h.CRC32, h.CompressedSize64 = crc32.ChecksumIEEE(data), uint64(f.size)
-		made(f.size)
-		return h, data, nil
-	}
-	h.Method = zip.Deflate
+// pack returns the header of a file and its compressed bytes. It calls made with
+// the number of bytes as they are made.
+func (f shaped) pack(ctx context.Context, made func(int64)) (*zip.FileHeader, []byte, error) {
+	h := &zip.FileHeader{Name: f.name, Method: f.method, UncompressedSize64: uint64(f.size)}
 	var out bytes.Buffer
-	w, err := flate.NewWriter(&out, 6)
+	w, err := f.compressor(ctx, &out)
 	if err != nil {
 		return nil, nil, err
 	}
 	sum := crc32.NewIEEE()
-	text := SymbolsReader(f.seed, f.size)
+	content := SymbolsReader(f.seed, f.size)
+	if f.noise {
+		content = bytes.NewReader(Noise(f.seed, int(f.size)))
+	}
 	for left := f.size; left > 0; {
-		n, err := io.CopyN(io.MultiWriter(w, sum), text, min(left, 4<<20))
+		n, err := io.CopyN(io.MultiWriter(w, sum), content, min(left, 4<<20))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -198,3 +222,39 @@ func (f shaped) pack(made func(int64)) (*zip.FileHeader, []byte, error) {
 	h.CRC32, h.CompressedSize64 = sum.Sum32(), uint64(out.Len())
 	return h, out.Bytes(), nil
 }
+
+// compressor returns a writer that compresses to out with f's method.
+func (f shaped) compressor(ctx context.Context, out io.Writer) (io.WriteCloser, error) {
+	switch f.method {
+	case Deflate:
+		return flate.NewWriter(out, 6)
+	case Zstd:
+		return zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
+	case BZip2:
+		return newBzip2(ctx, out)
+	}
+	return plain{out}, nil
+}
+
+// plain writes what it is given.
+type plain struct{ io.Writer }
+
+func (plain) Close() error { return nil }
+
+// bzip2Writer compresses with the program bzip2: Go only reads the format.
+type bzip2Writer struct {
+	io.WriteCloser // the program's standard input
+	command        *exec.Cmd
+}
+
+func newBzip2(ctx context.Context, out io.Writer) (*bzip2Writer, error) {
+	w := &bzip2Writer{command: exec.CommandContext(ctx, "bzip2", "-9")}
+	w.command.Stdout = out
+	var err error
+	if w.WriteCloser, err = w.command.StdinPipe(); err != nil {
+		return nil, err
+	}
+	return w, w.command.Start()
+}
+
+func (w *bzip2Writer) Close() error { return errors.Join(w.WriteCloser.Close(), w.command.Wait()) }

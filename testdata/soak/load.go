@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,18 +37,18 @@ type load struct {
 	ids    atomic.Int64
 
 	mu       sync.Mutex
-	outcomes map[string]int  // uploads by what came of them
-	statuses map[int]int     // answers by status
-	waits    []float64       // seconds from begin to 201
-	bytes    int64           // of archives that were stored
-	checked  int             // objects that were read back
-	lost     map[int]*parcel // those that were not stored, by id
-	odd      []string        // what should not have been
+	outcomes map[string]int // uploads by what came of them
+	statuses map[int]int    // answers by status
+	waits    []float64      // seconds from begin to 201
+	bytes    int64          // of archives that were stored
+	checked  int            // objects that were read back
+	lost     []*parcel      // those that were not stored, or whose answer nobody read
+	odd      []string       // what should not have been
 }
 
 func newLoad(s *soak, shapes []*shape) *load {
 	return &load{
-		soak: s, shapes: shapes, outcomes: map[string]int{}, statuses: map[int]int{}, lost: map[int]*parcel{},
+		soak: s, shapes: shapes, outcomes: map[string]int{}, statuses: map[int]int{},
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: s.clients}},
 	}
 }
@@ -81,6 +82,10 @@ var errGone = errors.New("the client goes away")
 func (l *load) deliver(ctx context.Context, p *parcel) error {
 	began := time.Now()
 	for try := 1; ; try++ {
+		if p.unread {
+			l.count(p, "answer not read")
+			return l.ignore(ctx, p)
+		}
 		status, a, err := l.send(ctx, p)
 		switch {
 		case ctx.Err() != nil:
@@ -97,6 +102,12 @@ func (l *load) deliver(ctx context.Context, p *parcel) error {
 		switch {
 		case status == http.StatusCreated && p.cutAt > 0:
 			l.oddity("%s %d was cut off, and stored", p.kind, p.id)
+			return nil
+		case p.damage && status == http.StatusCreated:
+			l.oddity("%s %d was damaged, and stored", p.kind, p.id)
+			return nil
+		case p.damage && status == http.StatusBadRequest:
+			l.count(p, "refused")
 			return nil
 		case status == http.StatusCreated:
 			l.stored(p, time.Since(began))
@@ -126,37 +137,21 @@ type answer struct {
 }
 
 func (l *load) send(ctx context.Context, p *parcel) (status int, a answer, err error) {
-	var head bytes.Buffer
-	form := multipart.NewWriter(&head)
-	if _, err := form.CreateFormFile("symbols.zip", "symbols.zip"); err != nil {
+	head, end, contentType, err := formAround()
+	if err != nil {
 		return 0, a, err
 	}
-	end := "\r\n--" + form.Boundary() + "--\r\n"
-	length := int64(head.Len()) + p.length() + int64(len(end))
 	body, w := io.Pipe()
 	defer body.Close() // ends the writer
-	go func() {
-		out := &paced{w: w, rate: p.rate, began: time.Now(), left: -1}
-		if p.cutAt > 0 {
-			out.left = p.cutAt
-		}
-		_, err := w.Write(head.Bytes())
-		if err == nil {
-			err = p.write(out)
-		}
-		if err == nil {
-			_, err = io.WriteString(w, end)
-		}
-		w.CloseWithError(err)
-	}()
+	go func() { w.CloseWithError(p.writeForm(w, head, end)) }()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.daemon.API+"/upload/", body)
 	if err != nil {
 		return 0, a, err
 	}
 	if !p.chunked {
-		req.ContentLength = length
+		req.ContentLength = p.formLength(head, end)
 	}
-	req.Header.Set("Content-Type", form.FormDataContentType())
+	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Auth-Token", "dev")
 	resp, err := l.http.Do(req)
 	if err != nil {
@@ -168,6 +163,35 @@ func (l *load) send(ctx context.Context, p *parcel) (status int, a answer, err e
 		return 0, a, err
 	}
 	return resp.StatusCode, a, json.Unmarshal(text, &a)
+}
+
+// formAround returns what stands before and after an archive in a form.
+func formAround() (head []byte, end, contentType string, err error) {
+	var out bytes.Buffer
+	form := multipart.NewWriter(&out)
+	_, err = form.CreateFormFile("symbols.zip", "symbols.zip")
+	return out.Bytes(), "\r\n--" + form.Boundary() + "--\r\n", form.FormDataContentType(), err
+}
+
+// formLength is the length of the form with the archive in it, in bytes.
+func (p *parcel) formLength(head []byte, end string) int64 {
+	return int64(len(head)) + p.length() + int64(len(end))
+}
+
+// writeForm writes the archive between the form's head and its end.
+func (p *parcel) writeForm(w io.Writer, head []byte, end string) error {
+	out := &paced{w: w, rate: p.rate, began: time.Now(), left: -1}
+	if p.cutAt > 0 {
+		out.left = p.cutAt
+	}
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	if err := p.write(out); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, end)
+	return err
 }
 
 // paced writes at a rate, and fails after so many bytes.
@@ -206,7 +230,7 @@ func (l *load) readBack(ctx context.Context, p *parcel, a answer) error {
 	for i, f := range p.files {
 		group.Go(func() error {
 			key := "v1/" + p.name(i)
-			if err := l.check(ctx, key, f.crc32); err != nil || !p.own(i) {
+			if err := l.check(ctx, key, f); err != nil || !p.own(i) {
 				return err
 			}
 			return l.server.Delete(ctx, l.bucket, key)
@@ -216,18 +240,25 @@ func (l *load) readBack(ctx context.Context, p *parcel, a answer) error {
 }
 
 // check reads an object back.
-func (l *load) check(ctx context.Context, key string, want uint32) error {
+func (l *load) check(ctx context.Context, key string, want file) error {
 	body, _, err := l.server.Open(ctx, l.bucket, key)
 	if err != nil {
 		l.oddity("%s is said to be stored: %v", key, err)
 		return ctx.Err()
 	}
 	defer body.Close()
-	sum := crc32.NewIEEE()
-	if _, err := io.Copy(sum, body); err != nil {
-		return err
+	var content io.Reader = body
+	if want.gunzips {
+		if content, err = gzip.NewReader(body); err != nil {
+			l.oddity("%s is no gzip: %v", key, err)
+			return ctx.Err()
+		}
 	}
-	if sum.Sum32() != want {
+	sum := crc32.NewIEEE()
+	if _, err := io.Copy(sum, content); err != nil {
+		return fmt.Errorf("reading %s back: %w", key, err)
+	}
+	if sum.Sum32() != want.crc32 {
 		l.oddity("%s is stored wrong", key)
 	}
 	l.mu.Lock()
@@ -245,18 +276,18 @@ func (l *load) checkVisible(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	right := map[string]uint32{}
+	right := map[string]file{}
 	for _, s := range l.shapes {
 		for i, f := range s.files {
-			right["v1/"+s.common(i)] = f.crc32
+			right["v1/"+s.common(i)] = f
 		}
 	}
 	cut := map[string]bool{}
 	for _, p := range l.lost {
 		for i, f := range p.files {
 			key := "v1/" + p.name(i)
-			right[key] = f.crc32
-			cut[key] = p.cutAt > 0 && p.own(i)
+			right[key] = f
+			cut[key] = (p.cutAt > 0 || p.damage) && p.own(i)
 		}
 	}
 	for _, key := range keys {
@@ -265,7 +296,7 @@ func (l *load) checkVisible(ctx context.Context) (int, error) {
 		case !known:
 			l.oddity("%s is visible, which nobody has sent", key)
 		case cut[key]:
-			l.oddity("%s is visible, of an archive that was cut off", key)
+			l.oddity("%s is visible, of an archive that was cut off or damaged", key)
 		default:
 			if err := l.check(ctx, key, want); err != nil {
 				return 0, err
@@ -293,7 +324,7 @@ func (l *load) count(p *parcel, outcome string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.outcomes[outcome]++
-	l.lost[p.id] = p
+	l.lost = append(l.lost, p)
 }
 
 func (l *load) stored(p *parcel, took time.Duration) {

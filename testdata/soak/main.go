@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"spillway/testdata/archive"
+	"spillway/testdata/cgroup"
 	"spillway/testdata/daemon"
 	"spillway/testdata/s3fault"
 	"spillway/testdata/s3server"
@@ -29,6 +30,7 @@ type options struct {
 	length  time.Duration
 	clients int
 	memory  int64          // MiB
+	limit   int64          // MiB of the process's control group beyond memory; 0: it has none
 	shapes  map[string]int // weights
 	cache   string
 	seed    uint64
@@ -56,7 +58,8 @@ func parse(args []string) (o options, err error) {
 	flags.DurationVar(&o.length, "for", time.Minute, "how long clients send")
 	flags.IntVar(&o.clients, "clients", 12, "how many of them at once")
 	flags.Int64Var(&o.memory, "memory", 64, "Spillway's --memory, in MiB")
-	shapes := flags.String("archives", "small:20,many:1,100mb:1", "what they send, and how often of how many times: small, many, 100mb, firefox, 1gb, big")
+	flags.Int64Var(&o.limit, "cgroup", 0, "put Spillway into a control group of so many MiB more than -memory; needs root")
+	shapes := flags.String("archives", "small:20,many:1,100mb:1", "what they send, and how often of how many times: small, many, names, zstd, bzip2, stored, 100mb, firefox, 1gb, big")
 	flags.StringVar(&o.cache, "cache", "", "folder for the archives; empty: one of the user's cache")
 	flags.Uint64Var(&o.seed, "seed", 1, "of chance")
 	flags.StringVar(&o.samples, "samples", "", "file for what was looked at each second, as CSV")
@@ -85,6 +88,7 @@ type soak struct {
 	proxy  *s3fault.Proxy
 	front  *httptest.Server // of the proxy
 	daemon *daemon.Daemon
+	group  *cgroup.Group // of the daemon; nil if it has none
 	watch  *watch
 	load   *load
 }
@@ -120,6 +124,15 @@ func run(ctx context.Context, o options) (err error) {
 
 	if err := s.start(ctx, folder, "--upload-timeout=15m"); err != nil {
 		return err
+	}
+	if o.limit > 0 {
+		if s.group, err = cgroup.New((o.memory + o.limit) << 20); err != nil {
+			return errors.Join(err, s.daemon.Close())
+		}
+		defer func() { err = errors.Join(err, s.group.Close()) }()
+		if err := s.group.Add(s.daemon.PID()); err != nil {
+			return errors.Join(err, s.daemon.Close())
+		}
 	}
 	defer func() { err = errors.Join(err, s.daemon.Close()) }()
 	s.watch = &watch{daemon: s.daemon, memory: o.memory << 20, file: o.samples}
@@ -206,6 +219,10 @@ func (s *soak) conclude(ctx context.Context, folder string) error {
 	}
 	wrong = append(wrong, s.load.wrong()...)
 	wrong = append(wrong, s.watch.wrong()...)
+	bounded, err := s.bounded(complain)
+	if err != nil {
+		return err
+	}
 
 	say("")
 	s.load.print(os.Stdout)
@@ -214,11 +231,28 @@ func (s *soak) conclude(ctx context.Context, folder string) error {
 		s.proxy.Requests(), s.proxy.Failed(), visible, len(unfinished), left)
 	s.watch.print(os.Stdout)
 	fmt.Printf("CPU:       %.0f s of the process, peak %d MiB resident, %d bytes written to a disk\n", usage.CPU.Seconds(), usage.Peak>>20, usage.Written)
+	fmt.Print(bounded)
 	if len(wrong) > 0 {
 		return fmt.Errorf("%s\n%s", strings.Join(wrong, "\n"), tail(s.daemon.Log()))
 	}
 	fmt.Println("nothing grew, nothing was kept, and everything was stored right")
 	return nil
+}
+
+// bounded says what the control group saw, if there is one.
+func (s *soak) bounded(complain func(format string, args ...any)) (string, error) {
+	if s.group == nil {
+		return "", nil
+	}
+	killed, err := s.group.Killed()
+	if err != nil {
+		return "", err
+	}
+	if killed > 0 {
+		complain("the system killed %d processes for want of memory", killed)
+	}
+	peak, err := s.group.Peak()
+	return fmt.Sprintf("cgroup:    %d MiB at the most of %d, page cache included\n", peak>>20, s.memory+s.limit), err
 }
 
 // endings are how the program says that uploads ended.

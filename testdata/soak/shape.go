@@ -27,9 +27,10 @@ type shape struct {
 
 // file is one of a shape's.
 type file struct {
-	header zip.FileHeader
-	at     int64  // its packed bytes, in the archive
-	crc32  uint32 // of the object that it becomes
+	header  zip.FileHeader
+	at      int64  // offset of its compressed bytes in the archive
+	crc32   uint32 // of the object's body, or of what that expands to
+	gunzips bool   // crc32 is of the expanded body: how well it is compressed is Spillway's affair
 }
 
 // loadShapes prepares the archives, and finds out what has to become of them.
@@ -53,23 +54,26 @@ func loadShapes(ctx context.Context, o options) (shapes []*shape, err error) {
 			if err != nil {
 				return nil, err
 			}
-			sum, err := objectCRC32(f, io.NewSectionReader(s.source, at, int64(f.CompressedSize64)))
-			if err != nil {
-				return nil, err
+			sum, gunzips := f.CRC32, strings.HasSuffix(f.Name, ".sym") && f.Method != zip.Deflate
+			if !gunzips {
+				if sum, err = bodyCRC32(f, io.NewSectionReader(s.source, at, int64(f.CompressedSize64))); err != nil {
+					return nil, err
+				}
 			}
 			header := zip.FileHeader{
 				Name: f.Name, Method: f.Method, CRC32: f.CRC32, CompressedSize64: f.CompressedSize64, UncompressedSize64: f.UncompressedSize64,
 			}
-			s.files = append(s.files, file{header, at, sum})
+			s.files = append(s.files, file{header, at, sum, gunzips})
 		}
 		shapes = append(shapes, s)
 	}
 	return shapes, nil
 }
 
-// objectCRC32 is the CRC-32 of the object that a file becomes: a deflated symbol
-// file is its packed bytes in a gzip frame (RFC 1952), any other what it is.
-func objectCRC32(f *zip.File, packed io.Reader) (uint32, error) {
+// bodyCRC32 returns the CRC-32 of the object that a file becomes. The body of a
+// deflated symbol file is its compressed bytes in a gzip frame (RFC 1952), that of
+// a stored file is the file.
+func bodyCRC32(f *zip.File, packed io.Reader) (uint32, error) {
 	sum := crc32.NewIEEE()
 	framed := f.Method == zip.Deflate && strings.HasSuffix(f.Name, ".sym")
 	if framed {
@@ -95,9 +99,14 @@ type parcel struct {
 	before  []byte // what is before the archive: it has to be held then
 	chunked bool   // its length is not stated
 
-	cutAt int64 // bytes of the archive after which its client goes away; 0: it does not
-	rate  int64 // bytes a second; 0: as fast as it goes
+	cutAt  int64 // bytes of the archive after which its client goes away; 0: it does not
+	rate   int64 // bytes a second; 0: as fast as it goes
+	damage bool  // the CRC-32 of the file in the middle is wrong: a refusal is due
+	unread bool  // its client does not read the answer; all such parcels of a shape are alike
 }
+
+// unreadShare is how many of the parcels have a client that does not read.
+const unreadShare = 40
 
 // pack makes the next upload by chance.
 func (l *load) pack(r *rand.Rand, id int) *parcel {
@@ -123,6 +132,13 @@ func (l *load) pack(r *rand.Rand, id int) *parcel {
 		// It takes 10 to 40 s.
 		p.rate = max(p.size/int64(10+r.IntN(30)), 1000)
 	}
+	switch {
+	case p.cutAt > 0:
+	case r.IntN(12) == 0:
+		p.damage = true
+	case r.IntN(unreadShare) == 0:
+		p.unread = true
+	}
 	return p
 }
 
@@ -136,7 +152,7 @@ func (p *parcel) name(i int) string {
 }
 
 // own reports whether no other parcel has the i-th file's name.
-func (p *parcel) own(i int) bool { return !p.again || i%4 != 3 }
+func (p *parcel) own(i int) bool { return !p.unread && (!p.again || i%4 != 3) }
 
 // common is what the i-th file is called in all parcels of the shape whose own it
 // is not.
@@ -163,6 +179,9 @@ func (p *parcel) write(w io.Writer) error {
 	for i, f := range p.files {
 		header := f.header
 		header.Name = p.name(i)
+		if p.damage && i == len(p.files)/2 {
+			header.CRC32++
+		}
 		out, err := z.CreateRaw(&header)
 		if err != nil {
 			return err
