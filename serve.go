@@ -15,9 +15,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// closeTimeout is how long connections get to end after the uploads have.
-const closeTimeout = 5 * time.Second
-
 // flushTimeout is how long the last reports have to reach Sentry.
 const flushTimeout = 3 * time.Second
 
@@ -165,19 +162,9 @@ func (svc *service) shutDown(ctx context.Context, unwatch context.CancelFunc) er
 			err = errors.Join(err, e.end(ctx))
 		}
 	}
+	svc.repeats.Flush()
 	if err == nil {
 		svc.log.Info("shut down")
-	}
-	return err
-}
-
-// end closes a server once its connections are idle, or when they take too long.
-func (e *endpoint) end(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
-	defer cancel()
-	err := e.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return e.Close()
 	}
 	return err
 }

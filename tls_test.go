@@ -64,7 +64,7 @@ func TestHTTPS(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, r.Proto)
 	})
-	e, err := listen(t.Context(), "127.0.0.1:0", handler, zap.NewNop(), pair...)
+	e, err := listen(t.Context(), handler, listenConfig{address: "127.0.0.1:0", log: newServerLog(zap.NewNop(), nil), keyPairs: pair})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -15,19 +14,13 @@ import (
 	"go.uber.org/zap"
 
 	"spillway/health"
+	"spillway/internal/throttle"
 	"spillway/s3sink"
 	"spillway/stream"
 	"spillway/upload"
 )
 
 const (
-	// readHeaderTimeout and idleTimeout bound what is no upload yet: the bodies
-	// of uploads have deadlines of their own, which move as bytes arrive.
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-
-	maxHeaderBytes = 64 << 10
-
 	// overhead is what the process takes beside the budget, in bytes: code,
 	// stacks, connections and their buffers.
 	overhead = 48 << 20
@@ -46,7 +39,8 @@ const (
 type service struct {
 	settings *serveSettings
 	log      *zap.Logger
-	logLines *asyncWriter // what log writes to; may be nil
+	logLines *asyncWriter       // what log writes to; may be nil
+	repeats  *throttle.Throttle // of log lines that any client can cause
 	metrics  *health.Metrics
 	reporter *health.Reporter
 	tokens   *upload.Tokens
@@ -62,19 +56,10 @@ type service struct {
 	embedded *endpoint // the S3 server of --dev; nil if there is none
 }
 
-// endpoint is a server and what it listens on.
-type endpoint struct {
-	*http.Server
-	listener net.Listener
-}
-
-// address is where clients reach e.
-func (e *endpoint) address() string { return e.listener.Addr().String() }
-
 // newService puts the parts together and listens; it serves nothing yet. Its
 // error is a [*settingError] where that is what it takes to get on.
 func newService(ctx context.Context, s *serveSettings, getenv func(string) string, log *zap.Logger, logLines *asyncWriter) (_ *service, err error) {
-	svc := &service{settings: s, log: log, logLines: logLines}
+	svc := &service{settings: s, log: log, logLines: logLines, repeats: throttle.New(repeatInterval)}
 	defer func() {
 		if err != nil {
 			svc.closeListeners()
@@ -111,6 +96,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		Store:           store{sink},
 		Tokens:          svc.tokens,
 		Log:             log,
+		Repeats:         svc.repeats,
 		Uploads:         uploads,
 		Reporter:        svc.reporter,
 		MaxUploadSize:   int64(s.MaxUploadSize),
@@ -122,6 +108,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		MaxTokenBytes:   int64(s.MaxTokenBytes),
 		IdleTimeout:     s.IdleTimeout,
 		UploadTimeout:   s.UploadTimeout,
+		KeepConnection:  keepConnection,
 	})
 	svc.health = health.New(health.Config{
 		Version: version,
@@ -152,10 +139,11 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	if err != nil {
 		return nil, err
 	}
-	if svc.public, err = listen(ctx, s.Listen, handler, log, certificate...); err != nil {
+	serverLog := newServerLog(log, svc.repeats)
+	if svc.public, err = listen(ctx, handler, listenConfig{address: s.Listen, log: serverLog, keyPairs: certificate}); err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
-	if svc.admin, err = listen(ctx, s.AdminListen, svc.health.Admin(), log); err != nil {
+	if svc.admin, err = listen(ctx, svc.health.Admin(), listenConfig{address: s.AdminListen, log: serverLog, maxKept: maxAdminRequests}); err != nil {
 		return nil, fmt.Errorf("--admin-listen: %w", err)
 	}
 	limitHeap(s, getenv)
@@ -185,7 +173,7 @@ func (svc *service) embedS3(ctx context.Context) error {
 	if err != nil {
 		return &settingError{fmt.Errorf("--s3-bucket: %w", err)}
 	}
-	if svc.embedded, err = listen(ctx, s.DevS3Listen, handler, svc.log); err != nil {
+	if svc.embedded, err = listen(ctx, handler, listenConfig{address: s.DevS3Listen, log: newServerLog(svc.log, svc.repeats), maxKept: maxSpareConns}); err != nil {
 		return fmt.Errorf("--dev-s3-listen: %w", err)
 	}
 	return nil
@@ -332,43 +320,6 @@ func (s *serveSettings) certificate() ([]tls.Certificate, error) {
 		return nil, &settingError{fmt.Errorf("--tls-cert, --tls-key: %w", err)}
 	}
 	return []tls.Certificate{c}, nil
-}
-
-// listen makes an endpoint: of https where there are certificates. That is
-// HTTP/1.1 too, whose connections take one upload each.
-func listen(ctx context.Context, address string, handler http.Handler, log *zap.Logger, certificates ...tls.Certificate) (*endpoint, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	if len(certificates) > 0 {
-		listener = tls.NewListener(listener, &tls.Config{Certificates: certificates, MinVersion: tls.VersionTLS12})
-	}
-	errorLog, err := zap.NewStdLogAt(log, zap.WarnLevel)
-	if err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	return &endpoint{&http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          errorLog,
-	}, listener}, nil
-}
-
-// endpoints are all servers. The last of them may be nil.
-func (svc *service) endpoints() []*endpoint {
-	return []*endpoint{svc.public, svc.admin, svc.embedded}
-}
-
-func (svc *service) closeListeners() {
-	for _, e := range svc.endpoints() {
-		if e != nil {
-			// It has never been served from: there is nothing to lose.
-			_ = e.listener.Close()
-		}
-	}
 }
 
 // limitHeap has the garbage collector keep the process near its budget, unless

@@ -44,6 +44,10 @@ const (
 	// slowLook is the shortest time between two looks for slow clients.
 	slowLook = 100 * time.Millisecond
 
+	// maxAdmitting is how many uploads may wait for a floor. Each costs some memory
+	// outside the budget: its connection and its request's header.
+	maxAdmitting = 256
+
 	// slowEvery is the shortest time between two that something is taken from,
 	// however many wait: what the first gives back may be enough for all.
 	slowEvery = time.Second
@@ -173,11 +177,16 @@ func (m *Memory) noRoom(what string) *NoRoomError {
 
 // Admit waits for a floor and returns a share of the budget, together with a
 // context that ends when the budget has to end this upload: its cause is a
-// [*NoRoomError] then. The error is a *NoRoomError after the wait that the
-// budget was made with, or the context's cause.
+// [*NoRoomError] then. The error is a *NoRoomError, after the wait that the
+// budget was made with or at once if 256 others wait already, or the context's
+// cause.
 func (m *Memory) Admit(ctx context.Context) (context.Context, *Share, error) {
 	w := &waiter{ready: make(chan struct{})}
 	m.mu.Lock()
+	if len(m.admitted) >= maxAdmitting {
+		defer m.mu.Unlock()
+		return nil, nil, m.noRoom(fmt.Sprintf("every place for an upload is taken, and %d others wait for one", maxAdmitting))
+	}
 	m.admitted = append(m.admitted, w)
 	m.serve()
 	m.mu.Unlock()

@@ -17,6 +17,7 @@ import (
 
 	"spillway/health"
 	"spillway/health/answer"
+	"spillway/internal/throttle"
 	"spillway/stream"
 )
 
@@ -43,6 +44,9 @@ type Config struct {
 	Tokens *Tokens
 	Log    *zap.Logger // one event an upload; nil for none
 
+	// Repeats is how often a request without a known token is logged; nil: always.
+	Repeats *throttle.Throttle
+
 	Uploads  *health.Uploads  // is told of every upload; may be nil
 	Reporter *health.Reporter // of panics beside those of uploads; may be nil
 
@@ -64,6 +68,11 @@ type Config struct {
 
 	IdleTimeout   time.Duration // without a byte from a client that we read from
 	UploadTimeout time.Duration // from admission until publishing begins
+
+	// KeepConnection has the connection of a request stay open until release is
+	// called, however many other connections come. It is called for uploads with
+	// a token. If nil, nothing closes connections.
+	KeepConnection func(ctx context.Context) (release func())
 }
 
 // API is the http.Handler of all that clients talk to.
@@ -108,6 +117,9 @@ func New(cfg Config) *API {
 	}
 	if cfg.Disallowed == nil {
 		cfg.Disallowed = []string{"qcom/proprietary"}
+	}
+	if cfg.KeepConnection == nil {
+		cfg.KeepConnection = func(context.Context) func() { return func() {} }
 	}
 	a := &API{cfg: cfg, drains: make(chan struct{}, maxDrains), idle: make(chan struct{})}
 	a.claims = claims{uploads: cfg.MaxTokenUploads, bytes: cfg.MaxTokenBytes, byToken: map[string]*claimed{}}

@@ -53,8 +53,22 @@ func (u *upload) end(v verdict, err error) {
 		ended.Stack = e.Stack
 		fields = append(fields, zap.ByteString("stack", e.Stack))
 	}
-	u.api.cfg.Log.Log(levels[v.outcome], "upload", fields...)
+	u.log(levels[v.outcome], err, fields)
 	u.reported.End(ended)
+}
+
+// log writes the event of an upload that ended with err. Anybody can cause those
+// of requests without a known token: one of a kind is written a minute.
+func (u *upload) log(level zapcore.Level, err error, fields []zap.Field) {
+	for _, anonymous := range []error{errNoToken, errUnknownToken} {
+		if errors.Is(err, anonymous) {
+			u.api.cfg.Repeats.Do(anonymous.Error(), func(omitted int) {
+				u.api.cfg.Log.Log(level, "upload", append(fields, zap.Int("omitted", omitted))...)
+			})
+			return
+		}
+	}
+	u.api.cfg.Log.Log(level, "upload", fields...)
 }
 
 // look is the upload as it is, for the live page.

@@ -2,6 +2,7 @@ package upload
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 
 	"spillway/health/answer"
@@ -30,4 +31,12 @@ func LimitHeader(next http.Handler) http.Handler {
 func headerLength(r *http.Request) int {
 	first := len(r.Method) + len(" ") + len(r.RequestURI) + len(" ") + len(r.Proto) + len("\r\n")
 	return first + fieldsLength(map[string][]string{"Host": {r.Host}}) + fieldsLength(r.Header) + len("\r\n")
+}
+
+// shedHeader drops the fields of a request's header that nobody needs once the
+// upload waits for its turn. They may be most of the memory that it takes then.
+func shedHeader(h http.Header) {
+	maps.DeleteFunc(h, func(name string, _ []string) bool {
+		return name != "Connection" && name != "Expect" // the server looks at them when it answers
+	})
 }

@@ -89,6 +89,7 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 	u.cutOff = v.outcome == health.ShutDown && u.share != nil
 	u.end(v, err)
 	u.answer(v)
+	shedHeader(r.Header)
 	u.batch = nil // what it keeps of many entries has been given back to the budget
 	u.drain(v)
 }
@@ -124,6 +125,8 @@ func (u *upload) take(requested context.Context, taken bool) (err error) {
 		return err
 	}
 	defer u.claim.end()
+	shedHeader(u.r.Header)
+	defer u.api.cfg.KeepConnection(requested)()
 
 	// From here on the upload ends by causes of its own only. The request's
 	// context has nothing to say that reading the body does not say better: it

@@ -1,0 +1,65 @@
+package throttle_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/internal/throttle"
+)
+
+func TestThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		throttled := throttle.New(time.Minute)
+		began := time.Now()
+		type line struct {
+			kind    string
+			at      time.Duration
+			event   int
+			omitted int
+		}
+		var lines []line
+		event := 0
+		do := func(kind string) {
+			event++
+			n := event
+			throttled.Do(kind, func(omitted int) { lines = append(lines, line{kind, time.Since(began), n, omitted}) })
+		}
+		for range 800 {
+			do("a")
+		}
+		do("b")
+		time.Sleep(2*time.Minute + time.Second) // a goes quiet in the second minute
+		do("a")
+		do("a")
+		do("a")
+		throttled.Flush()
+		do("a")
+		throttled.Flush()
+		synctest.Wait()
+		want := []line{
+			{"a", 0, 1, 0},
+			{"b", 0, 801, 0},
+			{"a", time.Minute, 800, 798},
+			{"a", 2*time.Minute + time.Second, 802, 0},
+			{"a", 2*time.Minute + time.Second, 804, 1},
+			{"a", 2*time.Minute + time.Second, 805, 0},
+		}
+		if !slices.Equal(lines, want) {
+			t.Errorf("got  %v\nwant %v", lines, want)
+		}
+	})
+}
+
+func TestNilThrottleWritesAll(t *testing.T) {
+	var none *throttle.Throttle
+	n := 0
+	for range 3 {
+		none.Do("a", func(omitted int) { n += 1 + omitted })
+	}
+	none.Flush()
+	if n != 3 {
+		t.Errorf("%d of 3 events", n)
+	}
+}
