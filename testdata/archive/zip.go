@@ -63,7 +63,7 @@ type Entry struct {
 	Name   string
 	Data   []byte // expanded
 	Method uint16
-	Raw    []byte // Data as compressed; nil: it is made from Data, except for BZip2
+	Raw    []byte // Data as compressed; nil: it is made from Data
 
 	Large    *Pattern // instead of Data
 	LargeRaw *Pattern // Large as compressed; nil: as it is
@@ -311,6 +311,8 @@ func Compress(method uint16, data []byte) []byte {
 			return emptyDeflate
 		}
 		w, err = flate.NewWriter(&out, 6)
+	case BZip2:
+		return BZip2Stream(9, data)
 	case Zstd:
 		w, err = zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
 	default:
