@@ -115,7 +115,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		Storage: sink.Probe,
 		Memory: func() health.MemoryUse {
 			u := svc.memory.Usage()
-			return health.MemoryUse{Total: u.Total, Floors: u.Floors, Leased: u.Leased, Held: u.Held, Waiting: u.Waiting}
+			return health.MemoryUse{Total: u.Total, Floors: u.Floors, Leased: u.Leased, Held: u.Held, Idle: svc.memory.Idle(), Waiting: u.Waiting}
 		},
 		Spill: func() health.SpillUse {
 			u := svc.spill.Usage()

@@ -17,6 +17,7 @@ var (
 	inFlight       = describe("uploads_in_flight", "Uploads under way, by how far they have got.", "stage")
 	memoryBudget   = describe("memory_budget_bytes", "The memory budget of all uploads together.")
 	memoryUsed     = describe("memory_used_bytes", "What is in use of the memory budget, by what for.", "use")
+	memoryIdle     = describe("memory_idle_bytes", "Part buffers and decoders that no upload uses, kept for the next. They are dropped when their room is wanted.")
 	memoryWaiting  = describe("memory_waiting_calls", "Calls that wait for room in the memory budget.")
 	spillQuota     = describe("spill_quota_bytes", "The quota of all uploads together on the disk; 0 if it is not used.")
 	spillUsed      = describe("spill_used_bytes", "What is in use of the quota on the disk.")
@@ -29,7 +30,7 @@ var (
 	janitorSuccess = describe("janitor_last_success_timestamp_seconds", "When a task that cleans up last succeeded; 0 if it has not.", "task")
 	sentryEvents   = describe("sentry_events_total", "Reports to Sentry, by whether they were handed on or kept back by the rate limit.", "result")
 	logDropped     = describe("log_dropped_lines_total", "Lines of the log that were dropped: nobody read them in time, or writing them failed.")
-	everyGauge     = []*prometheus.Desc{inFlight, memoryBudget, memoryUsed, memoryWaiting, spillQuota, spillUsed, spillFree, pressureNow, drainingNow, pageClients, sentryEvents, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
+	everyGauge     = []*prometheus.Desc{inFlight, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, pressureNow, drainingNow, pageClients, sentryEvents, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
 )
 
 // Describe implements [prometheus.Collector].
@@ -56,6 +57,7 @@ func (g gauges) Collect(metrics chan<- prometheus.Metric) {
 	gauge(memoryUsed, float64(memory.Floors), "floors")
 	gauge(memoryUsed, float64(memory.Leased), "leased")
 	gauge(memoryUsed, float64(memory.Held), "held")
+	gauge(memoryIdle, float64(memory.Idle))
 	gauge(memoryWaiting, float64(memory.Waiting))
 	spill := g.h.cfg.Spill()
 	gauge(spillQuota, float64(spill.Quota))

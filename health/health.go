@@ -69,6 +69,7 @@ type MemoryUse struct {
 	Floors  int64 // fixed room of the uploads under way
 	Leased  int64 // part buffers and decoders
 	Held    int64 // entries that wait to be published
+	Idle    int64 // part buffers and decoders that no upload uses; this room is free
 	Waiting int   // calls that wait for room
 }
 

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"io"
-	"sync"
 
 	"github.com/klauspost/compress/flate"
 )
@@ -13,9 +12,8 @@ const (
 	gzipTrailerLen = 8
 
 	// gzipLevel is the level that entries are compressed at which do not come
-	// deflated; deflaterMemory is what that takes in bytes.
-	gzipLevel      = 6
-	deflaterMemory = 2 << 20
+	// deflated.
+	gzipLevel = 6
 )
 
 // gzipHeader starts a gzip member (RFC 1952, section 2.3) of an unknown time
@@ -148,24 +146,16 @@ func (g *framed) end(f Facts) error {
 	return err
 }
 
-// deflater writes a gzip member of what is written to it. It goes back to
-// deflaters when it is done with.
+// deflater writes a gzip member of what is written to it.
 type deflater struct {
 	frame framed
 	fw    *flate.Writer
 }
 
-var deflaters = sync.Pool{New: func() any {
-	d := &deflater{}
-	d.fw, _ = flate.NewWriter(&d.frame, gzipLevel) // only a level that does not exist is an error
-	return d
-}}
-
-func newDeflater(w io.Writer) *deflater {
-	d := deflaters.Get().(*deflater)
+// reset begins a member that is written to w.
+func (d *deflater) reset(w io.Writer) {
 	d.frame = framed{w: w}
 	d.fw.Reset(&d.frame)
-	return d
 }
 
 func (d *deflater) Write(p []byte) (int, error) { return d.fw.Write(p) }

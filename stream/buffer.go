@@ -140,7 +140,7 @@ func (b *Buffer) giveBack() {
 		b.share.leased -= b.room
 		b.share.leases--
 		if cap(b.data) == m.partSize {
-			m.idle = append(m.idle, b.data[:0])
+			m.idleParts = append(m.idleParts, b.data[:0])
 		}
 	} else {
 		b.share.held -= b.room

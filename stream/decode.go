@@ -1,19 +1,10 @@
 package stream
 
-import (
-	"compress/bzip2"
-	"io"
-	"math"
-
-	"github.com/klauspost/compress/zstd"
-)
+import "io"
 
 const (
-	readSize    = 32 << 10 // expanded bytes that are read at a time where they do not come in runs
-	packedSize  = 32 << 10 // compressed bytes that are read at a time
-	maxWindow   = 8 << 20  // of a zstd stream, in bytes
-	bzip2Memory = 4 << 20  // bzip2 level 9: 900,000 symbols of 4 bytes, and tables
-	zstdMemory  = 9 << 20  // the window, blocks and tables
+	readSize   = 32 << 10 // expanded bytes that are read at a time where they do not come in runs
+	packedSize = 32 << 10 // compressed bytes that are read at a time
 )
 
 // runs are the expanded bytes of an entry, in pieces that stay valid until the
@@ -94,33 +85,40 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decoder returns what the packed bytes in r expand to, and what ends it.
-func (v *verifier) decoder(method uint16, r io.Reader) (runs, func(), error) {
-	end := func() {}
+// decode returns what the packed bytes of e in r expand to. Where e needs tools, t
+// has them.
+func (v *verifier) decode(e *entry, r io.Reader, t *tools) (runs, error) {
 	v.taken = counted{r: r}
 	r = &v.taken
-	switch method {
-	case methodDeflate:
+	switch {
+	case e.method == methodDeflate:
 		v.packed.reset(r)
 		v.inflater.Reset(&v.packed)
-		return v.inflater, end, nil
-	case methodBzip2:
-		r = bzip2.NewReader(r)
-	case methodZstd:
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(math.MaxInt64))
-		if err != nil {
-			return nil, nil, err
+		return v.inflater, nil
+	case e.method == methodBzip2:
+		v.packed.reset(r)
+		t.bzip2().Reset(&v.packed)
+		r = t.bzip2()
+	case e.method == methodZstd && e.packed > 0:
+		if err := t.zstd().Reset(r); err != nil {
+			return nil, err
 		}
-		r, end = z, z.Close
+		r = t.zstd()
 	}
 	v.reads.reset(r)
-	return &v.reads, end, nil
+	return &v.reads, nil
+}
+
+// end lets go of what was decoded, and of what with.
+func (v *verifier) end() {
+	v.taken = counted{}
+	v.packed.reset(nil)
+	v.reads.reset(nil)
 }
 
 // surplus is how many bytes behind its end a decoder has read.
 func (v *verifier) surplus(method uint16) int {
-	if method == methodDeflate {
+	if method == methodDeflate || method == methodBzip2 {
 		return v.packed.filled - v.packed.at
 	}
 	return 0
@@ -132,13 +130,20 @@ func (v *verifier) consumed(method uint16) int64 {
 	return v.taken.n - int64(v.surplus(method))
 }
 
-// decoderMemory is what a decoder takes beyond the floor, in bytes.
-func decoderMemory(method uint16) int64 {
-	switch method {
-	case methodBzip2:
-		return bzip2Memory
-	case methodZstd:
-		return zstdMemory
+// toolsFor are the tools that e is read with. Nothing is decoded of an entry
+// without bytes.
+func toolsFor(e *entry) (kinds []toolKind) {
+	switch {
+	case e.method == methodZstd && e.packed > 0:
+		kinds = append(kinds, zstdTool)
+	case e.method == methodBzip2:
+		kinds = append(kinds, bzip2Tool)
 	}
-	return 0
+	if e.compressed() {
+		kinds = append(kinds, deflaterTool)
+	}
+	return kinds
 }
+
+// compressed reports whether e has to be compressed to be stored.
+func (e *entry) compressed() bool { return e.form == Gzip && e.method != methodDeflate }

@@ -91,7 +91,8 @@ type Memory struct {
 	reserving  []*waiter  // waiting until reservations leave room for theirs, first come first
 	leasing    []*waiter  // waiting for bytes, first come first
 	shares     map[*Share]struct{}
-	idle       [][]byte // buffers of a part that nobody leases; not counted in free
+	idleParts  [][]byte         // buffers of a part that nobody leases; see [Memory.Idle]
+	idleTools  [toolKinds][]any // likewise
 }
 
 // waiter is a call that waits for a floor or for leased bytes.
@@ -102,6 +103,7 @@ type waiter struct {
 	reserved bool          // n is taken out of Memory.heavy
 	ready    chan struct{} // closed, under Memory.mu, when the room is the waiter's
 	data     []byte        // once ready, the idle buffer that a part can use again, if there was one
+	tools    *tools        // nil, or what n is for: once ready, it has the idle ones that there were
 }
 
 // NewMemory makes a budget of total bytes, for at most uploads uploads at once
@@ -496,6 +498,9 @@ func (m *Memory) take(w *waiter) {
 	if w.lease && w.n == int64(m.partSize) {
 		w.data = m.popIdle()
 	}
+	if w.tools != nil {
+		m.reuse(w.tools)
+	}
 	w.share.peak = max(w.share.peak, w.share.leased+w.share.held)
 	m.trim()
 }
@@ -503,20 +508,12 @@ func (m *Memory) take(w *waiter) {
 // popIdle returns an idle part buffer, nil if there is none. The caller holds
 // m.mu.
 func (m *Memory) popIdle() []byte {
-	n := len(m.idle)
+	n := len(m.idleParts)
 	if n == 0 {
 		return nil
 	}
-	data := m.idle[n-1]
-	m.idle[n-1] = nil // so that it can be collected once its user drops it
-	m.idle = m.idle[:n-1]
+	data := m.idleParts[n-1]
+	m.idleParts[n-1] = nil // so that it can be collected once its user drops it
+	m.idleParts = m.idleParts[:n-1]
 	return data
-}
-
-// trim drops idle part buffers that are in the way of what is in use. The
-// caller holds m.mu.
-func (m *Memory) trim() {
-	for len(m.idle) > 0 && int64(len(m.idle)*m.partSize) > m.free {
-		m.popIdle()
-	}
 }

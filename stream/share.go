@@ -89,8 +89,13 @@ func (s *Share) Hold(n int) (*Buffer, bool) {
 // who have one can go on. An upload must not have a part buffer to fill when it
 // calls Reserve. The error is a [*NoRoomError] or the context's cause.
 func (s *Share) Reserve(ctx context.Context, n int64) (release func(), err error) {
+	return s.reserve(ctx, n, nil)
+}
+
+// reserve is Reserve of n bytes for tools, if they are not nil.
+func (s *Share) reserve(ctx context.Context, n int64, t *tools) (release func(), err error) {
 	m := s.m
-	w := &waiter{share: s, n: n, ready: make(chan struct{})}
+	w := &waiter{share: s, n: n, tools: t, ready: make(chan struct{})}
 	m.mu.Lock()
 	m.reserving = append(m.reserving, w)
 	m.serve()

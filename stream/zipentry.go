@@ -201,11 +201,11 @@ func (z *zipReader) verify(e *entry, packed *io.SectionReader) (Facts, error) {
 	v.apart = false // the others are at work meanwhile
 	defer verifiers.Put(v)
 
-	expanded, closeDecoder, err := v.decoder(e.method, packed)
+	defer v.end()
+	expanded, err := v.decode(e, packed, nil)
 	if err != nil {
 		return Facts{}, err
 	}
-	defer closeDecoder()
 	facts, err := v.count(&e.header, expanded, &z.total, io.Discard)
 	if err == nil {
 		at, _ := packed.Seek(0, io.SeekCurrent) // it cannot fail
@@ -304,27 +304,20 @@ func (z *zipReader) empty(e *entry) error {
 // with its body. Once all are decoded, ended has to find that the entry ends
 // there. A worker commits it.
 func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) error) error {
-	reserved := decoderMemory(e.method)
-	compress := e.form == Gzip && e.method != methodDeflate
-	if compress {
-		reserved += deflaterMemory
+	tools, err := z.share.takeTools(z.ctx, toolsFor(e)...)
+	if err != nil {
+		return err
 	}
-	if reserved > 0 {
-		release, err := z.share.Reserve(z.ctx, reserved)
-		if err != nil {
-			return err
-		}
-		defer release()
-	}
+	defer tools.release()
 
 	w := newBody(z.ctx, z.share, e)
 	defer w.close()
 	out := io.Discard
 	finish := func(Facts) error { return nil }
 	switch {
-	case compress:
-		d := newDeflater(w)
-		defer deflaters.Put(d)
+	case e.compressed():
+		d := tools.deflater()
+		d.reset(w)
 		out, finish = d, d.end
 	case e.form == Gzip:
 		frame := &framed{w: w}
@@ -333,11 +326,11 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 		out = w
 	}
 
-	expanded, closeDecoder, err := z.own.decoder(e.method, src)
+	defer z.own.end()
+	expanded, err := z.own.decode(e, src, tools)
 	if err != nil {
 		return err
 	}
-	defer closeDecoder()
 	facts, err := z.own.count(&e.header, expanded, &z.total, out)
 	z.share.account.Worked(z.own.worked)
 	if err == nil {
@@ -355,6 +348,7 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 	if err := finish(facts); err != nil {
 		return err
 	}
+	tools.keep()
 	if e.obj == nil {
 		return nil
 	}
