@@ -31,7 +31,8 @@ type serveSettings struct {
 	TLSCert string `name:"tls-cert" placeholder:"PATH" help:"Certificate chain (PEM) for the API, which is https then. It is read at the start."`
 	TLSKey  string `name:"tls-key" placeholder:"PATH" help:"Its private key (PEM)."`
 
-	AdminListen string `default:"127.0.0.1:8001" placeholder:"HOST:PORT" help:"Where metrics, the live page and profiles are. They ask nobody who they are."`
+	AdminListen string   `default:"127.0.0.1:8001" placeholder:"HOST:PORT" help:"Where metrics, the live page and profiles are. They are unauthenticated."`
+	AdminHosts  []string `placeholder:"LIST" help:"Names that requests may call the admin listener by, separated by commas. IP addresses and localhost always do. Any other name gets a 421, so that no web page reaches the listener through DNS."`
 
 	Dev         bool   `help:"For development, on loopback only: an S3 server in this process, the tokens 'dev' (regular symbols) and 'devtry' (try symbols), console logs. With --s3-endpoint, that S3 server instead of one in this process."`
 	DevS3Listen string `name:"dev-s3-listen" default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Where the S3 server of --dev listens. It keeps objects in memory only."`

@@ -169,6 +169,7 @@ func TestBadSettings(t *testing.T) {
 		{"--dev --spill-dir=/no/such/folder", `--spill-dir: "/no/such/folder" cannot be used: `},
 		{"--dev --spill-dir=/dev/null", `--spill-dir: "/dev/null" cannot be used: `},
 		{"--dev --gzip-extensions=sym", "--gzip-extensions: "},
+		{"--dev --admin-hosts=spillway.example.com:8001", "--admin-hosts: "},
 		{"--dev --log-level=loud", "--log-level"},
 		{"--dev --log-format=xml", "--log-format"},
 		{"--dev --no-such-flag", "--no-such-flag"},

@@ -44,6 +44,7 @@ func (s *serveSettings) complete() error {
 		s.SpillDir = os.TempDir()
 	}
 	s.DisallowedSnippets = slices.DeleteFunc(s.DisallowedSnippets, func(t string) bool { return t == "" })
+	s.AdminHosts = slices.DeleteFunc(s.AdminHosts, func(t string) bool { return t == "" })
 	s.GzipExtensions = slices.DeleteFunc(s.GzipExtensions, func(t string) bool { return t == "" })
 	return firstOf(
 		s.checkAddresses,
@@ -89,6 +90,11 @@ func (s *serveSettings) checkAddresses() error {
 	}
 	if s.Dev && s.TLSCert != "" {
 		return errors.New("--tls-cert: --dev speaks plain http only")
+	}
+	for _, name := range s.AdminHosts {
+		if strings.ContainsAny(name, ":/*[] ") {
+			return fmt.Errorf("--admin-hosts: %q is not a host name such as spillway.example.com, without a port", name)
+		}
 	}
 	for _, a := range addresses {
 		host, _, err := net.SplitHostPort(a.value)

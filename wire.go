@@ -121,15 +121,16 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 			u := svc.spill.Usage()
 			return health.SpillUse{Quota: u.Quota, Used: u.Used}
 		},
-		Pressure: svc.pressure,
-		Uploads:  uploads,
-		Metrics:  svc.metrics,
-		Reporter: svc.reporter,
-		Cleaning: svc.cleaning,
-		Checks:   []func() health.Check{svc.checkLog},
-		LostLog:  func() int { return logLines.stats().Dropped },
-		Allowed:  svc.tokens.Authorized,
-		Log:      log,
+		Pressure:   svc.pressure,
+		Uploads:    uploads,
+		Metrics:    svc.metrics,
+		Reporter:   svc.reporter,
+		Cleaning:   svc.cleaning,
+		Checks:     []func() health.Check{svc.checkLog},
+		LostLog:    func() int { return logLines.stats().Dropped },
+		Allowed:    svc.tokens.Authorized,
+		AdminHosts: s.AdminHosts,
+		Log:        log,
 	})
 	handler, err := svc.handler()
 	if err != nil {

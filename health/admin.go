@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"spillway/health/answer"
@@ -23,8 +24,8 @@ const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; 
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // Admin returns the handler of the admin listener: the live page, the metrics
-// and the profiles. It changes nothing and asks nobody who they are, so what
-// it listens on is for those who run the service.
+// and the profiles. It changes nothing and is unauthenticated, so what it listens
+// on is for those who run the service.
 func (h *Health) Admin() http.Handler {
 	mux := http.NewServeMux()
 	for path, name := range map[string]string{
@@ -52,10 +53,10 @@ func (h *Health) Admin() http.Handler {
 		header.Set("Cache-Control", "no-store")
 		h.guard(w, r, func(w http.ResponseWriter, r *http.Request) {
 			switch {
-			case !sameHost(r):
-				answer.Error(w, http.StatusMisdirectedRequest, fmt.Sprintf("This is not %q. Use localhost or the address.", r.Host))
-			case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate":
-				answer.Error(w, http.StatusForbidden, "This is not for other sites' pages")
+			case !h.isOurs(r.Host):
+				answer.Error(w, http.StatusMisdirectedRequest, fmt.Sprintf("%q is not a name of this server. Use an IP address, localhost, or a name in --admin-hosts.", r.Host))
+			case fromElsewhere(r):
+				answer.Error(w, http.StatusForbidden, "Other sites may link to the live page, and to nothing else here")
 			default:
 				mux.ServeHTTP(w, r)
 			}
@@ -63,20 +64,30 @@ func (h *Health) Admin() http.Handler {
 	})
 }
 
-// sameHost reports whether the request names the host that it has reached. On a
-// loopback address only those of this machine may look, and a page of some
-// other site that has its name resolve to that address (DNS rebinding) is none
-// of them.
-func sameHost(r *http.Request) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	if ok && !local.IP.IsLoopback() {
-		return true
-	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
+// isOurs reports whether host, that of a request with its port, is an IP address,
+// localhost, or a configured name. Any other name may be that of a web page that
+// has had it resolve to this server (DNS rebinding), whatever address it listens
+// on.
+func (h *Health) isOurs(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
 	}
 	host = strings.Trim(host, "[]")
-	_, err := netip.ParseAddr(host)
-	return err == nil || strings.EqualFold(host, "localhost")
+	if _, err := netip.ParseAddr(host); err == nil || strings.EqualFold(host, "localhost") {
+		return true
+	}
+	return slices.ContainsFunc(h.cfg.AdminHosts, func(name string) bool { return strings.EqualFold(name, host) })
+}
+
+// fromElsewhere reports whether a browser says that the page of another origin
+// makes the request. A link to the live page is let through: the page shows
+// nothing to whoever links to it, and no site can embed it. Everything else either
+// costs something, as profiles do, or has no reason to be linked to.
+func fromElsewhere(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin": // no browser, typed or bookmarked, our own page
+		return false
+	}
+	link := r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+	return !link || r.URL.Path != "/"
 }

@@ -57,6 +57,10 @@ type Config struct {
 	Metrics  *Metrics
 	Reporter *Reporter
 
+	// AdminHosts are the names that requests may call the admin listener by,
+	// beside its addresses and localhost. May be nil.
+	AdminHosts []string
+
 	// Allowed reports whether a request may raise a test error.
 	Allowed func(*http.Request) bool
 

@@ -51,18 +51,19 @@ func reporting(r *health.Reporter, checks ...func() health.Check) *instance {
 	i.metrics = health.NewMetrics(health.Version{Version: "1.2.3", Commit: "abc"})
 	i.uploads = health.NewUploads(i.metrics, i.reporter)
 	i.Health = health.New(health.Config{
-		Version:  health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
-		Storage:  func(ctx context.Context) error { return i.storage(ctx) },
-		Memory:   func() health.MemoryUse { return health.MemoryUse{Held: i.used, Total: 100} },
-		Spill:    func() health.SpillUse { return health.SpillUse{Used: i.spilled, Quota: 100} },
-		Pressure: i.disk,
-		Checks:   checks,
-		Uploads:  i.uploads,
-		Metrics:  i.metrics,
-		Reporter: i.reporter,
-		Cleaning: func() []health.Task { return i.tasks },
-		Allowed:  func(r *http.Request) bool { return r.Header.Get("Auth-Token") == "good" },
-		Log:      zap.New(core),
+		Version:    health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
+		Storage:    func(ctx context.Context) error { return i.storage(ctx) },
+		Memory:     func() health.MemoryUse { return health.MemoryUse{Held: i.used, Total: 100} },
+		Spill:      func() health.SpillUse { return health.SpillUse{Used: i.spilled, Quota: 100} },
+		Pressure:   i.disk,
+		Checks:     checks,
+		Uploads:    i.uploads,
+		Metrics:    i.metrics,
+		Reporter:   i.reporter,
+		Cleaning:   func() []health.Task { return i.tasks },
+		AdminHosts: []string{"spillway.example.com"},
+		Allowed:    func(r *http.Request) bool { return r.Header.Get("Auth-Token") == "good" },
+		Log:        zap.New(core),
 	})
 	return i
 }

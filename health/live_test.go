@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -174,6 +175,11 @@ func TestLivePagesAreFew(t *testing.T) {
 	}
 }
 
+// fetch is what a browser says of a request (W3C, "Fetch Metadata Request Headers").
+func fetch(site, mode, dest string) http.Header {
+	return http.Header{"Sec-Fetch-Site": {site}, "Sec-Fetch-Mode": {mode}, "Sec-Fetch-Dest": {dest}}
+}
+
 func TestAdminListener(t *testing.T) {
 	i := newInstance()
 	server := httptest.NewServer(i.Admin())
@@ -197,9 +203,19 @@ func TestAdminListener(t *testing.T) {
 		{name: "no way to other files", path: "/page/index.html", status: 404},
 		{name: "POST", method: "POST", path: "/metrics", status: 405, contentType: "application/json"},
 		{name: "by its name", path: "/", host: "localhost:8001", status: 200},
+		{name: "by an address", path: "/", host: "[::1]:8001", status: 200},
+		{name: "by a configured name", path: "/metrics", host: "Spillway.example.com:8001", status: 200},
 		{name: "by another name, as after rebinding", path: "/", host: "evil.example.com", status: 421},
-		{name: "from another site's page", path: "/events", header: http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"cors"}}, status: 403},
-		{name: "by a link", path: "/", header: http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}}, status: 200},
+		{name: "by a name below a configured one", path: "/", host: "x.spillway.example.com", status: 421},
+		{name: "a script of another site", path: "/events", header: fetch("cross-site", "cors", "empty"), status: 403},
+		{name: "a script of the same site", path: "/events", header: fetch("same-site", "cors", "empty"), status: 403},
+		{name: "our own page's script", path: "/metrics", header: fetch("same-origin", "cors", "empty"), status: 200},
+		{name: "typed", path: "/debug/pprof/", header: fetch("none", "navigate", "document"), status: 200},
+		{name: "a link to the page", path: "/", header: fetch("cross-site", "navigate", "document"), status: 200},
+		{name: "the page in a frame", path: "/", header: fetch("cross-site", "navigate", "iframe"), status: 403},
+		{name: "a link to the profiles", path: "/debug/pprof/", header: fetch("cross-site", "navigate", "document"), status: 403},
+		{name: "a link to a profile", path: "/debug/pprof/profile", header: fetch("same-site", "navigate", "document"), status: 403},
+		{name: "a link to the metrics", path: "/metrics", header: fetch("cross-site", "navigate", "document"), status: 403},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), c.method, server.URL+c.path, nil)
@@ -227,5 +243,22 @@ func TestAdminListener(t *testing.T) {
 				t.Error("sniffing is not forbidden")
 			}
 		})
+	}
+}
+
+// On an address that is not loopback, a name has to be configured as well.
+func TestAdminHostOnAnyAddress(t *testing.T) {
+	i := newInstance()
+	for host, status := range map[string]int{
+		"evil.example.com": 421, "": 421, "spillway.example.com": 200, "203.0.113.7:8001": 200, "[2001:db8::7]": 200, "localhost": 200,
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 8001}))
+		r.Host = host
+		w := httptest.NewRecorder()
+		i.Admin().ServeHTTP(w, r)
+		if w.Code != status {
+			t.Errorf("Host %q: %d, want %d", host, w.Code, status)
+		}
 	}
 }
