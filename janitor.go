@@ -72,6 +72,7 @@ type taskStatus struct {
 	LastSuccess time.Time // zero before the first
 	LastFailure time.Time // zero before the first
 	LastError   error     // of the last failure, also when a run has gone well since
+	HangsSince  time.Time // when the run under way began, if it is past its deadline; else zero
 }
 
 // start begins to run the tasks.
@@ -124,6 +125,7 @@ func (j *janitor) supervise(ctx context.Context, t *janitorTask) {
 // runOnce runs a task. A run that hangs has failed at its deadline, but no other
 // is begun before it ends: more of them would hang as well, and pile up.
 func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
+	began := time.Now()
 	t.note(func(s *taskStatus) { s.Runs++ })
 	within, cancel := context.WithTimeout(ctx, t.deadline)
 	defer cancel()
@@ -154,11 +156,15 @@ func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
 		j.account(ctx, t, r.removed, r.err)
 		return
 	case <-grace.C:
+		t.note(func(s *taskStatus) { s.HangsSince = began })
 		j.account(ctx, t, 0, errHangs)
 	}
 	select {
 	case r := <-ended:
-		t.note(func(s *taskStatus) { s.Removed += r.removed })
+		t.note(func(s *taskStatus) {
+			s.Removed += r.removed
+			s.HangsSince = time.Time{}
+		})
 	case <-ctx.Done(): // nobody can wait for it
 	}
 }

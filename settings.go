@@ -89,6 +89,10 @@ type serveSettings struct {
 	// pressureWindow is how long troubles of the disk count; 0: two minutes.
 	// Tests have less time.
 	pressureWindow time.Duration `kong:"-"`
+
+	// spillHang is how long a call of the disk may take before it hangs; 0: 5 s.
+	// Tests have less time.
+	spillHang time.Duration `kong:"-"`
 }
 
 type versionSettings struct{}

@@ -27,6 +27,9 @@ const (
 	// another one over the same bucket.
 	minSweepAge = time.Hour
 
+	// openTimeout is how long the disk may take to answer at the start.
+	openTimeout = 10 * time.Second
+
 	devBucket = "symbols"
 	devRegion = "us-east-1"
 )
@@ -181,24 +184,45 @@ func (s *serveSettings) newMemory(spill *stream.Spill) (*stream.Memory, error) {
 }
 
 // newSpill makes the cache on disk of the settings. Without a quota it has no
-// disk, and the folder need not be there.
-// trouble is told of the disk's failures.
+// disk, and the folder need not exist. trouble is told of the disk's failures.
 func (s *serveSettings) newSpill(trouble func(error)) (*stream.Spill, error) {
 	cfg := stream.SpillConfig{
-		Quota: int64(s.SpillQuota), UploadQuota: int64(s.SpillUploadQuota), MinFree: int64(s.SpillMinFree), Trouble: trouble,
+		Quota: int64(s.SpillQuota), UploadQuota: int64(s.SpillUploadQuota), MinFree: int64(s.SpillMinFree), HangAfter: s.spillHang, Trouble: trouble,
 	}
 	if s.SpillQuota > 0 {
 		open := s.openDisk
 		if open == nil {
 			open = stream.OpenDisk
 		}
-		disk, err := open(s.SpillDir)
+		disk, err := openInTime(open, s.SpillDir)
 		if err != nil {
 			return nil, fmt.Errorf("%q cannot be used: %w (with --spill-quota 0 no disk is)", s.SpillDir, err)
 		}
 		cfg.Disk = disk
 	}
 	return stream.NewSpill(cfg), nil
+}
+
+// openInTime opens the disk of a folder, unless that hangs: nothing would say why
+// the program does not start.
+func openInTime(open func(path string) (stream.Disk, error), path string) (stream.Disk, error) {
+	type result struct {
+		disk stream.Disk
+		err  error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		disk, err := open(path)
+		opened <- result{disk, err}
+	}()
+	timer := time.NewTimer(openTimeout)
+	defer timer.Stop()
+	select {
+	case r := <-opened:
+		return r.disk, r.err
+	case <-timer.C:
+		return nil, fmt.Errorf("%w within %v", stream.ErrDiskHangs, openTimeout)
+	}
 }
 
 func (s *serveSettings) checkTimes() error {

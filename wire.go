@@ -26,9 +26,10 @@ const (
 	overhead = 48 << 20
 
 	// sweepDeadline is the time for aborting what a thousand processes have left,
-	// cleanDeadline that for reading a folder.
+	// cleanDeadline that for reading a folder and looking at the files that are
+	// open, twice as long as one call of the disk is waited for.
 	sweepDeadline = 10 * time.Minute
-	cleanDeadline = 30 * time.Second
+	cleanDeadline = time.Minute
 
 	// devKey is the access key and the secret of the embedded S3, which checks
 	// neither.
@@ -74,7 +75,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		return nil, err
 	}
 	svc.pressure = svc.newPressure()
-	if svc.spill, err = s.newSpill(svc.trouble); err != nil {
+	if svc.spill, err = s.newSpill(func(err error) { svc.pressure.Add(troubleOf(err), err) }); err != nil {
 		return nil, &settingError{fmt.Errorf("--spill-dir: %w", err)}
 	}
 	if svc.memory, err = s.newMemory(svc.spill); err != nil {
@@ -119,7 +120,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		},
 		Spill: func() health.SpillUse {
 			u := svc.spill.Usage()
-			return health.SpillUse{Quota: u.Quota, Used: u.Used}
+			return health.SpillUse{Quota: u.Quota, Used: u.Used, Stuck: u.Stuck, Hanging: u.Hanging, HangsFor: u.HangsFor}
 		},
 		Pressure:   svc.pressure,
 		Uploads:    uploads,
@@ -219,31 +220,41 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 // newPressure returns what counts the troubles of the spill folder.
 func (svc *service) newPressure() *health.Pressure {
 	return health.NewPressure(health.PressureConfig{
-		Window:  svc.settings.pressureWindow,
-		Mark:    int64(svc.settings.SpillMinFree),
-		Free:    func() (int64, error) { return svc.spill.Free() },
-		Probe:   func() error { return svc.spill.Probe() },
-		Counted: svc.metrics.Trouble,
+		Window: svc.settings.pressureWindow,
+		Mark:   int64(svc.settings.SpillMinFree),
+		Free:   func(ctx context.Context) (int64, int64, error) { return svc.spill.Free(ctx) },
+		Probe:  func(ctx context.Context) error { return svc.spill.Probe(ctx) },
+		Late:   func() int64 { return svc.spill.Usage().Late },
+		Kind:   troubleOf,
+		Counted: func(t health.Trouble, err error) {
+			svc.metrics.Trouble(t)
+			svc.log.Warn("trouble with the spill folder", zap.String("kind", string(t)), zap.Error(err))
+		},
 		Changed: func(s health.State, last health.Trouble) {
 			fields := []zap.Field{zap.String("last_trouble", string(last)), zap.String("spill_dir", svc.settings.SpillDir)}
 			if s == health.Out {
 				svc.log.Error("under pressure: the balancer is told to take this instance out", fields...)
 				svc.reporter.PressureOut(string(last))
 			} else {
-				svc.log.Info("the pressure is over", fields...)
+				svc.log.Info("pressure cleared", fields...)
 			}
 		},
 	})
 }
 
-// trouble counts a failure of the disk.
-func (svc *service) trouble(err error) {
-	kind := health.DiskFailed
-	if _, ok := errors.AsType[*stream.QuotaError](err); ok {
-		kind = health.LowSpace
+// troubleOf is what kind of trouble an error of the disk is. Running out of file
+// descriptors is none: clients can bring it about.
+func troubleOf(err error) health.Trouble {
+	if stream.OutOfFiles(err) {
+		return health.NoTrouble
 	}
-	svc.log.Warn("trouble with the spill folder", zap.String("kind", string(kind)), zap.Error(err))
-	svc.pressure.Add(kind, err)
+	if errors.Is(err, stream.ErrDiskHangs) {
+		return health.DiskHangs
+	}
+	if _, ok := errors.AsType[*stream.QuotaError](err); ok {
+		return health.LowSpace
+	}
+	return health.DiskFailed
 }
 
 // newJanitor returns a janitor for what processes that died, and answers that
@@ -259,7 +270,7 @@ func (svc *service) newJanitor(sweep func(ctx context.Context, age time.Duration
 		j.tasks = append(j.tasks, &janitorTask{
 			name:     "spill folder",
 			deadline: cleanDeadline,
-			run:      func(context.Context) (int, error) { return svc.spill.Clean() },
+			run:      svc.spill.Clean,
 		})
 	}
 	return j
@@ -269,9 +280,13 @@ func (svc *service) newJanitor(sweep func(ctx context.Context, age time.Duration
 func (svc *service) cleaning() []health.Task {
 	var tasks []health.Task
 	for _, t := range svc.janitor.report() {
-		tasks = append(tasks, health.Task{
+		task := health.Task{
 			Name: t.Name, Succeeded: t.Succeeded, Failed: t.Failed, Failures: t.Failures, Removed: t.Removed, LastSuccess: t.LastSuccess,
-		})
+		}
+		if !t.HangsSince.IsZero() {
+			task.Hangs = time.Since(t.HangsSince)
+		}
+		tasks = append(tasks, task)
 	}
 	return tasks
 }

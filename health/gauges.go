@@ -22,6 +22,8 @@ var (
 	spillQuota     = describe("spill_quota_bytes", "The quota of all uploads together on the disk; 0 if it is not used.")
 	spillUsed      = describe("spill_used_bytes", "What is in use of the quota on the disk.")
 	spillFree      = describe("spill_free_bytes", "Free space where the spill folder is, as it was last seen; -1 if it is not watched.")
+	spillHanging   = describe("spill_hanging_calls", "Calls of the spill folder's disk that have not ended in time.")
+	spillStuck     = describe("spill_stuck_bytes", "What is in use of the quota for uploads that are over, in files whose calls hang.")
 	pressureNow    = describe("pressure_state", "1 for the state that this instance is in, 0 for the others.", "state")
 	drainingNow    = describe("draining", "1 if this instance takes no more uploads.")
 	pageClients    = describe("page_clients", "Live pages that are open.")
@@ -30,7 +32,7 @@ var (
 	janitorSuccess = describe("janitor_last_success_timestamp_seconds", "When a task that cleans up last succeeded; 0 if it has not.", "task")
 	sentryEvents   = describe("sentry_events_total", "Reports to Sentry, by whether they were handed on or kept back by the rate limit.", "result")
 	logDropped     = describe("log_dropped_lines_total", "Lines of the log that were dropped: nobody read them in time, or writing them failed.")
-	everyGauge     = []*prometheus.Desc{inFlight, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, pressureNow, drainingNow, pageClients, sentryEvents, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
+	everyGauge     = []*prometheus.Desc{inFlight, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
 )
 
 // Describe implements [prometheus.Collector].
@@ -63,6 +65,8 @@ func (g gauges) Collect(metrics chan<- prometheus.Metric) {
 	gauge(spillQuota, float64(spill.Quota))
 	gauge(spillUsed, float64(spill.Used))
 	gauge(spillFree, float64(g.h.cfg.Pressure.lastFree()))
+	gauge(spillHanging, float64(spill.Hanging))
+	gauge(spillStuck, float64(spill.Stuck))
 	state, _ := g.h.cfg.Pressure.State()
 	for _, s := range []State{Calm, Warned, Out} {
 		gauge(pressureNow, oneIf(s == state), s.String())

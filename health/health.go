@@ -79,10 +79,15 @@ type MemoryUse struct {
 
 func (m MemoryUse) used() int64 { return m.Floors + m.Leased + m.Held }
 
-// SpillUse is how much of the quota on the disk is in use, in bytes.
+// SpillUse is how much of the quota on the disk is in use, in bytes, and how many
+// calls of the disk hang.
 type SpillUse struct {
 	Quota int64 // 0: there is no disk
 	Used  int64
+	Stuck int64 // of Used: of uploads that are over, in files whose calls hang
+
+	Hanging  int
+	HangsFor time.Duration // the oldest
 }
 
 // Task is how one of the cleaning tasks is doing.
@@ -92,7 +97,8 @@ type Task struct {
 	Failed      int // runs
 	Failures    int // in a row
 	Removed     int
-	LastSuccess time.Time // zero if there was none
+	LastSuccess time.Time     // zero if there was none
+	Hangs       time.Duration // how long ago the run under way began, if it is past its deadline; else 0
 }
 
 // Health is an http.Handler for the paths that [Paths] lists.

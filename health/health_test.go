@@ -26,6 +26,7 @@ type instance struct {
 	storage func(context.Context) error
 	used    int64
 	spilled int64
+	hanging int
 	tasks   []health.Task
 	disk    *health.Pressure
 
@@ -47,14 +48,16 @@ func newInstance(checks ...func() health.Check) *instance { return reporting(nil
 func reporting(r *health.Reporter, checks ...func() health.Check) *instance {
 	core, log := observer.New(zap.DebugLevel)
 	i := &instance{log: log, storage: func(context.Context) error { return nil }, reporter: r}
-	i.disk = health.NewPressure(health.PressureConfig{Counted: func(health.Trouble) {}, Changed: func(health.State, health.Trouble) {}})
+	i.disk = health.NewPressure(health.PressureConfig{Counted: func(health.Trouble, error) {}, Changed: func(health.State, health.Trouble) {}})
 	i.metrics = health.NewMetrics(health.Version{Version: "1.2.3", Commit: "abc"})
 	i.uploads = health.NewUploads(i.metrics, i.reporter)
 	i.Health = health.New(health.Config{
-		Version:    health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
-		Storage:    func(ctx context.Context) error { return i.storage(ctx) },
-		Memory:     func() health.MemoryUse { return health.MemoryUse{Held: i.used, Total: 100} },
-		Spill:      func() health.SpillUse { return health.SpillUse{Used: i.spilled, Quota: 100} },
+		Version: health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
+		Storage: func(ctx context.Context) error { return i.storage(ctx) },
+		Memory:  func() health.MemoryUse { return health.MemoryUse{Held: i.used, Total: 100} },
+		Spill: func() health.SpillUse {
+			return health.SpillUse{Used: i.spilled, Quota: 100, Hanging: i.hanging, HangsFor: 7 * time.Second}
+		},
 		Pressure:   i.disk,
 		Checks:     checks,
 		Uploads:    i.uploads,
@@ -122,10 +125,14 @@ func TestAnswers(t *testing.T) {
 		{name: "the disk is short", set: func(i *instance) { i.spilled = 90 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"90 of 100 bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it."}}}}`},
 		{name: "the balancer's probe after one trouble", set: func(i *instance) { i.trouble(1) }, path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
 		{name: "the balancer's probe under pressure", set: func(i *instance) { i.trouble(3) }, path: "/__lbheartbeat__", status: 503, body: `{"status":"pressure"}`},
-		{name: "one trouble", set: func(i *instance) { i.trouble(1) }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"The spill folder had trouble (last: disk failed). Several times in 2m0s take this instance out of the balancer. The log says more."}}}}`},
-		{name: "pressure", set: func(i *instance) { i.trouble(3) }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"ok","memory":"ok","spill":"error","storage":"ok"},"details":{"spill":{"status":"error","level":40,"messages":{"spillway.spill":"The spill folder is in trouble (last: disk failed): /__lbheartbeat__ answers 503 until its disk has room and works. Ordinary uploads go on. The log says more."}}}}`},
+		{name: "one trouble", set: func(i *instance) { i.trouble(1) }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"The disk of --spill-dir had trouble (last: disk failed). The log has the system's error. Check that the file system is writable, has inodes left and is sound. 3 troubles within 2m0s take this instance out of the balancer."}}}}`},
+		{name: "pressure", set: func(i *instance) { i.trouble(3) }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"ok","memory":"ok","spill":"error","storage":"ok"},"details":{"spill":{"status":"error","level":40,"messages":{"spillway.spill":"The disk of --spill-dir is in trouble (last: disk failed). The log has the system's error. Check that the file system is writable, has inodes left and is sound. /__lbheartbeat__ answers 503 until the disk works again. Uploads that need no disk go on."}}}}`},
+		{name: "the disk hangs", set: func(i *instance) { i.hanging = 2 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"The disk of --spill-dir does not answer. 2 of its calls hang, the oldest for 7s. Check the device, or the mount."}}}}`},
+		{name: "cleaning hangs", set: func(i *instance) {
+			i.tasks = []health.Task{{Name: "a", Failures: 1}, {Name: "b", Failures: 1, Hangs: time.Minute}}
+		}, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"error","memory":"ok","spill":"ok","storage":"ok"},"details":{"janitor":{"status":"error","level":40,"messages":{"spillway.janitor":"Cleaning the b has hung for 1m0s. Uploads go on, but leftovers add up. Check the disk or the store that it cleans."}}}}`},
 		{name: "cleaning failed", set: func(i *instance) { i.tasks = []health.Task{{Name: "a"}, {Name: "b", Failures: 1}} }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"warning","memory":"ok","spill":"ok","storage":"ok"},"details":{"janitor":{"status":"warning","level":30,"messages":{"spillway.janitor":"Cleaning the b failed and is tried again. The log says why."}}}}`},
-		{name: "cleaning fails again and again", set: func(i *instance) { i.tasks = []health.Task{{Name: "a", Failures: 1}, {Name: "b", Failures: 3}} }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"error","memory":"ok","spill":"ok","storage":"ok"},"details":{"janitor":{"status":"error","level":40,"messages":{"spillway.janitor":"Cleaning the b has failed 3 times in a row. Uploads go on, but what is left lying adds up. The log says why."}}}}`},
+		{name: "cleaning fails again and again", set: func(i *instance) { i.tasks = []health.Task{{Name: "a", Failures: 1}, {Name: "b", Failures: 3}} }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"error","memory":"ok","spill":"ok","storage":"ok"},"details":{"janitor":{"status":"error","level":40,"messages":{"spillway.janitor":"Cleaning the b has failed 3 times in a row. Uploads go on, but leftovers add up. The log says why."}}}}`},
 		{name: "the version", path: "/__version__", status: 200, body: `{"source":"https://example.com/spillway","version":"1.2.3","commit":"abc","build":"7"}`},
 		{name: "the test error without a token", path: "/__error__", status: 403, body: `{"error":"This requires an Auth-Token to authenticate the request"}`},
 		{name: "the test error", path: "/__error__", token: "good", status: 500, body: `{"error":"Internal Server Error"}`},

@@ -102,27 +102,44 @@ func (h *Health) checkMemory() Check {
 }
 
 func (h *Health) checkSpill() Check {
-	switch s, last := h.cfg.Pressure.State(); s {
-	case Out:
-		return Check{"spill", Error, fmt.Sprintf("The spill folder is in trouble (last: %s): /__lbheartbeat__ answers 503 until its disk has room and works. Ordinary uploads go on. The log says more.", last)}
-	case Warned:
-		return Check{"spill", Warning, fmt.Sprintf("The spill folder had trouble (last: %s). Several times in %v take this instance out of the balancer. The log says more.", last, h.cfg.Pressure.cfg.Window)}
+	s := h.cfg.Spill()
+	hangs := ""
+	if s.Hanging > 0 {
+		hangs = fmt.Sprintf(" %d of its calls hang, the oldest for %v.", s.Hanging, s.HangsFor.Round(time.Second))
 	}
-	if s := h.cfg.Spill(); s.Quota > 0 && s.Used*100 >= s.Quota*nearlyFull {
+	switch state, last := h.cfg.Pressure.State(); {
+	case state == Out:
+		return Check{"spill", Error, fmt.Sprintf("The disk of --spill-dir is in trouble (last: %s).%s %s "+
+			"/__lbheartbeat__ answers 503 until the disk works again. Uploads that need no disk go on.", last, hangs, remedies[last])}
+	case state == Warned:
+		return Check{"spill", Warning, fmt.Sprintf("The disk of --spill-dir had trouble (last: %s).%s %s "+
+			"%d troubles within %v take this instance out of the balancer.", last, hangs, remedies[last], tooMany, h.cfg.Pressure.cfg.Window)}
+	case hangs != "":
+		return Check{"spill", Warning, "The disk of --spill-dir does not answer." + hangs + " " + remedies[DiskHangs]}
+	case s.Quota > 0 && s.Used*100 >= s.Quota*nearlyFull:
 		return Check{"spill", Warning, fmt.Sprintf("%d of %d bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it.", s.Used, s.Quota)}
 	}
 	return Check{Name: "spill"}
 }
 
-// checkJanitor looks at the tasks: what they leave lying does no harm at once.
+// remedies are what to do about each kind of trouble.
+var remedies = map[Trouble]string{
+	DiskFailed: "The log has the system's error. Check that the file system is writable, has inodes left and is sound.",
+	DiskHangs:  "Check the device, or the mount.",
+	LowSpace:   "Other programs have filled it below --spill-min-free. Free space on it.",
+}
+
+// checkJanitor looks at the tasks. What they leave behind does no harm at once.
 func (h *Health) checkJanitor() Check {
 	worst := Check{Name: "janitor"}
 	for _, t := range h.cfg.Cleaning() {
-		if t.Failures > 0 && worst.Level == OK {
+		switch {
+		case t.Hangs > 0:
+			return Check{"janitor", Error, fmt.Sprintf("Cleaning the %s has hung for %v. Uploads go on, but leftovers add up. Check the disk or the store that it cleans.", t.Name, t.Hangs.Round(time.Second))}
+		case t.Failures >= stuck:
+			return Check{"janitor", Error, fmt.Sprintf("Cleaning the %s has failed %d times in a row. Uploads go on, but leftovers add up. The log says why.", t.Name, t.Failures)}
+		case t.Failures > 0 && worst.Level == OK:
 			worst = Check{"janitor", Warning, fmt.Sprintf("Cleaning the %s failed and is tried again. The log says why.", t.Name)}
-		}
-		if t.Failures >= stuck {
-			return Check{"janitor", Error, fmt.Sprintf("Cleaning the %s has failed %d times in a row. Uploads go on, but what is left lying adds up. The log says why.", t.Name, t.Failures)}
 		}
 	}
 	return worst

@@ -18,24 +18,26 @@ const (
 	// tooMany troubles within the window take the instance out of the balancer.
 	tooMany = 3
 
-	// looks is how often within a window free space is looked at, and whether
-	// the instance can come back.
-	looks = 12
+	// looks is how often within a window the disk is looked at: every 8 s, so that
+	// one that is broken has made too many troubles within half a minute.
+	looks = 15
 
 	// recentEvents is how many events are remembered for the live page.
 	recentEvents = 50
 )
 
-// Trouble is a kind of trouble of the machine. What a client can provoke is
-// none.
+// Trouble is a kind of trouble of the machine. Nothing that a client can provoke
+// is trouble.
 type Trouble string
 
 const (
-	DiskFailed Trouble = "disk failed" // it is full or broken, or does not give back what it should
-	LowSpace   Trouble = "low space"   // less is free than has to stay
+	NoTrouble  Trouble = ""
+	DiskFailed Trouble = "disk failed" // a call failed that should have succeeded
+	DiskHangs  Trouble = "disk hangs"  // a call has not ended in time
+	LowSpace   Trouble = "low space"   // others have taken the space that has to stay free
 )
 
-var troubles = []Trouble{DiskFailed, LowSpace}
+var troubles = []Trouble{DiskFailed, DiskHangs, LowSpace}
 
 // State is what the troubles of the machine make of an instance.
 type State int
@@ -57,12 +59,22 @@ type PressureConfig struct {
 	// free. Less is trouble; the instance comes back with a quarter more.
 	Mark int64
 
-	Free  func() (int64, error) // bytes
-	Probe func() error          // writes to the spill folder
+	// Free says how many bytes are free, and how many the instance's own files
+	// take, which count as free. Probe writes to the spill folder. Both return
+	// within seconds, whatever the disk does.
+	Free  func(ctx context.Context) (free, own int64, err error)
+	Probe func(ctx context.Context) error
+
+	// Late is how many calls of the disk have not ended in time, since the start.
+	Late func() int64
+
+	// Kind is what kind of trouble an error of Free or Probe is. With NoTrouble
+	// the disk is not at fault; the instance does not come back with it either.
+	Kind func(err error) Trouble
 
 	// Counted is told of each trouble. It is called with nothing locked, and so
 	// is Changed.
-	Counted func(t Trouble)
+	Counted func(t Trouble, err error)
 
 	// Changed is told when the instance goes out and when it comes back.
 	Changed func(s State, last Trouble)
@@ -72,10 +84,14 @@ type PressureConfig struct {
 // warning; several take the instance out of the balancer, so that clients go to
 // another. It comes back by itself, but only when there was no trouble for as
 // long as the window, enough space is free, and the disk takes a write.
+//
+// It looks at the disk every few seconds, whether anybody uses it or not: clients
+// may be too patient, or too few, to find out.
 type Pressure struct {
 	cfg PressureConfig
 
 	free atomic.Int64 // bytes, as last seen; -1 before that
+	late int64        // PressureConfig.Late when it was last looked at; of Watch
 
 	mu     sync.Mutex // guards what follows
 	times  []time.Time
@@ -103,7 +119,7 @@ func NewPressure(cfg PressureConfig) *Pressure {
 
 // Add counts a trouble. The error says more of it, for people.
 func (p *Pressure) Add(t Trouble, err error) {
-	p.cfg.Counted(t)
+	p.cfg.Counted(t, err)
 	p.mu.Lock()
 	p.forget()
 	p.times = append(p.times, time.Now())
@@ -166,7 +182,7 @@ func (p *Pressure) Watch(ctx context.Context) {
 	tick := time.NewTicker(p.cfg.Window / looks)
 	defer tick.Stop()
 	for {
-		p.look()
+		p.look(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -175,26 +191,43 @@ func (p *Pressure) Watch(ctx context.Context) {
 	}
 }
 
-// look counts what is wrong with the disk, and lets the instance come back.
-func (p *Pressure) look() {
-	free, err := p.cfg.Free()
+// look counts what is wrong with the disk as one trouble, and lets the instance
+// come back where nothing is.
+func (p *Pressure) look(ctx context.Context) {
+	free, trouble, err := p.examine(ctx)
+	switch {
+	case ctx.Err() != nil: // what failed may have failed because of it
+	case trouble != NoTrouble:
+		p.Add(trouble, err)
+	case err == nil && free >= p.cfg.Mark+p.cfg.Mark/4:
+		p.comeBack()
+	}
+}
+
+// examine finds out how much space others leave, in bytes, and what is wrong with
+// the disk. An error may be no trouble.
+func (p *Pressure) examine(ctx context.Context) (free int64, t Trouble, err error) {
+	defer func() { p.late = p.cfg.Late() }() // calls of this look as well: they count once
+	free, own, err := p.cfg.Free(ctx)
 	if err != nil {
-		p.Add(DiskFailed, err)
-		return
+		return 0, p.cfg.Kind(err), err
 	}
 	p.free.Store(free)
+	free += own
 	if free < p.cfg.Mark {
-		p.Add(LowSpace, fmt.Errorf("%s are free, and %s should be", humanize.IBytes(uint64(max(free, 0))), humanize.IBytes(uint64(p.cfg.Mark))))
-		return
+		return free, LowSpace, fmt.Errorf("others leave %s free, and %s should be", humanize.IBytes(uint64(max(free, 0))), humanize.IBytes(uint64(p.cfg.Mark)))
 	}
-	if !p.quiet() || free < p.cfg.Mark+p.cfg.Mark/4 {
-		return
+	if err := p.cfg.Probe(ctx); err != nil {
+		return free, p.cfg.Kind(err), err
 	}
-	if err := p.cfg.Probe(); err != nil {
-		p.Add(DiskFailed, err)
-		return
+	if late := p.cfg.Late() - p.late; late > 0 {
+		return free, DiskHangs, fmt.Errorf("%d calls have not ended in time", late)
 	}
-	// Meanwhile there may have been trouble.
+	return free, NoTrouble, nil
+}
+
+// comeBack ends Out if the window has been without trouble.
+func (p *Pressure) comeBack() {
 	p.mu.Lock()
 	p.forget()
 	back := p.out && len(p.times) == 0
@@ -207,13 +240,4 @@ func (p *Pressure) look() {
 	if back {
 		p.cfg.Changed(Calm, last)
 	}
-}
-
-// quiet reports whether the instance is out, and the window has been without
-// trouble.
-func (p *Pressure) quiet() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.forget()
-	return p.out && len(p.times) == 0
 }

@@ -20,6 +20,8 @@ type machine struct {
 
 	mu       sync.Mutex // guards what follows
 	free     int64
+	own      int64
+	late     int64
 	freeErr  error
 	probeErr error
 	probes   int
@@ -27,19 +29,32 @@ type machine struct {
 	changes  []health.State
 }
 
+// errNotTheDisk fails a probe for a reason that is not the disk's.
+var errNotTheDisk = errors.New("EMFILE")
+
 func newMachine() *machine {
 	m := &machine{free: 1000}
 	m.Pressure = health.NewPressure(health.PressureConfig{
 		Mark: 100,
-		Free: func() (free int64, err error) {
-			m.set(func() { free, err = m.free, m.freeErr })
-			return free, err
+		Free: func(context.Context) (free, own int64, err error) {
+			m.set(func() { free, own, err = m.free, m.own, m.freeErr })
+			return free, own, err
 		},
-		Probe: func() (err error) {
+		Probe: func(context.Context) (err error) {
 			m.set(func() { m.probes++; err = m.probeErr })
 			return err
 		},
-		Counted: func(health.Trouble) { m.set(func() { m.counted++ }) },
+		Late: func() (n int64) {
+			m.set(func() { n = m.late })
+			return n
+		},
+		Kind: func(err error) health.Trouble {
+			if errors.Is(err, errNotTheDisk) {
+				return health.NoTrouble
+			}
+			return health.DiskFailed
+		},
+		Counted: func(health.Trouble, error) { m.set(func() { m.counted++ }) },
 		Changed: func(s health.State, _ health.Trouble) { m.set(func() { m.changes = append(m.changes, s) }) },
 	})
 	return m
@@ -105,8 +120,8 @@ func TestPressureForgets(t *testing.T) {
 		}
 		pass(time.Minute)
 		m.want(t, "two minutes after the last", health.Calm)
-		if len(m.changes) > 0 || m.probes > 0 {
-			t.Errorf("told of %v, %d probes", m.changes, m.probes)
+		if len(m.changes) > 0 {
+			t.Errorf("told of %v", m.changes)
 		}
 	})
 }
@@ -155,6 +170,99 @@ func TestPressureDoesNotFlap(t *testing.T) {
 		m.set(func() { m.free = 1000 })
 		pass(3 * time.Minute)
 		m.want(t, "once it works", health.Calm)
+	})
+}
+
+// TestBrokenDiskIsFound has nobody use the disk: the machine's own look finds what
+// is wrong with it within half a minute, and that it is well again.
+func TestBrokenDiskIsFound(t *testing.T) {
+	for name, set := range map[string]func(m *machine, bad bool){
+		"takes no write":  func(m *machine, bad bool) { m.probeErr = map[bool]error{true: syscall.EROFS}[bad] },
+		"cannot be asked": func(m *machine, bad bool) { m.freeErr = map[bool]error{true: syscall.EIO}[bad] },
+		"below the mark":  func(m *machine, bad bool) { m.free = map[bool]int64{true: 99, false: 1000}[bad] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			watched(t, func(t *testing.T, m *machine) {
+				m.set(func() { set(m, true) })
+				pass(8 * time.Second)
+				m.want(t, "at the first look", health.Warned)
+				pass(22 * time.Second)
+				m.want(t, "after half a minute", health.Out)
+				m.set(func() { set(m, false) })
+				pass(2 * time.Minute)
+				m.want(t, "two minutes after it works", health.Calm)
+			})
+		})
+	}
+}
+
+// One failure is a warning, however long nobody uses the disk after it.
+func TestOneFailureIsAWarning(t *testing.T) {
+	watched(t, func(t *testing.T, m *machine) {
+		m.set(func() { m.probeErr = syscall.EIO })
+		pass(8 * time.Second)
+		m.set(func() { m.probeErr = nil })
+		for range 14 {
+			m.want(t, "after one failure", health.Warned)
+			pass(8 * time.Second)
+		}
+		pass(8 * time.Second)
+		m.want(t, "two minutes after it", health.Calm)
+	})
+}
+
+// Calls of uploads that hang are trouble, also where the probe does not. All that
+// hang between two looks are one.
+func TestLateCallsAreTrouble(t *testing.T) {
+	watched(t, func(t *testing.T, m *machine) {
+		m.set(func() { m.late = 64 })
+		pass(time.Minute)
+		m.want(t, "after a disk that hung once", health.Warned)
+		for range 2 {
+			m.set(func() { m.late++ })
+			pass(8 * time.Second)
+		}
+		if s, last := m.State(); s != health.Out || last != health.DiskHangs {
+			t.Errorf("after three times it is %v for %q", s, last)
+		}
+		pass(2*time.Minute + 8*time.Second)
+		m.want(t, "although the calls have not ended", health.Calm)
+	})
+}
+
+// What the instance itself has on the disk counts as free: it neither takes the
+// instance out nor keeps it out.
+func TestOwnFilesCountAsFree(t *testing.T) {
+	watched(t, func(t *testing.T, m *machine) {
+		m.set(func() { m.free, m.own = 0, 125 })
+		pass(time.Hour)
+		m.want(t, "with its own files", health.Calm)
+		for range 3 {
+			m.Add(health.DiskFailed, syscall.EIO)
+		}
+		pass(2*time.Minute + 8*time.Second)
+		m.want(t, "with its own files, after trouble", health.Calm)
+		m.set(func() { m.own = 99 })
+		pass(30 * time.Second)
+		m.want(t, "with those of others", health.Out)
+	})
+}
+
+// A probe that fails for a reason that is not the disk's is no trouble. It proves
+// nothing either.
+func TestFailureThatIsNotTheDisks(t *testing.T) {
+	watched(t, func(t *testing.T, m *machine) {
+		m.set(func() { m.probeErr = errNotTheDisk })
+		pass(time.Hour)
+		m.want(t, "without descriptors", health.Calm)
+		for range 3 {
+			m.Add(health.DiskFailed, syscall.EIO)
+		}
+		pass(time.Hour)
+		m.want(t, "after trouble, without descriptors", health.Out)
+		m.set(func() { m.probeErr = nil })
+		pass(8 * time.Second)
+		m.want(t, "with descriptors again", health.Calm)
 	})
 }
 

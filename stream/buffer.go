@@ -31,7 +31,7 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	p = p[:min(len(p), int(b.room)-b.size)]
 	if b.file != nil {
-		if err := b.file.write(p); err != nil {
+		if err := b.file.write(b.share.disk, p); err != nil {
 			return 0, err
 		}
 	} else {
@@ -66,14 +66,15 @@ func (b *Buffer) toDisk() error {
 	if b.full || b.data == nil {
 		return nil
 	}
-	file, err := b.share.m.spill.create(b.share)
+	ctx := b.share.disk
+	file, err := b.share.m.spill.create(ctx, b.share)
 	if err != nil {
 		return err
 	}
 	// All that it will ever need, so that later writes find their room.
-	err = file.claim(b.room)
+	err = file.claim(ctx, b.room)
 	if err == nil {
-		err = file.write(b.data)
+		err = file.write(ctx, b.data)
 	}
 	if err != nil {
 		file.close()

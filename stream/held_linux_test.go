@@ -154,7 +154,7 @@ func TestBodiesStayOnDisk(t *testing.T) {
 	if onDisk < 3 {
 		t.Errorf("%d bodies are on disk", onDisk)
 	}
-	if removed, err := spill.Clean(); removed != 0 || err != nil {
+	if removed, err := spill.Clean(t.Context()); removed != 0 || err != nil {
 		t.Errorf("cleaning: %d removed, %v", removed, err)
 	}
 	before := spill.Usage().Used
@@ -236,7 +236,7 @@ func TestCleanBesideUploads(t *testing.T) {
 				case o := <-u:
 					got = &o
 				default:
-					if _, err := spill.Clean(); err != nil {
+					if _, err := spill.Clean(t.Context()); err != nil {
 						t.Fatal(err)
 					}
 				}

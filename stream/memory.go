@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -197,10 +198,11 @@ func (m *Memory) Admit(ctx context.Context) (context.Context, *Share, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	disk, endDisk := context.WithCancelCause(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithCancelCause(ctx)
 	m.admissions++
 	s := &Share{
-		m: m, cancel: cancel, number: m.admissions, wanted: make(chan struct{}, 1), buffers: make(map[*Buffer]struct{}),
+		m: m, cancel: cancel, disk: disk, endDisk: endDisk, number: m.admissions, wanted: make(chan struct{}, 1), buffers: make(map[*Buffer]struct{}),
 		pace: pace{part: m.partSize},
 	}
 	m.shares[s] = struct{}{}
@@ -296,15 +298,31 @@ func (m *Memory) leave(w *waiter) bool {
 
 // endSlowest takes from the upload whose client has been slowest what others
 // wait for, if it has been slow for longer than slowFill, and returns when to
-// look again.
+// look again. It does not wait for the disk that a part moves to.
 func (m *Memory) endSlowest() (again time.Duration) {
 	share, part, again := m.slowest()
-	if share != nil && (part == nil || part.toDisk() != nil) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		share.cancel(m.noRoom("an upload that arrives slowly while others wait for memory"))
+	switch {
+	case share == nil:
+	case part == nil:
+		m.endSlow(share)
+	default:
+		go func() {
+			err := Guard(part.toDisk)
+			if p, ok := errors.AsType[*PanicError](err); ok {
+				share.cancel(p)
+			} else if err != nil {
+				m.endSlow(share)
+			}
+		}()
 	}
 	return again
+}
+
+// endSlow ends an upload whose client is slow.
+func (m *Memory) endSlow(s *Share) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.cancel(m.noRoom("an upload that arrives slowly while others wait for memory"))
 }
 
 // slowest finds the upload that has kept others waiting for its client for longest

@@ -18,6 +18,9 @@ type Share struct {
 
 	blocked atomic.Int32 // calls that wait for room, in memory or on disk
 
+	disk    context.Context // of the calls of the disk that have none of their own
+	endDisk context.CancelCauseFunc
+
 	account *Account // of the goroutine that reads; nil if nobody wants to know
 
 	// guarded by m.mu
@@ -127,6 +130,12 @@ func (s *Share) grow(ctx context.Context, n int64) error {
 // method.
 func (s *Share) Measure(a *Account) { s.account = a }
 
+// reads has the upload's calls of the disk end with ctx, under which the archive
+// is read, until over is called: publishing goes on whatever ends that.
+func (s *Share) reads(ctx context.Context) (over func() bool) {
+	return context.AfterFunc(ctx, func() { s.endDisk(context.Cause(ctx)) })
+}
+
 // waitsOn is what an upload that waits for memory is blocked on: the store,
 // where that has parts of its own, which it will give back.
 func (s *Share) waitsOn() Wait {
@@ -193,6 +202,7 @@ func (s *Share) onDisk() (now, peak int64) {
 func (s *Share) Close() {
 	m := s.m
 	s.cancel(context.Canceled)
+	s.endDisk(context.Canceled)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, open := m.shares[s]; !open {

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -35,9 +34,13 @@ type SpillConfig struct {
 	// MinFree is how many bytes of the file system stay free.
 	MinFree int64
 
-	// Trouble is told of each failure of the disk, a [*DiskError], and of each
-	// [*QuotaError] for want of free space. It must not wait for anything. It
-	// may be nil.
+	// HangAfter is how long a call of the disk may take before it counts as
+	// hanging; 0: 5 s. Callers wait for a call six times as long at most.
+	HangAfter time.Duration
+
+	// Trouble is told of each call that should have succeeded and failed: a
+	// [*DiskError]. It is not told of calls that hang, nor of what a client can
+	// provoke. It must not wait for anything. It may be nil.
 	Trouble func(error)
 }
 
@@ -47,10 +50,15 @@ type SpillConfig struct {
 // before it is written. The files have no names, so that the system takes their
 // space back whatever ends the process.
 type Spill struct {
-	cfg SpillConfig
+	cfg   SpillConfig
+	calls *diskCalls
+
+	cleaning, probing single
 
 	mu      sync.Mutex // guards what follows and Share.spilled; taken after every other
 	used    int64      // counted against the quota
+	stuck   int64      // of used, in files whose upload is over and whose calls hang
+	onDisk  int64      // allocated; counted before it is, and until it is given back
 	waiting []*claim   // first come first
 	files   map[*spillFile]struct{}
 	refused int64
@@ -68,7 +76,7 @@ type claim struct {
 
 // NewSpill returns a cache with nothing in it.
 func NewSpill(cfg SpillConfig) *Spill {
-	return &Spill{cfg: cfg, files: make(map[*spillFile]struct{})}
+	return &Spill{cfg: cfg, calls: newDiskCalls(cfg.HangAfter), files: make(map[*spillFile]struct{})}
 }
 
 // SpillUsage says how much of the quota is in use. Sizes are in bytes.
@@ -79,51 +87,48 @@ type SpillUsage struct {
 	Files   int
 	Waiting int   // uploads that wait for space
 	Refused int64 // claims that were refused, since the start
+
+	// Calls of the disk that hang, and for how long the oldest has. Stuck is the
+	// part of Used in files whose upload is over, but whose calls have not ended.
+	Hanging  int
+	HangsFor time.Duration
+	Late     int64 // calls that took longer than HangAfter, since the start
+	Stuck    int64
 }
 
 // Usage returns a snapshot.
 func (s *Spill) Usage() SpillUsage {
+	hanging, hangsFor := s.calls.hanging()
+	late := s.calls.lateCalls()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return SpillUsage{
 		Quota: s.cfg.Quota, UploadQuota: s.cfg.UploadQuota, MinFree: s.cfg.MinFree,
 		Used: s.used, Files: len(s.files), Waiting: len(s.waiting), Refused: s.refused,
+		Hanging: hanging, HangsFor: hangsFor, Late: late, Stuck: s.stuck,
 	}
-}
-
-// Clean removes the files of processes that are gone and returns how many those
-// were. It also compares what is counted with what the file system says of the
-// files that are open: the error is a [*DiskError] if one of them takes more
-// than is counted for it, or if the disk fails.
-func (s *Spill) Clean() (removed int, err error) {
-	if s.cfg.Quota == 0 {
-		return 0, nil
-	}
-	removed, err = s.cfg.Disk.Clean()
-	if err != nil {
-		err = s.trouble(&DiskError{Op: "clean", Err: err})
-	}
-	s.mu.Lock()
-	files := make([]*spillFile, 0, len(s.files))
-	for f := range s.files {
-		files = append(files, f)
-	}
-	s.mu.Unlock()
-	for _, f := range files {
-		err = errors.Join(err, f.check())
-	}
-	return removed, err
 }
 
 // create makes a file for an upload, without any space yet. Whoever created it
 // closes it.
-func (s *Spill) create(share *Share) (*spillFile, error) {
+func (s *Spill) create(ctx context.Context, share *Share) (*spillFile, error) {
 	if s == nil || s.cfg.Quota == 0 {
 		return nil, &QuotaError{Quota: ProcessQuota, Never: true}
 	}
-	file, err := s.cfg.Disk.Create()
-	if err != nil {
-		return nil, s.trouble(&DiskError{Op: "create", Err: err})
+	var (
+		file DiskFile
+		err  error
+	)
+	_, failed := s.calls.do(ctx, func() error {
+		file, err = s.cfg.Disk.Create()
+		return err
+	}, func() {
+		if err == nil {
+			s.calls.always(file.Close, func() {}) // nobody waits for it any more
+		}
+	})
+	if failed != nil {
+		return nil, s.failure(ctx, "create", failed, spillBlock)
 	}
 	f := &spillFile{spill: s, share: share, disk: file}
 	s.mu.Lock()
@@ -134,8 +139,8 @@ func (s *Spill) create(share *Share) (*spillFile, error) {
 
 // take counts n more bytes of a file that has counted bytes already, if there
 // is room for them now. The error is a [*QuotaError] or a [*DiskError].
-func (s *Spill) take(share *Share, n, counted int64) error {
-	if err := s.enoughFree(n); err != nil {
+func (s *Spill) take(ctx context.Context, share *Share, n, counted int64) error {
+	if err := s.enoughFree(ctx, n); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -155,7 +160,7 @@ func (s *Spill) take(share *Share, n, counted int64) error {
 // takeOrWait is take that waits, first come first served, for what others have.
 // The error may also be the context's cause.
 func (s *Spill) takeOrWait(ctx context.Context, share *Share, n, counted int64) error {
-	if err := s.enoughFree(n); err != nil {
+	if err := s.enoughFree(ctx, n); err != nil {
 		return err
 	}
 	c := &claim{share: share, n: n, ready: make(chan struct{})}
@@ -215,15 +220,15 @@ func (s *Spill) patience(c *claim) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	moved := s.returned
-	for share := range s.onDisk() {
+	for share := range s.sharesOnDisk() {
 		moved = later(moved, share.moved())
 	}
 	return c.share.m.wait - time.Since(moved)
 }
 
-// onDisk are the uploads that have space, some more than once. The caller holds
-// s.mu.
-func (s *Spill) onDisk() iter.Seq[*Share] {
+// sharesOnDisk are the uploads that have space, some more than once. The caller
+// holds s.mu.
+func (s *Spill) sharesOnDisk() iter.Seq[*Share] {
 	return func(yield func(*Share) bool) {
 		for f := range s.files {
 			if f.share.spilled > 0 && !yield(f.share) {
@@ -258,7 +263,7 @@ func (s *Spill) endSlowest() time.Duration {
 		slowest *Share
 		longest time.Duration
 	)
-	for share := range s.onDisk() {
+	for share := range s.sharesOnDisk() {
 		if slow := share.pace.slow(); slowest == nil || slow > longest {
 			slowest, longest = share, slow
 		}
@@ -295,54 +300,6 @@ func (s *Spill) full(n int64) error {
 	return &QuotaError{Quota: ProcessQuota, Limit: s.cfg.Quota, InUse: s.used, Need: n}
 }
 
-// enoughFree refuses n bytes that the file system should keep free.
-func (s *Spill) enoughFree(n int64) error {
-	free, err := s.Free()
-	if err != nil {
-		return s.trouble(err)
-	}
-	if free-n < s.cfg.MinFree {
-		s.mu.Lock()
-		s.refused++
-		s.mu.Unlock()
-		return s.trouble(&QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, InUse: free, Need: n})
-	}
-	return nil
-}
-
-// Free is how many bytes the file system has left. The error is a [*DiskError].
-func (s *Spill) Free() (int64, error) {
-	free, err := s.cfg.Disk.Free()
-	if err != nil {
-		return 0, &DiskError{Op: "free space", Err: err}
-	}
-	return free, nil
-}
-
-// Probe proves that the disk takes a block. The error is a [*DiskError].
-func (s *Spill) Probe() error {
-	f, err := s.cfg.Disk.Create()
-	if err == nil {
-		err = f.Allocate(0, spillBlock)
-		if err == nil {
-			_, err = f.WriteAt(make([]byte, spillBlock), 0)
-		}
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		return &DiskError{Op: "probe", Err: err}
-	}
-	return nil
-}
-
-// trouble tells of a failure of the disk, and returns it.
-func (s *Spill) trouble(err error) error {
-	if s.cfg.Trouble != nil {
-		s.cfg.Trouble(err)
-	}
-	return err
-}
-
 // count counts n bytes. The caller holds s.mu.
 func (s *Spill) count(share *Share, n int64) {
 	s.used += n
@@ -350,17 +307,37 @@ func (s *Spill) count(share *Share, n int64) {
 	share.peakSpilled = max(share.peakSpilled, share.spilled)
 }
 
-// giveBack stops counting n bytes.
-func (s *Spill) giveBack(share *Share, n int64) {
+// giveBack stops counting n bytes, of a share or, if they were detached from it,
+// of what is stuck.
+func (s *Spill) giveBack(share *Share, n int64, detached bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used -= n
-	share.spilled -= n
+	if detached {
+		s.stuck -= n
+	} else {
+		share.spilled -= n
+	}
 	if n > 0 {
 		s.returned = time.Now()
 	}
-	if s.used < 0 || share.spilled < 0 {
-		panic(fmt.Sprintf("stream: more spill space given back than taken: %d left of all, %d of the upload", s.used, share.spilled))
+	if s.used < 0 || s.stuck < 0 || share.spilled < 0 {
+		panic(fmt.Sprintf("stream: more spill space given back than taken: %d left of all, %d stuck, %d of the upload", s.used, s.stuck, share.spilled))
 	}
 	s.serve()
+}
+
+// detach makes n bytes of a share stuck.
+func (s *Spill) detach(share *Share, n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	share.spilled -= n
+	s.stuck += n
+}
+
+// drop forgets a file.
+func (s *Spill) drop(f *spillFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.files, f)
 }

@@ -104,7 +104,7 @@ func (w *window) fill() error {
 	)
 	if w.held {
 		before := w.file.share.account.Switch(OnDisk)
-		n, err = w.file.ReadAt(w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
+		n, err = w.file.readAt(w.src.ctx, w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
 		w.file.share.account.Switch(before)
 		w.read += int64(n)
 		if n == 0 && err == nil {
@@ -208,18 +208,18 @@ func (w *window) hold(share *Share, size int64) error {
 		return nil
 	}
 	defer share.account.Switch(share.account.Switch(OnDisk))
-	if err := w.file.write(w.buf[:w.filled]); err != nil {
+	if err := w.file.write(w.src.ctx, w.buf[:w.filled]); err != nil {
 		return err
 	}
 	w.length = w.file.size
 	w.filled = 0
-	return w.file.complete()
+	return w.file.complete(w.src.ctx)
 }
 
 // overflow moves a full buf to the disk.
 func (w *window) overflow(share *Share, size int64) error {
 	if w.file == nil {
-		file, err := share.m.spill.create(share)
+		file, err := share.m.spill.create(w.src.ctx, share)
 		if err != nil {
 			return err
 		}
@@ -232,7 +232,7 @@ func (w *window) overflow(share *Share, size int64) error {
 			}
 		}
 	}
-	if err := w.file.write(w.buf); err != nil {
+	if err := w.file.write(w.src.ctx, w.buf); err != nil {
 		return err
 	}
 	w.filled = 0
@@ -264,7 +264,7 @@ func (w *window) pass() error {
 	if w.file == nil {
 		return nil
 	}
-	return w.file.pass(w.offset - w.origin)
+	return w.file.pass(w.src.ctx, w.offset-w.origin)
 }
 
 // close gives up what is on the disk, but for bodies.

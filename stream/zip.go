@@ -71,6 +71,7 @@ type Interrupter interface {
 // What the table of entries took of share stays reserved until that is closed,
 // because sink keeps some of it.
 func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Rules) (*Report, error) {
+	defer share.reads(ctx)()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	if i, ok := r.(Interrupter); ok {

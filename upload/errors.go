@@ -105,8 +105,11 @@ func verdictOn(err error) verdict {
 		return retry(health.Refused, health.NoSpill, "This server has no room on disk at the moment: it would be over "+strings.TrimSuffix(quotaInUse(e), ",")+".")
 	}
 	// Before the store's: a body that cannot be read fails its request.
-	if _, ok := errors.AsType[*stream.DiskError](err); ok {
-		return retry(health.Failed, health.DiskFailing, "The disk of this server failed, or is full.")
+	if e, ok := errors.AsType[*stream.DiskError](err); ok {
+		if stream.OutOfFiles(e) {
+			return retry(health.Refused, health.NoRoom, "This server has no file descriptors left at the moment.")
+		}
+		return retry(health.Failed, health.DiskFailing, "The disk of this server failed, or does not answer.")
 	}
 	if _, ok := errors.AsType[*stream.StoreError](err); ok {
 		return retry(health.Failed, health.StoreFailed, "The storage behind this server failed.")
