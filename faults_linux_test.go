@@ -79,7 +79,7 @@ var scenarios = []scenario{
 	{"parts", []archive.Entry{heldInMemory, sentInParts}, runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
 	{"a refused archive", []archive.Entry{sentInParts, damaged}, runUpload, []string{"Create", "Abort"}},
 	{"a sweep", nil, runSweep, []string{"List", "Abort"}},
-	{"a probe", nil, runProbe, []string{"HeadObject", "Create", "Abort"}},
+	{"a probe", nil, runProbe, []string{"HeadObject v1/", "GetObject v1/", "PutObject v1/", "CreateMultipartUpload v1/", "UploadPart v1/", "AbortMultipartUpload v1/"}},
 }
 
 // upload sends the scenario's archive, and waits until all of it is put away.

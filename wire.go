@@ -114,6 +114,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	svc.health = health.New(health.Config{
 		Version: version,
 		Storage: sink.Probe,
+		Explain: s3sink.Explain,
 		Memory: func() health.MemoryUse {
 			u := svc.memory.Usage()
 			return health.MemoryUse{Total: u.Total, Floors: u.Floors, Leased: u.Leased, Held: u.Held, Idle: svc.memory.Idle(), Waiting: u.Waiting}

@@ -32,9 +32,11 @@ type Version struct {
 type Config struct {
 	Version Version
 
-	// Storage proves that the store can be reached and written to. It makes
-	// nothing visible. It ends soon after its context.
+	// Storage proves that the store takes what an upload brings, and gives it back.
+	// It ends soon after its context. Explain says in a line what an error of it
+	// means and what to do, without any secret.
 	Storage func(ctx context.Context) error
+	Explain func(err error) string
 
 	// Memory and Spill return what is in use. They wait for nothing but a lock.
 	Memory func() MemoryUse
@@ -118,7 +120,7 @@ func New(cfg Config) *Health {
 	h := &Health{cfg: cfg, storage: newProbe(func(ctx context.Context) error {
 		err := cfg.Storage(ctx)
 		if err != nil {
-			cfg.Log.Warn("the store does not answer the heartbeat", zap.Error(err))
+			cfg.Log.Warn("the store does not take what uploads bring", zap.Error(err))
 		}
 		return err
 	})}

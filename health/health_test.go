@@ -54,6 +54,7 @@ func reporting(r *health.Reporter, checks ...func() health.Check) *instance {
 	i.Health = health.New(health.Config{
 		Version: health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Storage: func(ctx context.Context) error { return i.storage(ctx) },
+		Explain: func(error) string { return "UploadPart failed: SlowDown. Ask the store." },
 		Memory:  func() health.MemoryUse { return health.MemoryUse{Held: i.used, Total: 100} },
 		Spill: func() health.SpillUse {
 			return health.SpillUse{Used: i.spilled, Quota: 100, Hanging: i.hanging, HangsFor: 7 * time.Second}
@@ -167,7 +168,7 @@ func TestStoreDown(t *testing.T) {
 	if status != 500 || answer.Status != "error" || answer.Checks["storage"] != "error" || answer.Checks["memory"] != "ok" {
 		t.Errorf("got %d %s", status, body)
 	}
-	if answer.Details["storage"].Messages["spillway.storage"] == "" || strings.Contains(body, "secret") {
+	if !strings.Contains(answer.Details["storage"].Messages["spillway.storage"], "UploadPart failed: SlowDown. Ask the store.") || strings.Contains(body, "secret") {
 		t.Errorf("the message must say what to do, in words of our own: %s", body)
 	}
 	i.do("GET", "/__heartbeat__", "") // the same answer, which is not logged again

@@ -89,7 +89,7 @@ func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
 
 func (h *Health) checkStorage(ctx context.Context) Check {
 	if err := h.storage.ask(ctx); err != nil {
-		return Check{"storage", Error, "The bucket cannot be reached or written to: uploads are answered with 503. Check the store, the credentials and the bucket's name; the log has the store's words."}
+		return Check{"storage", Error, "Uploads cannot be stored and are answered with 503. " + h.cfg.Explain(err)}
 	}
 	return Check{Name: "storage"}
 }

@@ -15,6 +15,7 @@ import (
 
 	"spillway/s3sink"
 	"spillway/stream"
+	"spillway/testdata/s3server"
 )
 
 // The parts of the contract that are about how a batch ends.
@@ -259,13 +260,45 @@ func testStageOut(t *testing.T, r *rig) {
 	r.wantFinished(t)
 }
 
+// testProbe: probes leave one small object under each prefix, which they write once
+// and then read, and no unfinished upload.
 func testProbe(t *testing.T, r *rig) {
-	if err := r.sink.Probe(t.Context()); err != nil {
-		t.Fatal(err)
+	probe := func() map[string]int {
+		t.Helper()
+		r.wire.Forget()
+		if err := r.sink.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.wantFinished(t)
+		if keys := r.Keys(t, r.bucket); !slices.Equal(keys, []string{"try/v1/.spillway-probe", "v1/.spillway-probe"}) {
+			t.Errorf("visible: %q", keys)
+		}
+		return r.wire.Attempts()
 	}
-	r.wantNothing(t)
+	parts := map[string]int{"HeadObject": 2, "CreateMultipartUpload": 2, "UploadPart": 2, "AbortMultipartUpload": 2}
+	for i, want := range []struct{ get, put int }{{4, 2}, {2, 0}, {2, 0}} {
+		got := probe()
+		for operation, n := range parts {
+			if got[operation] != n {
+				t.Errorf("probe %d: %d of %s, want %d", i, got[operation], operation, n)
+			}
+		}
+		if got["GetObject"] != want.get || got["PutObject"] != want.put {
+			t.Errorf("probe %d: %v, want %+v", i, got, want)
+		}
+		if n := r.wire.Sent(); n < 500<<10 || n > 600<<10 {
+			t.Errorf("probe %d: %d bytes sent", i, n)
+		}
+	}
+	r.Put(t, r.bucket, "v1/.spillway-probe", s3server.Object{Body: []byte("of somebody else")})
+	if got := probe(); got["PutObject"] != 1 {
+		t.Errorf("with another object there: %v", got)
+	}
+
 	absent := newRig(t, r.Client, func(cfg *s3sink.Config) { cfg.TryBucket = "no-such-bucket" })
-	wantStoreError(t, absent.sink.Probe(t.Context()))
+	if failed := storeError(t, absent.sink.Probe(t.Context())); failed.Code != "NoSuchBucket" {
+		t.Errorf("no bucket: %s of %s: %s", failed.Op, failed.Key, failed.Code)
+	}
 	absent.wantFinished(t)
 }
 

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,11 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
-
-	"spillway/stream"
 )
 
 // store is S3 in plain terms, for one bucket: this file, retry.go, credentials.go
@@ -31,6 +30,9 @@ type store struct {
 	api *s3.Client
 	pace
 	whole
+
+	// putFails says that the last PutObject of a batch failed.
+	putFails atomic.Bool
 
 	// pending bounds the operations that batches have begun, those that wait
 	// for their turn or between two attempts included: each costs some memory.
@@ -63,11 +65,15 @@ type sentPart struct {
 	crc32  uint32
 }
 
-// newStores returns the stores of the buckets of regular and of try symbols. Where
-// these are two, a bucket that hangs keeps nothing of the other from running:
-// each leaves the other a quarter of the requests that may be in flight, and has
-// retries and a rate of its own.
-func newStores(ctx context.Context, cfg Config) (regular, try *store, err error) {
+// stores are the stores of the buckets of regular and of try symbols, and one for
+// the probes of both. Where the buckets are two, a bucket that hangs keeps nothing
+// of the other from running: each leaves the other a quarter of the requests that
+// may be in flight, and has retries and a rate of its own.
+type stores struct {
+	regular, try, probe *store
+}
+
+func newStores(ctx context.Context, cfg Config) (*stores, error) {
 	options := []func(*config.LoadOptions) error{config.WithLogger(sdkLog(cfg.OnSDKLog))}
 	if cfg.Region != "" {
 		options = append(options, config.WithRegion(cfg.Region))
@@ -77,19 +83,21 @@ func newStores(ctx context.Context, cfg Config) (regular, try *store, err error)
 	}
 	loaded, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, nil, fmt.Errorf("s3: %w", err)
+		return nil, fmt.Errorf("s3: %w", err)
 	}
 	if loaded.Region == "" {
-		return nil, nil, errors.New("s3: no region")
+		return nil, errors.New("s3: no region")
 	}
 	keys := &renewable{source: loaded.Credentials}
+	retries := retryConfig{maxAttempts, cfg.MaxBackoff}
+	probe := newStore(loaded, keys, cfg, retryConfig{probeAttempts, probeBackoff}, make(chan struct{}, probeRequests), probeRequests)
 	slots := make(chan struct{}, cfg.Concurrency)
 	if cfg.TryBucket == cfg.Bucket {
-		s := newStore(loaded, keys, cfg, slots, cfg.Concurrency)
-		return s, s, nil
+		s := newStore(loaded, keys, cfg, retries, slots, cfg.Concurrency)
+		return &stores{s, s, probe}, nil
 	}
 	share := max(1, cfg.Concurrency-max(1, cfg.Concurrency/4))
-	return newStore(loaded, keys, cfg, slots, share), newStore(loaded, keys, cfg, slots, share), nil
+	return &stores{newStore(loaded, keys, cfg, retries, slots, share), newStore(loaded, keys, cfg, retries, slots, share), probe}, nil
 }
 
 // sdkLog passes on what the SDK would write to standard error, where it could
@@ -105,8 +113,8 @@ func sdkLog(told func(debug bool, message string)) logging.Logger {
 
 // newStore returns a store that has share requests in flight at most, and no
 // more than there are slots for.
-func newStore(loaded aws.Config, keys *renewable, cfg Config, slots chan struct{}, share int) *store {
-	pace, retries := pace{cfg.AttemptTimeout}, &budget{}
+func newStore(loaded aws.Config, keys *renewable, cfg Config, retries retryConfig, slots chan struct{}, share int) *store {
+	pace, budget := pace{cfg.AttemptTimeout}, &budget{}
 	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = &cfg.Endpoint
@@ -118,15 +126,16 @@ func newStore(loaded aws.Config, keys *renewable, cfg Config, slots chan struct{
 			slots:     slots,
 			pace:      pace,
 			throttle:  newThrottle(),
-			retries:   retries,
+			retries:   budget,
 			operation: awsmiddleware.GetOperationName,
 			told:      cfg.OnAttempt,
 		}
 		o.Credentials = keys
-		o.Retryer = newRetryer(cfg.MaxBackoff, keys, retries)
+		o.Retryer = newRetryer(retries, keys, budget)
 		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
+		o.DisableLogOutputChecksumValidationSkipped = true // some stores keep no checksum
 	})
-	return &store{api, pace, newWhole(api, cfg.PartSize, pace), make(chan struct{}, 2*cfg.Concurrency)}
+	return &store{api: api, pace: pace, whole: newWhole(api, cfg.PartSize, pace), pending: make(chan struct{}, 2*cfg.Concurrency)}
 }
 
 // addUnsignedPayload keeps the SDK from hashing bodies with SHA-256, which it
@@ -171,6 +180,32 @@ func (s *store) headObject(ctx context.Context, in *s3.HeadObjectInput) (stored,
 	return found, nil
 }
 
+// get reads the object at t, which is small. The SDK compares the body with the
+// checksum that the store gives; errDiffers is in the error's chain where they
+// disagree.
+func (s *store) get(ctx context.Context, t target) (stored, []byte, error) {
+	ctx, done := s.operation(ctx, 0)
+	defer done()
+	out, err := s.api.GetObject(ctx, &s3.GetObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: types.ChecksumModeEnabled})
+	if hasCode(err, "NoSuchKey") {
+		return stored{}, nil, nil
+	}
+	if err != nil {
+		return stored{}, nil, failure("GetObject", t, tooLong(ctx, err))
+	}
+	defer out.Body.Close()
+	// It has been received by now: only its checksum can be wrong.
+	body, err := io.ReadAll(out.Body)
+	if err != nil {
+		return stored{}, nil, failure("GetObject", t, fmt.Errorf("%w: %w", errDiffers, err))
+	}
+	found := stored{found: true, length: aws.ToInt64(out.ContentLength), metadata: out.Metadata}
+	if out.ChecksumType != types.ChecksumTypeComposite {
+		found.crc32 = aws.ToString(out.ChecksumCRC32)
+	}
+	return found, body, nil
+}
+
 // create begins a multipart upload. It reports whether the store will check the
 // CRC-32 of the whole body.
 func (s *store) create(ctx context.Context, t target, a attributes) (id string, checksWhole bool, err error) {
@@ -196,11 +231,10 @@ func (s *store) create(ctx context.Context, t target, a attributes) (id string, 
 
 // uploadPart sends a part. It reports whether it is clear what became of it:
 // it is not where an attempt failed, which the store may still be working at.
-// Its request is a lasting one.
 func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, body *body, crc32 uint32) (part sentPart, clear bool, err error) {
 	ctx, done := s.operation(ctx, body.size)
 	defer done()
-	out, err := s.api.UploadPart(lasting(ctx), &s3.UploadPartInput{
+	out, err := s.api.UploadPart(ctx, &s3.UploadPartInput{
 		Bucket:        &t.bucket,
 		Key:           &t.key,
 		UploadId:      &id,
@@ -286,35 +320,6 @@ func (s *store) listUploads(ctx context.Context, p place, marker string, limit i
 		page.next = page.uploads[n-1].key
 	}
 	return page, nil
-}
-
-// What every S3 server says of what it has stored. An answer without it is
-// somebody else's, who has stored nothing.
-var (
-	errNoETag     = errors.New("s3: the answer has no ETag")
-	errNoUploadID = errors.New("s3: the answer has no upload ID")
-)
-
-// errNoUpload says that there is no multipart upload of that identifier: it has
-// been completed or aborted.
-var errNoUpload = errors.New("s3: no such upload")
-
-// failure is the error of an operation that ended with err; nil if that is nil.
-func failure(op string, t target, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case hasCode(err, "NoSuchUpload"):
-		err = fmt.Errorf("%w: %w", errNoUpload, err)
-	}
-	return &stream.StoreError{Op: op, Key: t.key, Err: err}
-}
-
-// hasCode reports whether S3 answered with that error code (S3 API Reference,
-// "Error responses"). Not every operation has a Go type for it.
-func hasCode(err error, code string) bool {
-	answered, ok := errors.AsType[smithy.APIError](err)
-	return ok && answered.ErrorCode() == code
 }
 
 // encodeCRC32 is a checksum as S3 writes it: its four bytes, the highest first,

@@ -2,6 +2,7 @@ package s3sink
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -34,9 +35,11 @@ func (r *renewable) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	case err == nil:
 		r.last = got
 	case r.last.HasKeys() && !r.last.Expired():
-		got, err = r.last, nil
+		got = r.last
+	default:
+		return got, fmt.Errorf("%w: %w", errNoCredentials, err)
 	}
-	return got, err
+	return got, nil
 }
 
 // mayHaveExpired has credentials fetched again, and the request tried again, if

@@ -19,7 +19,8 @@ import (
 )
 
 // fakeStore answers without a network, so that tests can look at requests and
-// have the time that they want. It knows of no object.
+// have the time that they want. A HEAD finds no object; a GET finds what has been
+// put.
 type fakeStore struct {
 	composite bool // does not know checksums of whole objects
 
@@ -30,6 +31,7 @@ type fakeStore struct {
 	mu       sync.Mutex
 	counts   map[string]int
 	requests []sentRequest
+	objects  map[string]sentRequest // by path
 }
 
 type sentRequest struct {
@@ -57,6 +59,7 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 	s.counts[operation]++
 	n := s.counts[operation]
 	s.requests = append(s.requests, sent)
+	object, found := s.objects[req.URL.Path]
 	s.mu.Unlock()
 	if s.answer != nil {
 		if resp, err := s.answer(operation, n, req); resp != nil || err != nil {
@@ -75,7 +78,26 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 			header = nil
 		}
 		return respond(200, `<InitiateMultipartUploadResult><UploadId>the-upload</UploadId></InitiateMultipartUploadResult>`, header), nil
-	case "UploadPart", "PutObject":
+	case "GetObject":
+		if !found {
+			return refuse(404, "NoSuchKey"), nil
+		}
+		header := http.Header{"X-Amz-Checksum-Crc32": object.header["X-Amz-Checksum-Crc32"]}
+		for name, values := range object.header {
+			if strings.HasPrefix(name, "X-Amz-Meta-") {
+				header[name] = values
+			}
+		}
+		return respond(200, string(object.body), header), nil
+	case "PutObject":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.objects == nil {
+			s.objects = make(map[string]sentRequest)
+		}
+		s.objects[req.URL.Path] = sent
+		return respond(200, "", http.Header{"Etag": {`"tag"`}}), nil
+	case "UploadPart":
 		return respond(200, "", http.Header{"Etag": {`"tag"`}}), nil
 	case "CompleteMultipartUpload":
 		return respond(200, `<CompleteMultipartUploadResult><ETag>"tag"</ETag></CompleteMultipartUploadResult>`, nil), nil

@@ -49,7 +49,7 @@ func beginMultipart(ctx context.Context, s *store, t target, a attributes) (*mul
 }
 
 // next counts the n bytes of r at the offset off as the next part and returns
-// the function that sends it, which is called once. They must not change until
+// the function that sends it, by a lasting request, which is called once. They must not change until
 // that has returned. The error says that they cannot be read.
 func (m *multipart) next(r io.ReaderAt, off, n int64) (send func(context.Context) error, err error) {
 	var sumOfPart uint32
@@ -62,7 +62,7 @@ func (m *multipart) next(r io.ReaderAt, off, n int64) (send func(context.Context
 	m.inFlight.Add(1)
 	return func(ctx context.Context) error {
 		defer m.inFlight.Done()
-		part, clear, err := m.store.uploadPart(ctx, m.target, m.id, number, newBody(r, off, n), sumOfPart)
+		part, clear, err := m.store.uploadPart(lasting(ctx), m.target, m.id, number, newBody(r, off, n), sumOfPart)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.unclear = m.unclear || !clear

@@ -151,7 +151,10 @@ func (o *object) put(ctx context.Context) error {
 			return failure("PutObject", o.target(), err)
 		}
 	}
-	return o.batch.place.store.put(ctx, o.target(), attributesOf(o.form, o.known), newBody(body, 0, body.Size()), crc32)
+	store := o.batch.place.store
+	err := store.put(ctx, o.target(), attributesOf(o.form, o.known), newBody(body, 0, body.Size()), crc32)
+	store.putFails.Store(err != nil)
+	return err
 }
 
 // Abort gives up everything that has not been published. It waits for the

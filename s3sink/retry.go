@@ -75,14 +75,19 @@ type retryer struct {
 	budget *budget
 }
 
-// newRetryer returns a retryer that pauses for at most maxBackoff between two
+// retryConfig is how often an operation is tried, and the longest pause between two
 // attempts; 0: the SDK's 20 s.
-func newRetryer(maxBackoff time.Duration, keys *renewable, retries *budget) aws.Retryer {
+type retryConfig struct {
+	attempts   int
+	maxBackoff time.Duration
+}
+
+func newRetryer(cfg retryConfig, keys *renewable, retries *budget) aws.Retryer {
 	return retryer{retry.NewStandard(func(o *retry.StandardOptions) {
 		o.RateLimiter = ratelimit.None
-		o.MaxAttempts = maxAttempts
-		if maxBackoff > 0 {
-			o.MaxBackoff = maxBackoff
+		o.MaxAttempts = cfg.attempts
+		if cfg.maxBackoff > 0 {
+			o.MaxBackoff = cfg.maxBackoff
 		}
 		o.Retryables = append([]retry.IsErrorRetryable{
 			retry.IsErrorRetryableFunc(noRetryForDisk),

@@ -28,10 +28,6 @@ const (
 	// headerTimeout is how long a request that has been sent may wait for the
 	// head of its answer, where the attempt's own deadline is not shorter.
 	headerTimeout = 30 * time.Second
-
-	// probeName is the name that Probe asks for, and begins a multipart upload
-	// under. There is never an object of that name.
-	probeName = ".spillway-probe"
 )
 
 // Config says where objects go and how.
@@ -70,6 +66,7 @@ type Config struct {
 type Sink struct {
 	regular place
 	try     place
+	probers []*prober // of the places
 
 	partSize   int64 // bytes
 	sweepPage  int32 // uploads on a page of a list; at most 1,000
@@ -111,13 +108,15 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 	if cfg.OnMultipart == nil {
 		cfg.OnMultipart = func(MultipartEvent) {}
 	}
-	regular, try, err := newStores(ctx, cfg)
+	stores, err := newStores(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
+	regular, try := place{cfg.Bucket, cfg.Prefix, stores.regular}, place{cfg.TryBucket, cfg.TryPrefix, stores.try}
 	return &Sink{
-		regular:    place{cfg.Bucket, cfg.Prefix, regular},
-		try:        place{cfg.TryBucket, cfg.TryPrefix, try},
+		regular:    regular,
+		try:        try,
+		probers:    probersOf(regular, try, stores.probe),
 		partSize:   cfg.PartSize,
 		sweepPage:  1000,
 		skipBySize: cfg.SkipBySize,
@@ -152,37 +151,6 @@ func (s *Sink) Bucket(try bool) string { return s.place(try).bucket }
 // as regular and as try symbols.
 func (s *Sink) MaxName() int {
 	return maxKey - max(len(s.regular.prefix), len(s.try.prefix))
-}
-
-// Probe proves that the buckets can be reached, asked and written to. It asks
-// for an object that is not there: of such, S3 says 403 to those who may not list
-// the bucket. Then it begins a multipart upload and aborts it, so that nothing
-// becomes visible. It ends with ctx, whatever the store does: an upload that it
-// has begun and not aborted by then is left to a sweep. The error is a
-// [*stream.StoreError].
-func (s *Sink) Probe(ctx context.Context) error {
-	places := []place{s.regular}
-	if s.try != s.regular {
-		places = append(places, s.try)
-	}
-	for _, p := range places {
-		if err := p.probe(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p place) probe(ctx context.Context) error {
-	t := p.target(probeName)
-	if _, err := p.store.head(ctx, t); err != nil {
-		return err
-	}
-	m, err := beginMultipart(ctx, p.store, t, attributes{})
-	if err != nil {
-		return err
-	}
-	return m.abort(ctx)
 }
 
 // Begin begins the objects of one archive, whose buffers are of share. The

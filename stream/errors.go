@@ -148,9 +148,10 @@ func (e *SourceError) Unwrap() error { return e.Err }
 // A StoreError is the failure of the store behind a [Sink] at one operation.
 // It is never the client's fault, and a retry of the whole upload is safe.
 type StoreError struct {
-	Op  string // the operation in the store's own terms, e.g. "UploadPart"
-	Key string
-	Err error
+	Op   string // the operation in the store's own terms, e.g. "UploadPart"
+	Key  string
+	Code string // the store's own error code, or in a few words why there is none; empty: not known
+	Err  error
 }
 
 func (e *StoreError) Error() string { return fmt.Sprintf("store: %s %s: %v", e.Op, e.Key, e.Err) }

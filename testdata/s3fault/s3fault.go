@@ -146,6 +146,8 @@ func Call(req *http.Request) string {
 		return "ListMultipartUploads " + query.Get("prefix")
 	case req.Method == http.MethodHead:
 		operation = "HeadObject"
+	case req.Method == http.MethodGet && key != "":
+		operation = "GetObject"
 	}
 	return operation + " " + key
 }
