@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -36,6 +37,23 @@ func (svc *service) checkLog() health.Check {
 		return warn("Log lines were dropped, the last %v ago. Look at what reads standard error: it hung, failed, or was too slow.", now.Sub(s.LastDrop).Round(time.Second))
 	}
 	return health.Check{Name: "log"}
+}
+
+// checkTokens warns when the tokens file cannot be used: uploads go on with the
+// tokens in force. It is an error when none of those may upload anything.
+func (svc *service) checkTokens() health.Check {
+	s := svc.tokens.Status()
+	check := health.Check{Name: "tokens"}
+	if s.Err != nil {
+		check.Level = health.Warning
+		check.Message = fmt.Sprintf("The file of --tokens-file cannot be used: %s. Its tokens of %v ago stay in force, so that new tokens do not work and revoked ones do. A restart would fail. Mend the file; the log says more.",
+			s.Reason, time.Since(s.AsOf).Round(time.Second))
+	}
+	if s.Usable == 0 {
+		check.Level = health.Error
+		check.Message = strings.TrimSpace("No token may upload: there is none, or all have expired. Every upload is answered with 403. Make one with spillway token create. " + check.Message)
+	}
+	return check
 }
 
 // cause returns the system's words for err where there are any: an error of the

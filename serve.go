@@ -136,8 +136,7 @@ func (svc *service) await(ctx context.Context, signals <-chan os.Signal, failed 
 			return err
 		case s := <-signals:
 			if s == syscall.SIGHUP {
-				// The error is in the log, and the tokens that were there stay.
-				_ = svc.tokens.Reload()
+				svc.tokens.Reload()
 				continue
 			}
 			svc.log.Info("shutting down", zap.Stringer("signal", s), zap.Duration("drain_timeout", svc.settings.DrainTimeout))

@@ -50,7 +50,7 @@ type serveSettings struct {
 
 	SweepAge time.Duration `default:"24h" placeholder:"TIME" help:"Abort unfinished multipart uploads under the prefixes that are older by S3's clock, whoever began them. At least twice --upload-timeout, and at least 1h (less only with --dev)."`
 
-	TokensFile string `placeholder:"PATH" help:"The tokens that clients upload with. Required, but with --dev, which has tokens beside it. It is read again when it changes and on SIGHUP."`
+	TokensFile string `placeholder:"PATH" help:"The tokens that clients upload with: a regular file. Required, except with --dev, which adds tokens of its own. It is read again when it changes and on SIGHUP."`
 
 	Memory           byteSize `default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes some 60 MiB more, and for moments 100."`
 	SpillDir         string   `placeholder:"PATH" help:"Folder on a disk, for archives that cannot be read while they arrive. Files in it have no names, and are gone with the process. If it is not set: the system's folder for temporary files."`

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -123,12 +122,16 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 			u := svc.spill.Usage()
 			return health.SpillUse{Quota: u.Quota, Used: u.Used, Stuck: u.Stuck, Hanging: u.Hanging, HangsFor: u.HangsFor}
 		},
-		Pressure:   svc.pressure,
-		Uploads:    uploads,
-		Metrics:    svc.metrics,
-		Reporter:   svc.reporter,
-		Cleaning:   svc.cleaning,
-		Checks:     []func() health.Check{svc.checkLog},
+		Pressure: svc.pressure,
+		Uploads:  uploads,
+		Metrics:  svc.metrics,
+		Reporter: svc.reporter,
+		Cleaning: svc.cleaning,
+		Checks:   []func() health.Check{svc.checkLog, svc.checkTokens},
+		Tokens: func() health.TokensUse {
+			s := svc.tokens.Status()
+			return health.TokensUse{Age: time.Since(s.AsOf), Failed: s.Err != nil}
+		},
 		LostLog:    func() int { return logLines.stats().Dropped },
 		Allowed:    svc.tokens.Authorized,
 		AdminHosts: s.AdminHosts,
@@ -151,21 +154,6 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	}
 	limitHeap(s, getenv)
 	return svc, nil
-}
-
-func newTokens(s *serveSettings, log *zap.Logger) (*upload.Tokens, error) {
-	var fixed []upload.Token
-	if s.Dev {
-		fixed = upload.DevTokens()
-	}
-	if s.TokensFile == "" {
-		return upload.NewTokens(fixed...)
-	}
-	tokens, err := upload.LoadTokens(s.TokensFile, log, fixed...)
-	if err != nil {
-		return nil, &settingError{fmt.Errorf("--tokens-file: %w", err)}
-	}
-	return tokens, nil
 }
 
 // embedS3 makes the S3 server of --dev and listens for it.
@@ -325,18 +313,6 @@ func (svc *service) handler() (http.Handler, error) {
 		}
 		svc.api.ServeHTTP(w, r)
 	})), nil
-}
-
-// certificate is what the API shows, if it is https. There is none or one.
-func (s *serveSettings) certificate() ([]tls.Certificate, error) {
-	if s.TLSCert == "" {
-		return nil, nil
-	}
-	c, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
-	if err != nil {
-		return nil, &settingError{fmt.Errorf("--tls-cert, --tls-key: %w", err)}
-	}
-	return []tls.Certificate{c}, nil
 }
 
 // limitHeap has the garbage collector keep the process near its budget, unless

@@ -31,8 +31,10 @@ var (
 	janitorRemoved = describe("janitor_removed_total", "What the tasks that clean up removed.", "task")
 	janitorSuccess = describe("janitor_last_success_timestamp_seconds", "When a task that cleans up last succeeded; 0 if it has not.", "task")
 	sentryEvents   = describe("sentry_events_total", "Reports to Sentry, by whether they were handed on or kept back by the rate limit.", "result")
+	tokensAge      = describe("tokens_age_seconds", "Time since the tokens in force were those of the tokens file; about 0 while it can be used.")
+	tokensFailed   = describe("tokens_failed", "1 while the tokens file cannot be used, or reading it hangs.")
 	logDropped     = describe("log_dropped_lines_total", "Lines of the log that were dropped: nobody read them in time, or writing them failed.")
-	everyGauge     = []*prometheus.Desc{inFlight, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
+	everyGauge     = []*prometheus.Desc{inFlight, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, tokensAge, tokensFailed, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
 )
 
 // Describe implements [prometheus.Collector].
@@ -76,6 +78,11 @@ func (g gauges) Collect(metrics chan<- prometheus.Metric) {
 	sent, dropped := g.h.cfg.Reporter.counts()
 	counter(sentryEvents, sent, "sent")
 	counter(sentryEvents, dropped, "dropped")
+	if g.h.cfg.Tokens != nil {
+		t := g.h.cfg.Tokens()
+		gauge(tokensAge, t.Age.Seconds())
+		gauge(tokensFailed, oneIf(t.Failed))
+	}
 	if g.h.cfg.LostLog != nil {
 		counter(logDropped, g.h.cfg.LostLog())
 	}

@@ -48,6 +48,9 @@ type Config struct {
 	// Cleaning returns how each of the cleaning tasks is doing.
 	Cleaning func() []Task
 
+	// Tokens returns how the tokens file is doing. May be nil.
+	Tokens func() TokensUse
+
 	// LostLog returns how many lines of the log have been dropped. May be nil.
 	LostLog func() int
 
@@ -90,6 +93,12 @@ type SpillUse struct {
 
 	Hanging  int
 	HangsFor time.Duration // the oldest
+}
+
+// TokensUse is how the tokens file is doing.
+type TokensUse struct {
+	Age    time.Duration // since the file was what is in force
+	Failed bool          // the last look at the file
 }
 
 // Task is how one of the cleaning tasks is doing.

@@ -1,7 +1,6 @@
 package upload
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -12,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,9 +21,6 @@ const (
 	PermissionUpload    = "upload_symbols"     // symbols, and try symbols
 	PermissionUploadTry = "upload_try_symbols" // try symbols
 )
-
-// tokensPoll is how often the tokens file is looked at for changes.
-const tokensPoll = time.Second
 
 var (
 	errNoToken      = errors.New("upload: no token")
@@ -51,17 +46,32 @@ func (t Token) may(permission string) bool { return slices.Contains(t.Permission
 // onlyTry reports whether all that is uploaded with the token is try symbols.
 func (t Token) onlyTry() bool { return !t.may(PermissionUpload) && t.may(PermissionUploadTry) }
 
+// usable returns why nothing can be uploaded with the token at a time; nil if
+// something can.
+func (t Token) usable(now time.Time) error {
+	switch {
+	case !now.Before(t.ExpiresAt):
+		return errExpiredToken
+	case !t.may(PermissionUpload) && !t.may(PermissionUploadTry):
+		return errForbidden
+	}
+	return nil
+}
+
 // Tokens knows who may upload.
 type Tokens struct {
 	path  string  // empty: the entries never change
 	fixed []Token // there beside those of the file
 	log   *zap.Logger
+	read  func(path string) ([]Token, error) // readTokens, but in tests
 
-	reloading sync.Mutex  // guards what follows, up to the empty line
-	seen      os.FileInfo // of the file when it was last read, nil if it was not there
-	failed    error       // of that reading
+	reload  chan struct{}                // has a value when the file is to be read again
+	entries atomic.Pointer[[]tokenEntry] // in force
 
-	entries atomic.Pointer[[]tokenEntry]
+	mu     sync.Mutex  // guards what follows; never held while the file is read
+	seen   os.FileInfo // of the file when it was last read, nil if it was not there
+	failed error       // of that reading, or errTokensHang
+	asOf   time.Time   // when the file last was what is in force
 }
 
 type tokenEntry struct {
@@ -71,7 +81,7 @@ type tokenEntry struct {
 
 // NewTokens makes tokens that never change.
 func NewTokens(entries ...Token) (*Tokens, error) {
-	t := &Tokens{log: zap.NewNop()}
+	t := &Tokens{log: zap.NewNop(), asOf: time.Now()}
 	if err := t.set(entries); err != nil {
 		return nil, err
 	}
@@ -89,100 +99,6 @@ func DevTokens() []Token {
 		}
 	}
 	return []Token{entry(1, "dev", PermissionUpload), entry(2, "devtry", PermissionUploadTry)}
-}
-
-// LoadTokens reads a tokens file; beside its entries there are always the fixed
-// ones. Call [Tokens.Watch] to follow its changes.
-func LoadTokens(path string, log *zap.Logger, fixed ...Token) (*Tokens, error) {
-	t := &Tokens{path: path, fixed: fixed, log: log}
-	if err := t.load(); err != nil {
-		return nil, err
-	}
-	return t, nil
-}
-
-// Reload reads the tokens file again. If it cannot be read or is not valid,
-// the tokens stay as they are, and the error is logged as well.
-func (t *Tokens) Reload() error {
-	if t.path == "" {
-		return nil
-	}
-	t.reloading.Lock()
-	defer t.reloading.Unlock()
-	err := t.load()
-	t.tell(err)
-	return err
-}
-
-// Watch reloads the tokens file whenever it has changed, until ctx ends. One that
-// cannot be read or is not valid it tries again: what is in its way may go away
-// without a change that shows.
-func (t *Tokens) Watch(ctx context.Context) {
-	ticker := time.NewTicker(tokensPoll)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			t.follow()
-		}
-	}
-}
-
-// follow is one look at the file. The same failure is logged once.
-func (t *Tokens) follow() {
-	if t.path == "" {
-		return
-	}
-	t.reloading.Lock()
-	defer t.reloading.Unlock()
-	before, failed := t.seen, t.failed
-	now, _ := os.Stat(t.path)
-	if failed == nil && sameFile(now, before) {
-		return
-	}
-	if err := t.load(); err == nil || !sameFile(t.seen, before) || !sameFailure(err, failed) {
-		t.tell(err)
-	}
-}
-
-// load reads the file. The caller holds t.reloading.
-func (t *Tokens) load() error {
-	// Looked at before it is read: what changes in between is read again.
-	t.seen, _ = os.Stat(t.path)
-	entries, err := readTokens(t.path)
-	if err == nil {
-		err = t.set(slices.Concat(t.fixed, entries))
-	}
-	t.failed = err
-	return err
-}
-
-// tell logs what came of reading the file.
-func (t *Tokens) tell(err error) {
-	if err != nil {
-		t.log.Error("tokens file not usable, the last good one stays in force", zap.String("path", t.path), zap.Error(err))
-		return
-	}
-	t.log.Info("tokens file loaded", zap.String("path", t.path), zap.Int("tokens", len(*t.entries.Load())))
-}
-
-// sameFile reports whether a file is what it was; nil is one that is not there.
-func sameFile(now, before os.FileInfo) bool {
-	if now == nil || before == nil {
-		return now == before
-	}
-	return os.SameFile(now, before) && now.ModTime().Equal(before.ModTime()) && now.Size() == before.Size()
-}
-
-// sameFailure reports whether two failures with the same file are one: the
-// system's are told apart by its number, and all that is wrong with a file's
-// content comes of the content.
-func sameFailure(a, b error) bool {
-	first, system := errors.AsType[syscall.Errno](a)
-	second, systemToo := errors.AsType[syscall.Errno](b)
-	return (a == nil) == (b == nil) && system == systemToo && first == second
 }
 
 func (t *Tokens) set(tokens []Token) error {
@@ -225,13 +141,7 @@ func (t *Tokens) authenticate(r *http.Request, now time.Time) (Token, error) {
 		return Token{}, errUnknownToken
 	}
 	token := entries[found].Token
-	switch {
-	case !now.Before(token.ExpiresAt):
-		return token, errExpiredToken
-	case !token.may(PermissionUpload) && !token.may(PermissionUploadTry):
-		return token, errForbidden
-	}
-	return token, nil
+	return token, token.usable(now)
 }
 
 // Authorized reports whether a request has a token that may upload anything.

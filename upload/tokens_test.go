@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,9 +138,7 @@ func TestCreateListRevoke(t *testing.T) {
 	if err != nil || revoked.Email != "b@example.com" {
 		t.Errorf("revoked %+v, %v", revoked, err)
 	}
-	if err := tokens.Reload(); err != nil {
-		t.Fatal(err)
-	}
+	tokens.follow(t.Context(), false)
 	if _, err := authenticate(tokens, made[1], time.Now()); !errors.Is(err, errUnknownToken) {
 		t.Errorf("a revoked token: %v", err)
 	}
@@ -405,10 +404,81 @@ func TestWatchTriesAgain(t *testing.T) {
 		}
 		expect("a folder", 1, 0)
 		for range 3 {
-			if err := tokens.Reload(); err == nil {
-				t.Error("a folder was loaded")
-			}
+			tokens.Reload()
+			synctest.Wait()
 		}
 		expect("asked for, each time", 3, 0)
+	})
+}
+
+// TestWatchGivesUpOnAFileThatHangs: a look that hangs is told once, and no other
+// is begun beside it, whatever is asked for; the tokens in force stay. What it
+// finds in the end counts.
+func TestWatchGivesUpOnAFileThatHangs(t *testing.T) {
+	folder := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(folder, "tokens.json")
+		token, err := CreateToken(path, "a@example.com", []string{PermissionUpload}, soon(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		core, logs := observer.New(zapcore.InfoLevel)
+		tokens, err := LoadTokens(path, zap.New(core))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reads atomic.Int64
+		hang := make(chan struct{})
+		tokens.read = func(path string) ([]Token, error) {
+			reads.Add(1)
+			<-hang
+			return readTokens(path)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var watching sync.WaitGroup
+		watching.Go(func() { tokens.Watch(ctx) })
+		wait := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		wait(time.Minute)
+		if s := tokens.Status(); s.Err != nil || time.Since(s.AsOf) > tokensPoll || s.Usable != 1 {
+			t.Errorf("while all is well: %+v", s)
+		}
+
+		if _, err := CreateToken(path, "b@example.com", []string{PermissionUpload}, soon(), ""); err != nil {
+			t.Fatal(err)
+		}
+		hangs := time.Now()
+		wait(tokensPoll + tokensTimeout)
+		if s := tokens.Status(); !errors.Is(s.Err, errTokensHang) || s.Reason == "" || s.AsOf.After(hangs) || s.Usable != 1 {
+			t.Errorf("while it hangs: %+v", s)
+		}
+		wait(time.Minute)
+		for range 3 {
+			tokens.Reload()
+			wait(0)
+		}
+		if n := logs.FilterMessageSnippet("not usable").Len(); n != 1+3 {
+			t.Errorf("%d failures are logged, want one, and one each time that it was asked for", n)
+		}
+		if _, err := authenticate(tokens, token, time.Now()); err != nil {
+			t.Errorf("the token in force: %v", err)
+		}
+		if n := reads.Load(); n != 1 {
+			t.Errorf("%d reads are under way, want 1", n)
+		}
+
+		close(hang)
+		wait(0)
+		if s := tokens.Status(); s.Err != nil || s.Usable != 2 {
+			t.Errorf("once it answers: %+v", s)
+		}
+		hang = make(chan struct{})
+		tokens.Reload()
+		wait(tokensTimeout)
+		stop()
+		watching.Wait() // although the look hangs
+		close(hang)
 	})
 }
