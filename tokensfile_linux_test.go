@@ -55,6 +55,10 @@ func (l tokensLink) wantToken(t *testing.T, d *daemon.Daemon) {
 	}
 }
 
+// endTime is long for a process that has nothing to wait for, also on a machine
+// with much to do.
+const endTime = 15 * time.Second
+
 // wantEndInTime has SIGTERM end the process, which has nothing to wait for.
 func wantEndInTime(t *testing.T, d *daemon.Daemon) {
 	t.Helper()
@@ -63,7 +67,7 @@ func wantEndInTime(t *testing.T, d *daemon.Daemon) {
 		t.Fatal(err)
 	}
 	wantExit(t, d, exitDone)
-	if took := time.Since(began); took > 2*closeTimeout {
+	if took := time.Since(began); took > endTime {
 		t.Errorf("it took %v to end", took)
 	}
 }
