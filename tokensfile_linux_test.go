@@ -55,23 +55,6 @@ func (l tokensLink) wantToken(t *testing.T, d *daemon.Daemon) {
 	}
 }
 
-// endTime is long for a process that has nothing to wait for, also on a machine
-// with much to do.
-const endTime = 15 * time.Second
-
-// wantEndInTime has SIGTERM end the process, which has nothing to wait for.
-func wantEndInTime(t *testing.T, d *daemon.Daemon) {
-	t.Helper()
-	began := time.Now()
-	if err := d.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	wantExit(t, d, exitDone)
-	if took := time.Since(began); took > endTime {
-		t.Errorf("it took %v to end", took)
-	}
-}
-
 func wantTokensMetrics(t *testing.T, d *daemon.Daemon, failed, leastAge float64) {
 	t.Helper()
 	values, err := d.Metrics(within(t))
