@@ -144,6 +144,7 @@ type uploadAnswer struct {
 	retryAfter string
 	Error      string `json:"error"`
 	Upload     struct {
+		ID           int64    `json:"id"`
 		Size         int64    `json:"size"`
 		Filename     string   `json:"filename"`
 		Bucket       string   `json:"bucket"`

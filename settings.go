@@ -90,6 +90,14 @@ type serveSettings struct {
 	// Tests have less time.
 	pressureWindow time.Duration `kong:"-"`
 
+	// outcomeWindow is how long outcomes of uploads count for the heartbeat; 0: five
+	// minutes. Tests have less time.
+	outcomeWindow time.Duration `kong:"-"`
+
+	// probeLife is how long the heartbeat keeps what it has seen of the store; 0: ten
+	// seconds. Tests have less time.
+	probeLife time.Duration `kong:"-"`
+
 	// spillHang is how long a call of the disk may take before it hangs; 0: 5 s.
 	// Tests have less time.
 	spillHang time.Duration `kong:"-"`

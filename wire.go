@@ -90,7 +90,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		return nil, &settingError{err}
 	}
 	svc.janitor = svc.newJanitor(sink.Sweep)
-	uploads := health.NewUploads(svc.metrics, svc.reporter)
+	uploads := health.NewUploads(svc.metrics, svc.reporter, health.OutcomeConfig{Window: s.outcomeWindow, RoomWait: s.RoomWait})
 	svc.api = upload.New(upload.Config{
 		Memory:          svc.memory,
 		Store:           store{sink},
@@ -111,9 +111,10 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		KeepConnection:  keepConnection,
 	})
 	svc.health = health.New(health.Config{
-		Version: version,
-		Storage: sink.Probe,
-		Explain: s3sink.Explain,
+		Version:   version,
+		Storage:   sink.Probe,
+		Explain:   s3sink.Explain,
+		ProbeLife: s.probeLife,
 		Memory: func() health.MemoryUse {
 			u := svc.memory.Usage()
 			return health.MemoryUse{Total: u.Total, Floors: u.Floors, Leased: u.Leased, Held: u.Held, Idle: svc.memory.Idle(), Waiting: u.Waiting}

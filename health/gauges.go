@@ -1,6 +1,10 @@
 package health
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // gauges are what is asked for when somebody scrapes, rather than kept. Each of
 // its sources is asked once a scrape, so that what belongs together is of one
@@ -15,6 +19,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	inFlight       = describe("uploads_in_flight", "Uploads under way, by how far they have got.", "stage")
+	storedLast     = describe("upload_last_stored_timestamp_seconds", "When an upload was last stored; 0 if none was.")
 	memoryBudget   = describe("memory_budget_bytes", "The memory budget of all uploads together.")
 	memoryUsed     = describe("memory_used_bytes", "What is in use of the memory budget, by what for.", "use")
 	memoryIdle     = describe("memory_idle_bytes", "Part buffers and decoders that no upload uses, kept for the next. They are dropped when their room is wanted.")
@@ -34,7 +39,7 @@ var (
 	tokensAge      = describe("tokens_age_seconds", "Time since the tokens in force were those of the tokens file; about 0 while it can be used.")
 	tokensFailed   = describe("tokens_failed", "1 while the tokens file cannot be used, or reading it hangs.")
 	logDropped     = describe("log_dropped_lines_total", "Lines of the log that were dropped: nobody read them in time, or writing them failed.")
-	everyGauge     = []*prometheus.Desc{inFlight, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, tokensAge, tokensFailed, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
+	everyGauge     = []*prometheus.Desc{inFlight, storedLast, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, tokensAge, tokensFailed, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
 )
 
 // Describe implements [prometheus.Collector].
@@ -56,6 +61,7 @@ func (g gauges) Collect(metrics chan<- prometheus.Metric) {
 	for _, s := range stages {
 		gauge(inFlight, float64(counts[s]), string(s))
 	}
+	gauge(storedLast, timestamp(g.h.cfg.Uploads.lastStored()))
 	memory := g.h.cfg.Memory()
 	gauge(memoryBudget, float64(memory.Total))
 	gauge(memoryUsed, float64(memory.Floors), "floors")
@@ -91,12 +97,16 @@ func (g gauges) Collect(metrics chan<- prometheus.Metric) {
 		counter(janitorRuns, t.Succeeded, task, "ok")
 		counter(janitorRuns, t.Failed, task, "failed")
 		counter(janitorRemoved, t.Removed, task)
-		last := 0.0
-		if !t.LastSuccess.IsZero() {
-			last = float64(t.LastSuccess.Unix())
-		}
-		gauge(janitorSuccess, last, task)
+		gauge(janitorSuccess, timestamp(t.LastSuccess), task)
 	}
+}
+
+// timestamp is a time in seconds since 1970; 0 for the zero time.
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.Unix())
 }
 
 func oneIf(yes bool) float64 {

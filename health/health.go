@@ -7,6 +7,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -37,6 +38,9 @@ type Config struct {
 	// means and what to do, without any secret.
 	Storage func(ctx context.Context) error
 	Explain func(err error) string
+
+	// ProbeLife is how long an answer of Storage is good; 0: 10 s.
+	ProbeLife time.Duration
 
 	// Memory and Spill return what is in use. They wait for nothing but a lock.
 	Memory func() MemoryUse
@@ -126,7 +130,7 @@ var Paths = []string{"/__lbheartbeat__", "/__heartbeat__", "/__version__", "/__e
 
 // New returns the health of an instance that takes uploads.
 func New(cfg Config) *Health {
-	h := &Health{cfg: cfg, storage: newProbe(func(ctx context.Context) error {
+	h := &Health{cfg: cfg, storage: newProbe(cmp.Or(cfg.ProbeLife, probeLife), func(ctx context.Context) error {
 		err := cfg.Storage(ctx)
 		if err != nil {
 			cfg.Log.Warn("the store does not take what uploads bring", zap.Error(err))

@@ -15,7 +15,7 @@ const (
 	probeTimeout = 5 * time.Second
 
 	// probeLife is how long the answer of a probe is good, so that probes do
-	// not become load.
+	// not become load, where the configuration does not say otherwise.
 	probeLife = 10 * time.Second
 
 	// nearlyFull is the share of a budget, in percent, from which on uploads are
@@ -64,7 +64,7 @@ type Check struct {
 // heartbeat reports on everything that uploads need: 200, or 500 if one of the
 // checks has failed.
 func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
-	checks := []Check{h.checkStorage(r.Context()), h.checkSpill(), h.checkMemory(), h.checkJanitor()}
+	checks := []Check{h.checkStorage(r.Context()), h.cfg.Uploads.check(), h.checkSpill(), h.checkMemory(), h.checkJanitor()}
 	for _, look := range h.cfg.Checks {
 		checks = append(checks, look())
 	}
@@ -146,8 +146,9 @@ func (h *Health) checkJanitor() Check {
 }
 
 // probe is a check that costs something. Whoever asks gets an answer that is at
-// most probeLife old, and waits for the one that is under way.
+// most life old, and waits for the one that is under way.
 type probe struct {
+	life  time.Duration
 	check func(ctx context.Context) error
 
 	turn chan struct{} // holds a value while somebody uses what follows
@@ -155,8 +156,8 @@ type probe struct {
 	err  error
 }
 
-func newProbe(check func(ctx context.Context) error) *probe {
-	return &probe{check: check, turn: make(chan struct{}, 1)}
+func newProbe(life time.Duration, check func(ctx context.Context) error) *probe {
+	return &probe{life: life, check: check, turn: make(chan struct{}, 1)}
 }
 
 func (p *probe) ask(ctx context.Context) error {
@@ -166,7 +167,7 @@ func (p *probe) ask(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if !p.done.IsZero() && time.Since(p.done) < probeLife {
+	if !p.done.IsZero() && time.Since(p.done) < p.life {
 		return p.err
 	}
 	// Others want the answer as well: the one who asks first may leave.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -39,6 +40,10 @@ type Ended struct {
 	Shape   Shape
 	Account Account
 
+	// Detail is what failed at the store, for people: its operation and error code.
+	// Empty: it was not the store.
+	Detail string
+
 	// Err is why it ended, and Stack, for a panic, where; both are for Sentry.
 	Err   error
 	Stack []byte
@@ -56,6 +61,7 @@ type Uploads struct {
 	recent [recentUploads]endedUpload
 	bytes  int64 // of archives of those that have ended
 	counts map[Outcome]int
+	late   outcomes // for the heartbeat
 }
 
 // endedUpload is an upload that has ended, as the page shows it.
@@ -93,8 +99,10 @@ type activeUpload struct {
 }
 
 // NewUploads makes one that knows of no upload yet.
-func NewUploads(metrics *Metrics, reporter *Reporter) *Uploads {
-	return &Uploads{metrics: metrics, reporter: reporter, active: make(map[*Upload]struct{}), counts: make(map[Outcome]int)}
+func NewUploads(metrics *Metrics, reporter *Reporter, cfg OutcomeConfig) *Uploads {
+	return &Uploads{
+		metrics: metrics, reporter: reporter, active: make(map[*Upload]struct{}), counts: make(map[Outcome]int), late: newOutcomes(cfg),
+	}
 }
 
 // An Upload is one that is under way.
@@ -130,6 +138,10 @@ func (x *Upload) End(e Ended) {
 	}
 	e.Outcome, e.Reason = known(e.Outcome, e.Reason)
 	x.mu.Lock()
+	stage := Waiting
+	if e.Reason == NoRoom {
+		stage = x.look().Stage
+	}
 	x.look = nil
 	x.mu.Unlock()
 
@@ -143,6 +155,7 @@ func (x *Upload) End(e Ended) {
 		Shape: e.Shape.bounded(), Spent: e.Account.seconds(), Workers: e.Account.Workers.Seconds(),
 	}
 	u.bytes += e.Shape.ArchiveBytes
+	u.late.add(&e, stage)
 	u.mu.Unlock()
 
 	u.metrics.ended(&e)
@@ -191,6 +204,30 @@ func (u *Uploads) underWay() (active []activeUpload, received int64) {
 	}
 	slices.SortFunc(active, func(a, b activeUpload) int { return cmp.Compare(a.ID, b.ID) })
 	return active, received
+}
+
+// check is the line of the heartbeat on what uploads come to.
+func (u *Uploads) check() Check {
+	active, _ := u.underWay()
+	var holders []int64
+	for _, a := range active {
+		if a.Stage != Waiting {
+			holders = append(holders, a.ID)
+		}
+	}
+	now := time.Now()
+	u.mu.Lock()
+	failures, why := u.late.checkFailures(now)
+	refusals, what := u.late.checkRefusals(now, holders)
+	u.mu.Unlock()
+	return Check{"uploads", max(failures, refusals), strings.TrimSpace(why + " " + what)}
+}
+
+// lastStored is when an upload was last stored; zero: never.
+func (u *Uploads) lastStored() time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.late.stored
 }
 
 // count returns how many uploads under way are in which stage.

@@ -49,6 +49,9 @@ func (u *upload) end(v verdict, err error) {
 	if u.abortErr != nil {
 		fields = append(fields, zap.NamedError("abort_error", u.abortErr))
 	}
+	if e, ok := errors.AsType[*stream.StoreError](err); ok {
+		ended.Detail = e.Op + ": " + e.Code
+	}
 	if e, ok := errors.AsType[*stream.PanicError](err); ok {
 		ended.Stack = e.Stack
 		fields = append(fields, zap.ByteString("stack", e.Stack))

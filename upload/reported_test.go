@@ -19,7 +19,7 @@ func TestDefectsAreReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	uploads := health.NewUploads(health.NewMetrics(health.Version{}), reporter)
+	uploads := health.NewUploads(health.NewMetrics(health.Version{}), reporter, health.OutcomeConfig{})
 	s := newSite(t, func(c *Config) { c.Uploads, c.Reporter = uploads, reporter })
 	address := s.serve()
 	s.store.onPublish = func(context.Context) error { panic("a defect in publishing") }

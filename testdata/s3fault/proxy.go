@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"sync/atomic"
+	"time"
 )
 
 // Proxy stands before an S3 server, passes requests on, counts them, and fails
@@ -16,6 +18,7 @@ type Proxy struct {
 	Injector
 
 	forward *httputil.ReverseProxy
+	rate    atomic.Int64 // bytes of a request's body a second; 0: as they come
 }
 
 // NewProxy returns a proxy before the server at endpoint, a URL without a path.
@@ -36,8 +39,31 @@ func NewProxy(endpoint string) (*Proxy, error) {
 	}}, nil
 }
 
+// SlowDown has the bodies of requests taken at so many bytes a second, also those
+// under way; 0: as they come.
+func (p *Proxy) SlowDown(rate int64) { p.rate.Store(rate) }
+
+// slowBody is a body that is read slowly.
+type slowBody struct {
+	io.ReadCloser
+	rate *atomic.Int64 // bytes a second; 0: as they come
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	const pauses = 20 // a second
+	rate := b.rate.Load()
+	if rate == 0 {
+		return b.ReadCloser.Read(p)
+	}
+	time.Sleep(time.Second / pauses)
+	return b.ReadCloser.Read(p[:min(int64(len(p)), max(1, rate/pauses))])
+}
+
 // ServeHTTP implements [http.Handler].
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength > 0 {
+		r.Body = &slowBody{r.Body, &p.rate}
+	}
 	call := Call(r)
 	f := p.next(call)
 	if f == nil {

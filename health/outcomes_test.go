@@ -1,0 +1,242 @@
+package health_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/health"
+)
+
+// end has an upload end. It was receiving its archive.
+func (i *instance) end(e health.Ended) { i.endAt(health.Receiving, e) }
+
+// endAt has an upload end that had got so far.
+func (i *instance) endAt(stage health.Stage, e health.Ended) {
+	i.uploads.Begin(1, func() health.Progress { return health.Progress{Stage: stage} }).End(e)
+}
+
+// uploadsCheck is what the heartbeat says of uploads.
+func (i *instance) uploadsCheck(t *testing.T) (level, message string) {
+	t.Helper()
+	status, body := i.do(http.MethodGet, "/__heartbeat__", "")
+	var beat struct {
+		Checks  map[string]string
+		Details map[string]struct{ Messages map[string]string }
+	}
+	if err := json.Unmarshal([]byte(body), &beat); err != nil {
+		t.Fatal(err)
+	}
+	if failed := beat.Checks["uploads"] == "error"; failed != (status == http.StatusInternalServerError) {
+		t.Errorf("%d %s", status, body)
+	}
+	return beat.Checks["uploads"], beat.Details["uploads"].Messages["spillway.uploads"]
+}
+
+var (
+	stored      = health.Ended{Outcome: health.Stored}
+	storeFailed = health.Ended{Outcome: health.Failed, Reason: health.StoreFailed, Detail: "UploadPart: SlowDown"}
+	noRoom      = health.Ended{Outcome: health.Refused, Reason: health.NoRoom}
+)
+
+func timedOut(on health.Label) health.Ended {
+	e := health.Ended{Outcome: health.TimedOut, Reason: health.TotalTooLong}
+	e.Account.Spent[on] = time.Minute
+	return e
+}
+
+// TestFailuresOfUploads: when uploads end and none is stored, the heartbeat says so,
+// and why. The next one that is stored ends it, or that none fails any more.
+func TestFailuresOfUploads(t *testing.T) {
+	type step struct {
+		after time.Duration
+		ended []health.Ended
+		level string
+		says  string
+	}
+	several := func(e health.Ended, n int) (all []health.Ended) {
+		for range n {
+			all = append(all, e)
+		}
+		return all
+	}
+	for name, steps := range map[string][]step{
+		"nothing happens":    {{0, nil, "ok", ""}, {time.Hour, nil, "ok", ""}},
+		"all are stored":     {{0, several(stored, 5), "ok", ""}},
+		"one is unlucky":     {{0, several(stored, 5), "ok", ""}, {time.Second, several(storeFailed, 1), "warning", "1 failed"}, {time.Second, several(stored, 1), "ok", ""}},
+		"the only one fails": {{0, several(storeFailed, 1), "warning", "No upload has been stored since the start. 1 failed since 00:00:00 UTC"}, {5 * time.Minute, nil, "ok", ""}},
+		"two fail":           {{0, several(storeFailed, 2), "error", "2 because S3 failed. The last failed at UploadPart: SlowDown. See the check storage"}, {5*time.Minute - 1, nil, "error", ""}, {1, nil, "ok", ""}},
+		"a patient client": {
+			{0, several(stored, 1), "ok", ""},
+			{time.Minute, several(storeFailed, 1), "warning", "since 00:00:00 UTC"},
+			{time.Minute, several(storeFailed, 1), "error", "2 failed since 00:01:00 UTC"},
+			{time.Minute, several(storeFailed, 1), "error", "3 failed"},
+			{time.Minute, several(stored, 1), "warning", "Of 5 uploads in the last 5m0s, 3 failed"},
+			{5 * time.Minute, nil, "ok", ""},
+		},
+		"hours later": {{0, several(storeFailed, 9), "error", ""}, {time.Hour, several(storeFailed, 1), "warning", "1 failed since 01:00:00 UTC"}},
+		"large ones fail and small ones do not": {
+			{0, append(several(storeFailed, 3), stored), "warning", "Of 4 uploads in the last 5m0s, 3 failed"},
+			{time.Minute, several(stored, 3), "ok", ""},
+		},
+		"several causes": {{0, append(several(timedOut(health.OnS3), 3), storeFailed), "error", "1 because S3 failed, 3 because S3 was too slow for --upload-timeout"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := newInstance()
+				for n, s := range steps {
+					time.Sleep(s.after)
+					for _, e := range s.ended {
+						i.end(e)
+					}
+					if level, message := i.uploadsCheck(t); level != s.level || !strings.Contains(message, s.says) {
+						t.Errorf("step %d: %s: %q; want %s: %q", n, level, message, s.level, s.says)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestWhatCountsAsFailure: what a client does is never a failure of ours, and what
+// is none of its doing always.
+func TestWhatCountsAsFailure(t *testing.T) {
+	for name, c := range map[string]struct {
+		ended health.Ended
+		says  string // empty: it does not count
+	}{
+		"store":             {storeFailed, "S3 failed"},
+		"disk":              {health.Ended{Outcome: health.Failed, Reason: health.DiskFailing}, "the spill disk failed"},
+		"something":         {health.Ended{Outcome: health.Failed, Reason: "new"}, "something else"},
+		"defect":            {health.Ended{Outcome: health.Defect}, "a defect"},
+		"slow store":        {timedOut(health.OnS3), "S3 was too slow"},
+		"slow room":         {timedOut(health.OnMemory), "waited for memory"},
+		"slow disk":         {timedOut(health.OnDisk), "disk was too slow"},
+		"slow machine":      {timedOut(health.OnCPU), "too little CPU"},
+		"slow client":       {timedOut(health.OnClient), ""},
+		"slow remote":       {timedOut(health.OnRemote), ""},
+		"idle client":       {health.Ended{Outcome: health.TimedOut, Reason: health.IdleTooLong}, ""},
+		"client gone":       {health.Ended{Outcome: health.ClientGone}, ""},
+		"shut down":         {health.Ended{Outcome: health.ShutDown}, ""},
+		"bad token":         {health.Ended{Outcome: health.Refused, Reason: health.BadToken}, ""},
+		"bad form":          {health.Ended{Outcome: health.Refused, Reason: health.BadForm}, ""},
+		"bad name":          {health.Ended{Outcome: health.Refused, Reason: health.BadName}, ""},
+		"bad archive":       {health.Ended{Outcome: health.Refused, Reason: health.BadArchive}, ""},
+		"too large":         {health.Ended{Outcome: health.Refused, Reason: health.TooLarge}, ""},
+		"limit of its own":  {health.Ended{Outcome: health.Refused, Reason: health.TokenBusy}, ""},
+		"refused, whatever": {health.Ended{Outcome: health.Refused, Reason: health.OtherCause}, ""},
+	} {
+		i := newInstance()
+		for range 50 {
+			i.end(c.ended)
+		}
+		level, message := i.uploadsCheck(t)
+		if counts := level == "error"; counts != (c.says != "") || !strings.Contains(message, c.says) {
+			t.Errorf("%s: %s: %q", name, level, message)
+		}
+	}
+}
+
+// TestRefusalsThatGoOn: refusals for want of room are a warning once they have gone
+// on for a minute, and an error after five. Clients that come back after a minute
+// and then wait for their turn are enough for that.
+func TestRefusalsThatGoOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		every  time.Duration // between refusals
+		stored int           // uploads that are stored beside each
+		lasts  time.Duration
+		level  string
+	}{
+		"a moment":                {time.Second, 0, 59 * time.Second, "ok"},
+		"a minute":                {time.Second, 0, 60 * time.Second, "warning"},
+		"most of five":            {time.Second, 0, 299 * time.Second, "warning"},
+		"five minutes":            {time.Second, 0, 300 * time.Second, "error"},
+		"one client":              {90 * time.Second, 0, 90 * time.Second, "warning"},
+		"one patient client":      {90 * time.Second, 0, 360 * time.Second, "error"},
+		"now and then":            {121 * time.Second, 0, time.Hour, "ok"},
+		"while others are stored": {time.Second, 2, time.Hour, "warning"},
+		"while a few are stored":  {time.Second, 1, time.Hour, "error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := newInstance()
+				for at := time.Duration(0); at <= c.lasts; at += c.every {
+					if at > 0 {
+						time.Sleep(c.every)
+					}
+					i.endAt(health.Waiting, noRoom)
+					for range c.stored {
+						i.end(stored)
+					}
+				}
+				if level, message := i.uploadsCheck(t); level != c.level {
+					t.Errorf("%s: %q, want %s", level, message, c.level)
+				}
+				time.Sleep(2 * time.Minute)
+				if level, message := i.uploadsCheck(t); level != c.level {
+					t.Errorf("two minutes after the last: %s: %q, want %s", level, message, c.level)
+				}
+				time.Sleep(time.Nanosecond)
+				if level, message := i.uploadsCheck(t); level != "ok" {
+					t.Errorf("after the end: %s: %q", level, message)
+				}
+			})
+		})
+	}
+}
+
+// TestRefusalsNameTheHolders: the message has the numbers of the uploads that have
+// a turn, the oldest first, and the setting that would help.
+func TestRefusalsNameTheHolders(t *testing.T) {
+	for _, c := range []struct {
+		stage health.Stage
+		ended health.Ended
+		says  string
+	}{
+		{health.Waiting, noRoom, "61 because every turn was taken; the last 0s ago. Uploads with a turn: 4, the oldest are 100, 101, 102. The live page says what they wait for. Raise --max-uploads"},
+		{health.Receiving, noRoom, "memory was used up; the last 0s ago. Uploads with a turn: 4, the oldest are 100, 101, 102. The live page says what they wait for. Raise --memory"},
+		{health.Receiving, health.Ended{Outcome: health.Refused, Reason: health.NoSpill}, "the spill quota was used up; the last 0s ago. Uploads with a turn: 4, the oldest are 100, 101, 102. The live page says what they wait for. Raise --spill-quota"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			i := newInstance()
+			for n := range 5 {
+				stage := health.Receiving
+				if n == 4 {
+					stage = health.Waiting
+				}
+				i.uploads.Begin(int64(100+n), func() health.Progress { return health.Progress{Stage: stage} })
+			}
+			for range 61 {
+				i.endAt(c.stage, c.ended)
+				time.Sleep(time.Second)
+			}
+			i.endAt(c.stage, c.ended)
+			_, message := i.uploadsCheck(t)
+			if want := "Uploads have been refused for want of room for 1m1s: "; !strings.HasPrefix(message, want) || !strings.Contains(message, strings.Replace(c.says, "61 because", "62 because", 1)) {
+				t.Errorf("%s, %s: %q", c.stage, c.ended.Reason, message)
+			}
+		})
+	}
+}
+
+// TestOutcomesAreForgotten: whatever came before, a window later nothing of it counts.
+func TestOutcomesAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newInstance()
+		for n := range 1000 {
+			i.end([]health.Ended{stored, storeFailed, noRoom}[n%3])
+			time.Sleep(time.Duration(n%40) * time.Second)
+		}
+		time.Sleep(5 * time.Minute)
+		if level, message := i.uploadsCheck(t); level != "ok" {
+			t.Errorf("%s: %q", level, message)
+		}
+		if all := fmt.Sprint(i.do(http.MethodGet, "/__lbheartbeat__", "")); !strings.Contains(all, "200") {
+			t.Errorf("the balancer is told %s", all)
+		}
+	})
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"spillway/s3sink"
+	"spillway/testdata/archive"
+	"spillway/testdata/s3fault"
+	"spillway/testdata/s3server"
+)
+
+// heartbeat is what the heartbeat says.
+type heartbeat struct {
+	status  int
+	Checks  map[string]string
+	Details map[string]struct{ Messages map[string]string }
+}
+
+// message is what it says of a check.
+func (h heartbeat) message(check string) string {
+	return h.Details[check].Messages["spillway."+check]
+}
+
+func askHeartbeat(t *testing.T, api string) (h heartbeat) {
+	t.Helper()
+	got := get(t, api+"/__heartbeat__")
+	if err := json.Unmarshal(got.body, &h); err != nil {
+		t.Fatal(err)
+	}
+	h.status = got.status
+	return h
+}
+
+// awaitCheck asks until a check is at that level, and returns what the heartbeat
+// says then.
+func awaitCheck(t *testing.T, api, check, level string) heartbeat {
+	t.Helper()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	ctx := within(t)
+	for {
+		h := askHeartbeat(t, api)
+		if h.Checks[check] == level {
+			return h
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("%s is never %q: %+v", check, level, h)
+		}
+	}
+}
+
+// startBeforeProxy starts a service whose requests to a real S3 server go through
+// a proxy, and whose heartbeat asks that store whenever it is asked itself. Outcomes
+// of uploads count for outcomeWindow.
+func startBeforeProxy(t *testing.T, outcomeWindow time.Duration, args ...string) (*inside, *s3fault.Proxy, string) {
+	t.Helper()
+	server := s3server.Start(t)
+	useCredentialsOf(t, server)
+	proxy, err := s3fault.NewProxy(server.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewServer(proxy)
+	t.Cleanup(front.Close)
+	in := startInsideBefore(t, server.Client, front.URL, func(s *serveSettings) {
+		s.probeLife = time.Nanosecond
+		s.outcomeWindow = outcomeWindow
+		s.adjustStore = func(cfg *s3sink.Config) { cfg.MaxBackoff = 10 * time.Millisecond }
+	}, append([]string{"--spill-dir=" + t.TempDir()}, args...)...)
+	go func() {
+		for range in.events { // nobody else takes them
+		}
+	}()
+	t.Cleanup(func() { in.stop(t) })
+	return in, proxy, "http://" + in.public.address()
+}
+
+// A store that begins uploads and takes no bodies: the heartbeat names what it says,
+// of the probe and of the uploads that failed. The balancer does not hear of it. With
+// the store well again, the next upload is stored and the heartbeat green.
+func TestStoreThatTakesNoBodies(t *testing.T) {
+	_, proxy, api := startBeforeProxy(t, 0)
+	if h := askHeartbeat(t, api); h.status != http.StatusOK {
+		t.Fatalf("before: %+v", h)
+	}
+	proxy.InjectSome(func(call string) *s3fault.Fault {
+		if strings.HasPrefix(call, "UploadPart") || strings.HasPrefix(call, "PutObject") {
+			return &s3fault.Fault{Kind: s3fault.InternalError}
+		}
+		return nil
+	})
+	upload := func(want int) {
+		t.Helper()
+		zip := archive.PythonZipfile(archive.Samples(1)...)
+		if a, err := send(within(t), api, "dev", bytes.NewReader(zip)); err != nil || a.status != want {
+			t.Fatalf("%+v, error %v; want %d", a, err, want)
+		}
+	}
+	h := askHeartbeat(t, api)
+	if m := h.message("storage"); h.status != http.StatusInternalServerError || !strings.Contains(m, "UploadPart of ") || !strings.Contains(m, "failed: InternalError.") {
+		t.Errorf("storage: %d %q", h.status, m)
+	}
+	for i, level := range []string{"warning", "error"} {
+		upload(http.StatusServiceUnavailable)
+		h := askHeartbeat(t, api)
+		if m := h.message("uploads"); h.Checks["uploads"] != level || !strings.Contains(m, fmt.Sprintf("%d because S3 failed", i+1)) || !strings.Contains(m, "PutObject: InternalError") {
+			t.Errorf("after %d uploads: %s: %q", i+1, h.Checks["uploads"], m)
+		}
+	}
+	if told := get(t, api+"/__lbheartbeat__"); told.status != http.StatusOK {
+		t.Errorf("the balancer is told %d", told.status)
+	}
+	proxy.InjectSome(nil)
+	upload(http.StatusCreated)
+	if h := askHeartbeat(t, api); h.status != http.StatusOK || h.Checks["uploads"] != "ok" {
+		t.Errorf("well again: %+v", h)
+	}
+}
+
+// A store that answers every request, and takes bodies at 30 KB/s: parts of uploads
+// never arrive in time, and the heartbeat says so.
+func TestStoreThatIsSlow(t *testing.T) {
+	_, proxy, api := startBeforeProxy(t, 0)
+	proxy.SlowDown(30_000)
+	h := askHeartbeat(t, api)
+	if m := h.message("storage"); h.status != http.StatusInternalServerError || !strings.Contains(m, "UploadPart of ") || !strings.Contains(m, "failed: no answer in time.") {
+		t.Errorf("storage: %d %q", h.status, m)
+	}
+	proxy.SlowDown(0)
+	if h := askHeartbeat(t, api); h.status != http.StatusOK {
+		t.Errorf("well again: %+v", h)
+	}
+}
+
+// Slow clients have all turns, and others are refused for minutes: the heartbeat
+// warns, then fails, and names the uploads that have the turns.
+func TestTurnsOfSlowClients(t *testing.T) {
+	_, _, api := startBeforeProxy(t, 3*time.Second, "--max-uploads=2", "--room-wait=100ms")
+	zip := archive.PythonZipfile(archive.Samples(2)...)
+	answers := make(chan uploadAnswer, 2)
+	var rest []*io.PipeWriter
+	for range 2 {
+		content, sending := io.Pipe()
+		rest = append(rest, sending)
+		go func() {
+			a, err := send(within(t), api, "dev", content)
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- a
+		}()
+		if _, err := sending.Write(zip[:len(zip)/2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	patient := within(t)
+	var refused sync.WaitGroup
+	refused.Go(func() {
+		for ctx.Err() == nil {
+			if a, err := send(patient, api, "dev", bytes.NewReader(zip)); err != nil || a.status != http.StatusServiceUnavailable {
+				t.Errorf("%+v, error %v", a, err)
+				return
+			}
+		}
+	})
+	awaitCheck(t, api, "uploads", "warning")
+	h := awaitCheck(t, api, "uploads", "error")
+	if told := get(t, api+"/__lbheartbeat__"); told.status != http.StatusOK {
+		t.Errorf("the balancer is told %d", told.status)
+	}
+	end()
+	refused.Wait()
+	for _, sending := range rest {
+		if _, err := sending.Write(zip[len(zip)/2:]); err != nil {
+			t.Fatal(err)
+		}
+		if err := sending.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := h.message("uploads")
+	for range rest {
+		a := <-answers
+		if a.status != http.StatusCreated || !strings.Contains(m, fmt.Sprint(a.Upload.ID)) {
+			t.Errorf("%+v; it had a turn, and the message was %q", a, m)
+		}
+	}
+	if !strings.Contains(m, "every turn was taken") || !strings.Contains(m, "--max-uploads") || !strings.Contains(m, "--max-token-uploads") {
+		t.Errorf("the message is %q", m)
+	}
+	awaitCheck(t, api, "uploads", "ok")
+}
