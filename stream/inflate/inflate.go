@@ -361,6 +361,14 @@ func overlapping(out *[bufferSize]byte, at, from, length int) int {
 		}
 		return end
 	}
+	if at-from == 1 && length >= 16 {
+		// A run of one byte, which is most of what expands far.
+		run := uint64(out[from]) * 0x0101010101010101
+		for ; at < end; at += 8 {
+			le.PutUint64(out[at:], run)
+		}
+		return end
+	}
 	for ; at < end; at++ {
 		out[at] = out[from]
 		from++
