@@ -126,17 +126,18 @@ func (w *body) close() {
 
 // framed writes a gzip member whose deflate stream is written to it as it is.
 type framed struct {
-	w     io.Writer
-	begun bool
+	w io.Writer
+	n int64 // bytes of the member, so far
 }
 
 func (g *framed) Write(p []byte) (int, error) {
-	if !g.begun {
-		g.begun = true
+	if g.n == 0 {
+		g.n = gzipHeaderLen
 		if _, err := g.w.Write(gzipHeader[:]); err != nil {
 			return 0, err
 		}
 	}
+	g.n += int64(len(p))
 	return g.w.Write(p)
 }
 
@@ -150,15 +151,19 @@ func (g *framed) end(f Facts) error {
 type deflater struct {
 	frame framed
 	fw    *flate.Writer
+	in    int64 // bytes of the member, so far
 }
 
 // reset begins a member that is written to w.
 func (d *deflater) reset(w io.Writer) {
-	d.frame = framed{w: w}
+	d.frame, d.in = framed{w: w}, 0
 	d.fw.Reset(&d.frame)
 }
 
-func (d *deflater) Write(p []byte) (int, error) { return d.fw.Write(p) }
+func (d *deflater) Write(p []byte) (int, error) {
+	d.in += int64(len(p))
+	return d.fw.Write(p)
+}
 
 func (d *deflater) end(f Facts) error {
 	if err := d.fw.Close(); err != nil {

@@ -58,20 +58,6 @@ func (b *peeker) Peek() ([]byte, error) {
 // Discard implements [inflate.Source].
 func (b *peeker) Discard(n int) { b.at += n }
 
-const (
-	// An entry may expand to maxRatio times its packed size, and so may all of
-	// them together: a bomb may come in many pieces. Symbols expand to 4 to 10
-	// times of it, and deflate can make it 1,032, zstd much more, of zeros.
-	// The first ratioFrom bytes may be any: what is small does no harm.
-	maxRatio  = 200
-	ratioFrom = 16 << 20
-)
-
-// tooFar reports whether so many bytes are too many to come of packed ones.
-func tooFar(expanded, packed int64) bool {
-	return expanded > ratioFrom && expanded > maxRatio*packed
-}
-
 // counted counts what is read.
 type counted struct {
 	r io.Reader

@@ -51,17 +51,18 @@ const (
 	DirectoryBound              // bytes of the central directory
 	ExpandedBound               // bytes of all entries together, expanded
 	RatioBound                  // times its packed size that an entry, or all of them, may expand to
+	WorkBound                   // milliseconds of processor time for each MB of the archive
 )
 
 func (b Bound) String() string {
-	return [...]string{"entries", "bytes in the central directory", "expanded bytes", "times the packed size, expanded"}[b]
+	return [...]string{"entries", "bytes in the central directory", "expanded bytes", "times the packed size, expanded", "ms of processor time for each MB"}[b]
 }
 
 // A LimitError says that an archive is over one of the limits it is read under.
 type LimitError struct {
 	What  Bound
 	Limit int64
-	Entry string // that is over the limit; empty where all entries are together
+	Entry string // that is over the limit, or reached it; empty where all entries are together
 }
 
 func (e *LimitError) Error() string {

@@ -82,42 +82,16 @@ func (a *summer) end() time.Duration {
 	return a.took
 }
 
-// expansion counts the expanded bytes of a whole archive against its limits.
-type expansion struct {
-	mu     sync.Mutex
-	bytes  int64
-	packed int64 // what they were decoded from
-	limit  int64 // of bytes
-}
-
-// add counts n bytes that were decoded from packed more bytes of an entry.
-func (x *expansion) add(n, packed int64) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.bytes += n
-	x.packed += packed
-	if x.bytes > x.limit {
-		return &LimitError{What: ExpandedBound, Limit: x.limit}
-	}
-	if tooFar(x.bytes, x.packed) {
-		return &LimitError{What: RatioBound, Limit: maxRatio}
-	}
-	return nil
-}
-
-func (x *expansion) count() int64 {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.bytes
-}
-
 // count takes expanded to its end, writes it to out and returns what it
-// counted. Where h states the size and the CRC-32 they must be what is counted.
-// A failure to decode is a *decodeError.
-func (v *verifier) count(h *header, expanded runs, total *expansion, out io.Writer) (f Facts, err error) {
+// counted. Where h states the size and the CRC-32 they must be what is counted. t
+// are the tools at work, which may be nil. A failure to decode is a *decodeError.
+func (v *verifier) count(h *header, expanded runs, t *tools, total *expansion, out io.Writer) (f Facts, err error) {
 	v.sums.reset()
 	v.head = v.head[:0]
-	if f.Size, err = v.expand(h, expanded, total, out); err != nil {
+	if err := total.add(h.name, 0, 0, entryWork); err != nil {
+		return f, err
+	}
+	if f.Size, err = v.expand(h, expanded, t, total, out); err != nil {
 		return f, err
 	}
 	f.CRC32 = v.sums.crc
@@ -137,10 +111,12 @@ func (v *verifier) count(h *header, expanded runs, total *expansion, out io.Writ
 
 // expand is the loop of count, which sums in a goroutine of its own if v is
 // apart, but for a first run, which is not worth one.
-func (v *verifier) expand(h *header, expanded runs, total *expansion, out io.Writer) (size int64, err error) {
+func (v *verifier) expand(h *header, expanded runs, t *tools, total *expansion, out io.Writer) (size int64, err error) {
 	var (
 		beside *summer
 		taken  int64 // packed bytes that are counted
+		worked work  // likewise, by t
+		each   = byteWork(h.method)
 	)
 	v.worked = 0
 	defer func() {
@@ -165,10 +141,11 @@ func (v *verifier) expand(h *header, expanded runs, total *expansion, out io.Wri
 		if tooFar(size, packed) {
 			return size, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.name}
 		}
-		if err := total.add(int64(len(run)), packed-taken); err != nil {
+		spent := t.work()
+		if err := total.add(h.name, int64(len(run)), packed-taken, work(len(run))*each+spent-worked); err != nil {
 			return size, err
 		}
-		taken = packed
+		taken, worked = packed, spent
 		switch {
 		case first || !v.apart:
 			v.sums.add(run)

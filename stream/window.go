@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 )
 
 const (
@@ -48,8 +49,8 @@ type source struct {
 	ctx  context.Context
 	r    io.Reader
 	pace *pace
-	n    int64 // bytes read
-	err  error // anything but the clean end
+	n    atomic.Int64 // bytes read
+	err  error        // anything but the clean end
 }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -63,7 +64,7 @@ func (s *source) Read(p []byte) (int, error) {
 	s.pace.begin()
 	n, err := s.r.Read(p)
 	s.pace.end(n)
-	s.n += int64(n)
+	s.n.Add(int64(n))
 	if err != nil {
 		s.pace.over()
 	}

@@ -92,7 +92,7 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 	src := &source{ctx: ctx, r: r, pace: &share.pace}
 	z := &zipReader{
 		ctx: ctx, fail: fail, in: newWindow(src), share: share, sink: sink, rules: rules,
-		total: expansion{limit: rules.MaxExpanded}, table: tableFloor,
+		total: expansion{limit: rules.MaxExpanded, received: src.n.Load}, table: tableFloor,
 		own: verifiers.Get().(*verifier),
 	}
 	z.own.apart = true
@@ -125,7 +125,7 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 			e.obj.Drop()
 		}
 	}
-	z.rules.Progress.note(func(r *Report) { r.Bytes, r.Expanded = src.n, z.total.count() })
+	z.rules.Progress.note(func(r *Report) { r.Bytes, r.Expanded = src.n.Load(), z.total.count() })
 	report := z.rules.Progress.Report()
 	return &report, err
 }

@@ -206,7 +206,7 @@ func (z *zipReader) verify(e *entry, packed *io.SectionReader) (Facts, error) {
 	if err != nil {
 		return Facts{}, err
 	}
-	facts, err := v.count(&e.header, expanded, &z.total, io.Discard)
+	facts, err := v.count(&e.header, expanded, nil, &z.total, io.Discard)
 	if err == nil {
 		at, _ := packed.Seek(0, io.SeekCurrent) // it cannot fail
 		if at-int64(v.surplus(e.method)) < e.packed {
@@ -331,7 +331,7 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 	if err != nil {
 		return err
 	}
-	facts, err := z.own.count(&e.header, expanded, &z.total, out)
+	facts, err := z.own.count(&e.header, expanded, tools, &z.total, out)
 	z.share.account.Worked(z.own.worked)
 	if err == nil {
 		err = src.end(z.own.surplus(e.method))

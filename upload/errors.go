@@ -201,6 +201,10 @@ func overLimit(e *stream.LimitError) string {
 	case stream.DirectoryBound:
 		return fmt.Sprintf("The central directory of the archive is longer than the %s that it may have. Leave out comments and extra fields, or split the archive into several.", size(e.Limit))
 	}
+	if e.What == stream.WorkBound {
+		return fmt.Sprintf("Entry '%s': verifying the archive up to here takes too much processor time for its size, more than %d ms for each MB. "+
+			"No symbols do. Leave out what is mostly zeros, or compress the archive with deflate.", e.Entry, e.Limit)
+	}
 	// stream.RatioBound
 	what := "The archive"
 	if e.Entry != "" {

@@ -1,0 +1,54 @@
+package stream
+
+import "sync"
+
+const (
+	// An entry may expand to maxRatio times its packed size, and so may all of
+	// them together: a bomb may come in many pieces. Symbols expand to 4 to 10
+	// times of it, and deflate can make it 1,032, zstd much more, of zeros.
+	// The first ratioFrom bytes may be any: what is small does no harm.
+	maxRatio  = 200
+	ratioFrom = 16 << 20
+)
+
+// tooFar reports whether so many bytes are too many to come of packed ones.
+func tooFar(expanded, packed int64) bool {
+	return expanded > ratioFrom && expanded > maxRatio*packed
+}
+
+// expansion counts what a whole archive expands to, and the work of that, against
+// their limits.
+type expansion struct {
+	limit    int64        // of bytes
+	received func() int64 // bytes of the archive, so far
+
+	mu     sync.Mutex // guards what follows
+	bytes  int64
+	packed int64 // what they were decoded from
+	work   work
+}
+
+// add counts n bytes that took w and were decoded from packed more bytes of an
+// entry of that name.
+func (x *expansion) add(name string, n, packed int64, w work) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.bytes += n
+	x.packed += packed
+	x.work += w
+	switch {
+	case x.bytes > x.limit:
+		return &LimitError{What: ExpandedBound, Limit: x.limit}
+	case tooFar(x.bytes, x.packed):
+		return &LimitError{What: RatioBound, Limit: maxRatio}
+	case x.work > freeWork && x.work > freeWork+work(x.received())*workPerByte:
+		return &LimitError{What: WorkBound, Limit: workPerMB, Entry: name}
+	}
+	return nil
+}
+
+func (x *expansion) count() int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.bytes
+}

@@ -1,0 +1,111 @@
+package stream_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+// methods are those that are decoded.
+var methods = map[string]uint16{"deflate": archive.Deflate, "zstd": archive.Zstd, "bzip2": archive.BZip2}
+
+// workLimit is the error of an archive that takes too much processor time.
+func workLimit(entry string) error {
+	return &stream.LimitError{What: stream.WorkBound, Limit: 3000, Entry: entry}
+}
+
+// zeroFrame is a zstd frame of n zeros, 4 bytes for each 128 KiB of them (RFC 8878,
+// section 3.1.1.2).
+func zeroFrame(n int) []byte {
+	const block = 128 << 10
+	raw := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3}
+	for ; n > 0; n -= block {
+		header := uint32(min(n, block)<<3 | 1<<1) // a byte that is repeated
+		if n <= block {
+			header |= 1 // the last
+		}
+		raw = append(raw, byte(header), byte(header>>8), byte(header>>16), 0)
+	}
+	return raw
+}
+
+// TestWork: what takes far more processor time than it is large is refused, with
+// the name of the entry, long before it has been decoded.
+func TestWork(t *testing.T) {
+	const size = 16 * mib
+	zeros := make([]byte, size)
+	// Sorted rotations of it are long runs, which are short, but far apart.
+	periodic := bytes.Repeat(archive.Noise(1, 256), 4*mib/256)
+	for _, c := range []struct {
+		name string
+		bomb archive.Entry
+		most int64 // bytes decoded before it is refused
+	}{
+		{"bzip2, zeros", archive.Entry{Data: zeros, Method: archive.BZip2}, 7 * mib},
+		{"bzip2, a block that is costly to invert", archive.Entry{Data: periodic, Method: archive.BZip2}, 3 * mib},
+		{"zstd, zeros", archive.Entry{Data: zeros, Method: archive.Zstd, Raw: zeroFrame(size)}, 7 * mib},
+	} {
+		for _, name := range []string{"a.dll", "a.sym"} {
+			t.Run(c.name+", "+name, func(t *testing.T) {
+				c.bomb.Name = name
+				data := archive.Build(archive.Entry{Name: "b.dll", Data: []byte("before")}, c.bomb)
+				_, report, err := reading{data: data, rules: unlimited}.do(t)
+				checkError(t, err, workLimit(name))
+				if report.Expanded > c.most {
+					t.Errorf("refused after %d bytes", report.Expanded)
+				}
+			})
+		}
+	}
+}
+
+// TestWorkInPieces: entries that are each small enough are too much together.
+func TestWorkInPieces(t *testing.T) {
+	for name, raw := range map[string][]byte{"zstd": zeroFrame(mib), "bzip2": archive.Compress(archive.BZip2, make([]byte, mib))} {
+		var entries []archive.Entry
+		for i := range 64 {
+			entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i), Data: make([]byte, mib), Method: methods[name], Raw: raw})
+		}
+		_, report, err := reading{data: archive.Build(entries...), rules: unlimited}.do(t)
+		if limit, ok := errors.AsType[*stream.LimitError](err); !ok || limit.What != stream.WorkBound || report.Expanded > 16*mib {
+			t.Errorf("%s: error %v after %d bytes", name, err, report.Expanded)
+		}
+	}
+}
+
+// TestHonestWork has what compresses best of what is honest. None is refused.
+func TestHonestWork(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		entry string
+		data  []byte
+		ratio map[string]int // that it is compressed to at the least
+	}{
+		{"symbols", "a.sym", archive.Symbols(1, 2*mib), map[string]int{"deflate": 3, "zstd": 3, "bzip2": 4}},
+		{
+			"symbols that repeat", "a.sym", bytes.Repeat(archive.Symbols(2, 10_000), 400),
+			map[string]int{"deflate": 100, "zstd": 1000, "bzip2": 100},
+		},
+		{"a large file of zeros", "a.dbg", make([]byte, 4*mib), map[string]int{"deflate": 1000, "zstd": 9000, "bzip2": 50_000}},
+		{
+			"a file with a long padding", "a.dbg", append(archive.Noise(3, 5_000), make([]byte, 8*mib)...),
+			map[string]int{"deflate": 500, "zstd": 1000, "bzip2": 1000},
+		},
+	} {
+		for method, m := range methods {
+			t.Run(c.name+", "+method, func(t *testing.T) {
+				e := archive.Entry{Name: c.entry, Data: c.data, Method: m}
+				e.Raw = archive.Compress(m, c.data)
+				if ratio := len(c.data) / len(e.Raw); ratio < c.ratio[method] {
+					t.Errorf("it is compressed %d-fold, want %d", ratio, c.ratio[method])
+				}
+				_, _, err := reading{data: archive.Build(e), rules: unlimited}.do(t)
+				checkError(t, err, nil)
+			})
+		}
+	}
+}
