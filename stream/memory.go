@@ -164,8 +164,10 @@ func (m *Memory) Usage() Usage {
 
 func (m *Memory) usage() Usage {
 	u := Usage{Total: m.total, Uploads: len(m.shares), Waiting: len(m.admitted) + len(m.reserving) + len(m.leasing)}
-	u.Floors = int64(len(m.shares)) * floorSize
 	for s := range m.shares {
+		if !s.settled {
+			u.Floors += floorSize
+		}
 		u.Leased += s.leased
 		u.Held += s.held
 	}
@@ -436,7 +438,7 @@ func (m *Memory) chooseElder() {
 	}
 	m.elder = nil
 	for s := range m.shares {
-		if s.reserved > 0 && (m.elder == nil || s.number < m.elder.number) {
+		if s.reserved > 0 && !s.settled && (m.elder == nil || s.number < m.elder.number) {
 			m.elder = s
 		}
 	}

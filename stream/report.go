@@ -50,7 +50,7 @@ func (p *Progress) Report() Report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.report
-	r.Ignored = slices.Clone(r.Ignored)
+	r.Ignored = slices.Clip(r.Ignored) // only appended to
 	r.Kinds = maps.Clone(r.Kinds)
 	return r
 }

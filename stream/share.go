@@ -28,6 +28,7 @@ type Share struct {
 	leased   int64 // reserved bytes included
 	reserved int64
 	table    int64 // reserved bytes that are given back at the end
+	settled  bool  // Keep has given the floor back
 	held     int64
 	peak     int64                // highest leased + held
 	buffers  map[*Buffer]struct{} // that are filling, and leased ones on their way to the store
@@ -153,6 +154,13 @@ func (s *Share) waitsOn() Wait {
 // up buffers that it holds, as long as [Share.Waited] is true.
 func (s *Share) Wanted() <-chan struct{} { return s.wanted }
 
+// InTheWay reports whether other uploads wait for memory of any kind.
+func (s *Share) InTheWay() bool {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	return len(s.m.leasing)+len(s.m.reserving) > 0 || !s.settled && len(s.m.admitted) > 0
+}
+
 // Waited reports whether a call waits for leased room.
 func (s *Share) Waited() bool {
 	s.m.mu.Lock()
@@ -196,9 +204,40 @@ func (s *Share) onDisk() (now, peak int64) {
 	return s.spilled, s.peakSpilled
 }
 
-// Close gives the floor and the table of entries back. All buffers and other
-// reservations have been released before: that they were is what keeps the budget
-// whole, so Close panics where one was not.
+// Keep gives everything back but n bytes of memory, which are kept until Close,
+// for what the upload leaves behind: the names that its answer lists. They come
+// out of the entry table. Where that was too small, and there is no room for them
+// that nobody waits for, the upload keeps its floor instead. All buffers and other
+// reservations have been released before, as for Close.
+func (s *Share) Keep(n int64) {
+	m := s.m
+	s.cancel(context.Canceled)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.mustBeReleased()
+	if more := n - s.table; more > 0 {
+		if len(m.reserving)+len(m.leasing) > 0 || more > min(m.free, m.heavy-max(0, m.elderly)) {
+			return
+		}
+		m.heavy -= more
+		m.free -= more
+		m.trim()
+		s.reserved += more
+		s.leased += more
+		s.table = n
+	}
+	if m.elder == s {
+		m.elder = nil // it reserves nothing more
+	}
+	s.settled = true
+	m.floors++
+	m.unreserve(s, s.table-n)
+	s.table = n
+}
+
+// Close gives all that is left back. All buffers and other reservations have been
+// released before: that they were is what keeps the budget whole, so Close panics
+// where one was not.
 func (s *Share) Close() {
 	m := s.m
 	s.cancel(context.Canceled)
@@ -208,10 +247,18 @@ func (s *Share) Close() {
 	if _, open := m.shares[s]; !open {
 		return
 	}
+	s.mustBeReleased()
+	delete(m.shares, s)
+	if !s.settled {
+		m.floors++
+	}
+	m.unreserve(s, s.table)
+}
+
+// mustBeReleased panics unless the entry table is all that s has. The caller holds
+// m.mu.
+func (s *Share) mustBeReleased() {
 	if spilled, _ := s.onDisk(); s.leased != s.table || s.held != 0 || spilled != 0 {
 		panic(fmt.Sprintf("stream: share closed with %d bytes leased, %d held and %d on disk", s.leased-s.table, s.held, spilled))
 	}
-	delete(m.shares, s)
-	m.floors++
-	m.unreserve(s, s.table)
 }
