@@ -140,9 +140,11 @@ func (in *inside) end(t *testing.T) {
 // stop ends the service.
 func (in *inside) stop(t *testing.T) {
 	t.Helper()
-	if err := in.shutDown(context.WithoutCancel(t.Context()), func() {}); err != nil {
+	ctx := context.WithoutCancel(t.Context())
+	if err := in.drain(ctx); err != nil {
 		t.Error(err)
 	}
+	in.closeAll(ctx, func() {})
 	if err := <-in.served; !errors.Is(err, http.ErrServerClosed) {
 		t.Error(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,15 @@ import (
 	"go.uber.org/zap"
 )
 
-// flushTimeout is how long the last reports have to reach Sentry.
-const flushTimeout = 3 * time.Second
+const (
+	// flushTimeout is how long the last reports have to reach Sentry.
+	flushTimeout = 2 * time.Second
+
+	// endTimeout is how long after --drain-timeout nothing is waited for any more,
+	// but for the last lines of the log. The parts have times of their own: uploads
+	// 5 s, then connections 1 s, then reports 2 s.
+	endTimeout = 8 * time.Second
+)
 
 // logFlushTimeout is how long the last lines of the log have to be written.
 const logFlushTimeout = 2 * time.Second
@@ -82,18 +90,26 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 	svc.announce(stdout)
 	err := svc.await(ctx, signals, failed)
 
-	ended := make(chan error, 1)
+	var endErr error
+	drained, ended := make(chan struct{}), make(chan struct{})
 	go func() {
-		err := svc.shutDown(context.WithoutCancel(ctx), unwatch)
+		defer close(ended)
+		endErr = svc.drain(context.WithoutCancel(ctx))
+		close(drained)
+		svc.closeAll(context.WithoutCancel(ctx), unwatch)
 		running.Wait()
 		if !svc.reporter.Close(flushTimeout) {
 			svc.log.Warn("not all reports have reached Sentry")
 		}
-		ended <- err
 	}()
+	tooLate := time.After(svc.settings.DrainDelay + svc.settings.DrainTimeout + endTimeout)
 	for {
 		select {
-		case endErr := <-ended:
+		case <-tooLate:
+			svc.log.Warn("something does not end: the process ends without it")
+			<-drained // has a time of its own
+			return cmp.Or(err, endErr)
+		case <-ended:
 			if err == nil {
 				return endErr
 			}
@@ -145,25 +161,32 @@ func (svc *service) await(ctx context.Context, signals <-chan os.Signal, failed 
 	}
 }
 
-// shutDown has load balancers notice, then refuses new uploads, waits for those
-// under way as long as the settings say, ends the rest and closes the servers.
-// Pages that watch are let go before the servers wait for their connections.
-func (svc *service) shutDown(ctx context.Context, unwatch context.CancelFunc) error {
+// drain has load balancers notice, then refuses new uploads, waits for those under
+// way as long as the settings say, and ends the rest.
+func (svc *service) drain(ctx context.Context) error {
 	svc.health.SetDraining()
 	<-time.After(svc.settings.DrainDelay)
-	draining, cancel := context.WithTimeout(ctx, svc.settings.DrainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, svc.settings.DrainTimeout)
 	defer cancel()
-	err := svc.api.Drain(draining)
+	return svc.api.Drain(ctx)
+}
+
+// closeAll ends what is left once no upload is under way. Pages that watch are let
+// go before the servers wait for their connections.
+func (svc *service) closeAll(ctx context.Context, unwatch context.CancelFunc) {
 	svc.janitor.stop() // before the embedded S3, which it may be cleaning
 	unwatch()
+	var closing sync.WaitGroup
 	for _, e := range svc.endpoints() {
 		if e != nil {
-			err = errors.Join(err, e.end(ctx))
+			closing.Go(func() {
+				if err := e.end(ctx); err != nil {
+					svc.log.Warn("closing a server", zap.String("address", e.address()), zap.Error(err))
+				}
+			})
 		}
 	}
+	closing.Wait()
 	svc.repeats.Flush()
-	if err == nil {
-		svc.log.Info("shut down")
-	}
-	return err
+	svc.log.Info("shut down")
 }

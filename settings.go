@@ -68,7 +68,7 @@ type serveSettings struct {
 	IdleTimeout     time.Duration `default:"60s" placeholder:"TIME" help:"How long a client may send nothing. Less than 256 bytes a second in a minute are nothing, too."`
 	UploadTimeout   time.Duration `default:"15m" placeholder:"TIME" help:"How long an upload may take until it is verified."`
 	DrainDelay      time.Duration `default:"0s" placeholder:"TIME" help:"How long uploads are still taken after SIGTERM or SIGINT, while /__lbheartbeat__ says 503 already, so that load balancers notice."`
-	DrainTimeout    time.Duration `default:"60s" placeholder:"TIME" help:"How long uploads under way may go on after SIGTERM or SIGINT. Those that take longer are ended, and the exit status is 3."`
+	DrainTimeout    time.Duration `default:"60s" placeholder:"TIME" help:"How long uploads under way may go on after SIGTERM or SIGINT. Those that take longer are ended, and the exit status is 3. The process ends at most 10s later."`
 
 	GzipExtensions     []string `default:".sym" placeholder:"LIST" help:"Extensions of the files that are stored gzipped, separated by commas. Case does not matter."`
 	DisallowedSnippets []string `default:"qcom/proprietary" placeholder:"LIST" help:"Archives are refused that hold a name with one of these in it, separated by commas."`

@@ -4,16 +4,13 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"spillway/health/answer"
 )
 
 // retryAfter is what clients are asked to wait before they try again.
 const retryAfter = 30 * time.Second
-
-// answerTimeout bounds writing one answer, and so what a client that does not
-// read it can hold.
-const answerTimeout = time.Minute
 
 // timeFormat is ISO 8601 in UTC, always with microseconds.
 const timeFormat = "2006-01-02T15:04:05.000000Z"
@@ -34,9 +31,22 @@ type storedUpload struct {
 	CompletedAt  string   `json:"completed_at"`
 	CreatedAt    string   `json:"created_at"`
 	User         string   `json:"user"`
-	SkippedKeys  []string `json:"skipped_keys"`
-	UploadedKeys []string `json:"uploaded_keys"`
-	IgnoredKeys  []string `json:"ignored_keys"`
+}
+
+// lists are the names at the end of the answer to an upload that is stored.
+type lists struct {
+	skipped, uploaded, ignored []string
+}
+
+// size is the memory that l takes with its names, in bytes.
+func (l *lists) size() (n int64) {
+	for _, names := range [][]string{l.skipped, l.uploaded, l.ignored} {
+		n += int64(cap(names)) * int64(unsafe.Sizeof(""))
+		for _, name := range names {
+			n += int64(len(name))
+		}
+	}
+	return n
 }
 
 // authInfo is the body of the answer to /upload/auth_info/.
@@ -48,21 +58,13 @@ type authInfo struct {
 	UploadAPIVersion int    `json:"upload_api_version"`
 }
 
-// list makes JSON write a nil slice as [].
-func list(names []string) []string {
-	if names == nil {
-		return []string{}
-	}
-	return names
-}
-
 // respond answers at once.
 func respond(w http.ResponseWriter, status int, v any) {
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(answerTimeout)) // the server takes it back
+	_ = control.SetWriteDeadline(time.Now().Add(answerIdle)) // the server takes it back
 	answer.JSON(w, status, v)
 	_ = control.Flush()
 }

@@ -32,8 +32,8 @@ const (
 	maxDrains = 64
 
 	// endWait is how long uploads that were ended have to clean up, and those
-	// that are being published to finish.
-	endWait = 30 * time.Second
+	// that are being published to finish. A sweep cleans up what takes longer.
+	endWait = 5 * time.Second
 )
 
 // Config is what an API works with. Every field must be set unless it says
@@ -88,7 +88,7 @@ type API struct {
 	close    context.CancelFunc
 
 	mu     sync.Mutex
-	active int           // uploads under way
+	active int           // uploads that have been admitted and not yet answered
 	ended  int           // uploads that a shutdown has ended after they had begun
 	idle   chan struct{} // closed once stopping has ended and active is zero
 }
@@ -184,8 +184,8 @@ func (a *API) serveAuthInfo(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// enter counts an upload as under way, unless no more are taken. Those that
-// are counted call leave.
+// enter counts an upload that has been admitted as under way, unless no more are
+// taken. Those that are counted call leave.
 func (a *API) enter() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -209,10 +209,10 @@ func (a *API) leave(ended bool) {
 	}
 }
 
-// Drain has new uploads refused from now on, and waits for those under way.
-// When ctx ends, it ends those that are not being published yet, and waits
-// some more for what that takes. It is called once. The error is an
-// [*UnfinishedError].
+// Drain has new uploads refused from now on, and waits until those that have been
+// admitted are answered. When ctx ends, it ends those that are not being published
+// yet, and waits up to 5 s more. It does not wait for clients that were refused.
+// It is called once. The error is an [*UnfinishedError].
 func (a *API) Drain(ctx context.Context) error {
 	a.mu.Lock()
 	a.stop()

@@ -68,10 +68,25 @@ var fixed = []struct {
 	{errShuttingDown, retry(health.ShutDown, health.NoReason, "This server is shutting down.")},
 }
 
-// verdictOn is the one table from errors to answers. Its messages are for
+// maxMessage is how long a message is at most, in bytes. The longest name that a
+// key has room for is in it whole.
+const maxMessage = 4096
+
+// verdictOn is what err means. Its message is of bounded length, whatever names
+// the client chose.
+func verdictOn(err error) verdict {
+	v := verdictOnAny(err)
+	if n := len(v.message); n > maxMessage {
+		const head, tail = maxMessage - 1024, 1000
+		v.message = strings.ToValidUTF8(v.message[:head], "") + "[…]" + strings.ToValidUTF8(v.message[n-tail:], "")
+	}
+	return v
+}
+
+// verdictOnAny is the one table from errors to answers. Its messages are for
 // clients: they name what the client sent and the settings that it is up
 // against, and nothing of what is inside.
-func verdictOn(err error) verdict {
+func verdictOnAny(err error) verdict {
 	// Before all others: what fails beside a panic may have failed because of it.
 	if _, ok := errors.AsType[*stream.PanicError](err); ok {
 		return defect

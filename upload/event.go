@@ -28,9 +28,7 @@ var levels = map[health.Outcome]zapcore.Level{
 // ended, and where its time went.
 func (u *upload) end(v verdict, err error) {
 	shape, account := u.shape(), u.timeAccount()
-	if u.batch != nil {
-		shape.Uploaded, shape.Skipped, shape.SentBytes = len(u.batch.Uploaded()), len(u.batch.Skipped()), u.batch.Sent()
-	}
+	shape.Uploaded, shape.Skipped, shape.SentBytes = u.uploaded, u.skipped, u.sentBytes
 	ended := health.Ended{Outcome: v.outcome, Reason: v.reason, Status: v.status, Shape: shape, Account: account, Err: err}
 	if v.outcome != health.Stored {
 		ended.Message = v.message

@@ -16,26 +16,15 @@ import (
 	"spillway/stream"
 )
 
-const (
-	// shortDrain and shortDrainTime bound what is read of a body after an
-	// answer that the client gets for something else than its archive.
-	shortDrain     = 64 << 20
-	shortDrainTime = 30 * time.Second
-
-	// continuePatience is how long a client may wait for a 100 (Continue)
-	// before it sends its body all the same (RFC 9110, section 10.1.1). curl
-	// waits a second.
-	continuePatience = 900 * time.Millisecond
-)
-
 // upload is one request to /upload/, from its header to the end of its body.
 type upload struct {
-	api   *API
-	w     http.ResponseWriter
-	r     *http.Request
-	body  *body
-	id    int64
-	began time.Time
+	api     *API
+	w       http.ResponseWriter
+	r       *http.Request
+	control *http.ResponseController
+	body    *body
+	id      int64
+	began   time.Time
 
 	account  *stream.Account
 	reported *health.Upload
@@ -43,11 +32,19 @@ type upload struct {
 	// what has become known of it
 	token        Token
 	claim        *claim
+	unkeep       func()        // the connection need not be kept any more; nil if it is not
+	admitted     bool          // and counted as under way
+	kept         *stream.Share // what is left to close once the upload is answered
 	archiveBytes atomic.Int64
 	progress     stream.Progress
 	batch        Batch
 	abortErr     error
-	cutOff       bool // by a shutdown, after it had begun
+	cutOff       bool // by a shutdown, after it had been admitted
+
+	// what is left of batch and progress once the upload is over
+	names             lists
+	uploaded, skipped int
+	sentBytes         int64
 
 	// written by the upload's goroutine, with mu held; others look at them
 	mu       sync.Mutex
@@ -62,36 +59,54 @@ type upload struct {
 // before it has sent everything.
 func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
-	taken := a.enter()
+	body := newBody(r, control, a.cfg.IdleTimeout, a.cfg.MaxUploadSize+formRoom, &tooLargeError{a.cfg.MaxUploadSize})
+	defer body.release()
+	rest := a.answerUpload(w, r, control, body) //nolint:contextcheck // take says why an upload has a context of its own
+	// From here on nothing of the upload is in use, whatever the client sends.
+	rest.read()
+}
+
+// answerUpload receives an upload and answers it. It returns what to do with the
+// rest of its body.
+func (a *API) answerUpload(w http.ResponseWriter, r *http.Request, control *http.ResponseController, body *body) *bodyRest {
 	u := &upload{
-		api: a, w: w, r: r, id: a.ids.next(time.Now()), began: time.Now(), stage: health.Waiting,
-		body: newBody(r, control, a.cfg.IdleTimeout, a.cfg.MaxUploadSize+formRoom, &tooLargeError{a.cfg.MaxUploadSize}),
+		api: a, w: w, r: r, control: control, id: a.ids.next(time.Now()), began: time.Now(), stage: health.Waiting,
+		body: body, account: stream.NewAccount(),
 	}
-	if taken {
-		defer func() { a.leave(u.cutOff) }()
-	}
-	u.account = stream.NewAccount()
-	u.body.account = u.account
-	defer u.body.release()
+	body.account = u.account
+	defer u.leave()
 	u.reported = a.cfg.Uploads.Begin(u.id, u.look)
-	err := guard(func() error { //nolint:contextcheck // take says why an upload has a context of its own
+	err := guard(func() error {
 		// Where reading and writing at once cannot be had, an answer could not
 		// be given before the body's end.
 		if err := control.EnableFullDuplex(); err != nil {
 			return err
 		}
-		return u.take(r.Context(), taken)
+		return u.take(r.Context())
 	})
 	v := verdict{status: http.StatusCreated, outcome: health.Stored}
 	if err != nil {
 		v = verdictOn(err)
 	}
-	u.cutOff = v.outcome == health.ShutDown && u.share != nil
+	u.cutOff = v.outcome == health.ShutDown && u.admitted
 	u.end(v, err)
 	u.answer(v)
 	shedHeader(r.Header)
-	u.batch = nil // what it keeps of many entries has been given back to the budget
-	u.drain(v)
+	body.account = nil
+	return newBodyRest(u, v)
+}
+
+// leave gives back what the upload has kept until it was answered.
+func (u *upload) leave() {
+	if u.kept != nil {
+		u.kept.Close()
+	}
+	if u.admitted {
+		u.api.leave(u.cutOff)
+	}
+	if u.unkeep != nil {
+		u.unkeep()
+	}
 }
 
 // guard is [stream.Guard], but for the panic that net/http wants to see.
@@ -105,7 +120,7 @@ func guard(f func() error) error {
 
 // take checks what can be known before the body, waits for the upload's turn
 // and receives it.
-func (u *upload) take(requested context.Context, taken bool) (err error) {
+func (u *upload) take(requested context.Context) (err error) {
 	if u.token, err = u.api.cfg.Tokens.authenticate(u.r, u.began); err != nil {
 		return err
 	}
@@ -117,7 +132,7 @@ func (u *upload) take(requested context.Context, taken bool) (err error) {
 		return err
 	case u.r.ContentLength > u.api.cfg.MaxUploadSize+formRoom:
 		return &tooLargeError{u.api.cfg.MaxUploadSize}
-	case !taken:
+	case u.api.stopping.Err() != nil:
 		return errShuttingDown
 	}
 
@@ -126,7 +141,7 @@ func (u *upload) take(requested context.Context, taken bool) (err error) {
 	}
 	defer u.claim.end()
 	shedHeader(u.r.Header)
-	defer u.api.cfg.KeepConnection(requested)()
+	u.unkeep = u.api.cfg.KeepConnection(requested)
 
 	// From here on the upload ends by causes of its own only. The request's
 	// context has nothing to say that reading the body does not say better: it
@@ -137,7 +152,7 @@ func (u *upload) take(requested context.Context, taken bool) (err error) {
 	if ctx, err = u.admit(requested, ctx, end); err != nil {
 		return err
 	}
-	defer u.share.Close()
+	defer func() { u.settle(err) }()
 	if byURL {
 		return u.urlForm(ctx)
 	}
@@ -155,9 +170,36 @@ func (u *upload) admit(requested, ctx context.Context, end context.CancelCauseFu
 	if err != nil {
 		return ctx, err
 	}
+	if !u.api.enter() {
+		share.Close()
+		return ctx, errShuttingDown
+	}
+	u.admitted = true
 	share.Measure(u.account)
 	u.note(func() { u.share, u.stage = share, health.Receiving })
 	return ctx, nil
+}
+
+// settle drops what the upload has gathered of its archive, but for the names of
+// its answer if err is nil, and gives the memory of all else back. Others can have
+// its turn then, however long its client takes to read.
+func (u *upload) settle(err error) {
+	if b := u.batch; b != nil {
+		uploaded, skipped := b.Uploaded(), b.Skipped()
+		u.note(func() {
+			u.uploaded, u.skipped, u.sentBytes = len(uploaded), len(skipped), b.Sent()
+			u.batch = nil
+		})
+		if err == nil {
+			u.names = lists{skipped: skipped, uploaded: uploaded, ignored: u.progress.Report().Ignored}
+		}
+	}
+	if err == nil {
+		u.share.Keep(u.names.size() + answerBuffer)
+		u.kept = u.share
+	} else {
+		u.share.Close()
+	}
 }
 
 // interruptible bounds an upload's time, and has the body's reads end when ctx
@@ -270,17 +312,23 @@ func (a *archiveReader) Read(p []byte) (int, error) {
 // [stream.Interrupter].
 func (a *archiveReader) Interrupt() { a.u.body.interrupt(errNotWanted) }
 
+// wanted reports whether others wait for what the answer keeps of the budget.
+func (u *upload) wanted() bool { return u.kept != nil && u.kept.InTheWay() }
+
 // answer answers and flushes. A connection whose client has yet to send is not
 // used again: nothing of the rest may be taken for another request.
 func (u *upload) answer(v verdict) {
 	if !u.body.complete() {
 		u.w.Header().Set("Connection", "close")
 	}
+	deadline := newWriteDeadline(u.control, u.wanted, u.api.closing)
+	defer deadline.stop()
 	if v.outcome != health.Stored {
+		deadline.extend()
 		refuse(u.w, v.status, v.message)
 		return
 	}
-	respond(u.w, v.status, stored{storedUpload{
+	writeStored(newAnswerWriter(u.w, v.status, deadline), storedUpload{
 		ID:           u.id,
 		Size:         u.archiveBytes.Load(),
 		Filename:     u.filename,
@@ -290,57 +338,5 @@ func (u *upload) answer(v verdict) {
 		CompletedAt:  time.Now().UTC().Format(timeFormat),
 		CreatedAt:    u.began.UTC().Format(timeFormat),
 		User:         u.token.Email,
-		SkippedKeys:  list(u.batch.Skipped()),
-		UploadedKeys: list(u.batch.Uploaded()),
-		IgnoredKeys:  list(u.progress.Report().Ignored),
-	}})
-}
-
-// drain reads what the client sends after its answer, within limits.
-func (u *upload) drain(v verdict) {
-	if u.body.complete() || v.outcome == health.ClientGone {
-		return
-	}
-	if u.r.Header.Get("Expect") != "" && !u.body.started {
-		// The client was never asked for its body. If it has waited for long,
-		// it may be sending all the same.
-		if time.Since(u.began) > continuePatience {
-			u.linger()
-		}
-		return
-	}
-	select {
-	case u.api.drains <- struct{}{}:
-		defer func() { <-u.api.drains }()
-	default:
-		u.linger()
-		return
-	}
-	limit, d := int64(shortDrain), shortDrainTime
-	ours := v.outcome == health.TimedOut || v.outcome == health.ShutDown
-	if !ours && v.status != http.StatusForbidden && v.status != http.StatusUnauthorized {
-		limit, d = u.api.cfg.MaxUploadSize+formRoom, u.api.cfg.UploadTimeout
-	}
-	if u.body.lost() {
-		conn, err := u.body.takeOver()
-		if err != nil {
-			u.linger()
-			return
-		}
-		defer conn.Close()
-	}
-	err := u.body.drain(u.api.closing, limit, d)
-	if _, gone := errors.AsType[*goneError](err); err != nil && !gone {
-		u.linger()
-	}
-}
-
-// linger leaves the client time to read its answer.
-func (u *upload) linger() {
-	timer := time.NewTimer(closeGrace)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-u.api.closing.Done():
-	}
+	}, &u.names)
 }

@@ -368,7 +368,7 @@ func TestDrainEndsUploadsInTheEnd(t *testing.T) {
 func TestDrainLetsPublishingEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		s.store.onPublish = func(context.Context) error {
-			time.Sleep(20 * time.Second)
+			time.Sleep(9 * time.Second)
 			return nil
 		}
 		c := connect()
@@ -376,9 +376,9 @@ func TestDrainLetsPublishingEnd(t *testing.T) {
 		began := time.Now()
 		c.send(request(len(f), asDev, "Connection: close"), string(f))
 		wait := drain(t, s, 5*time.Second, 0)
-		c.expect(began, 20*time.Second, 201)
-		if took := wait(); took != 20*time.Second {
-			t.Errorf("took %v, want 20s", took)
+		c.expect(began, 9*time.Second, 201)
+		if took := wait(); took != 9*time.Second {
+			t.Errorf("took %v, want 9s", took)
 		}
 		c.leave()
 	})

@@ -38,20 +38,43 @@ func WithoutBody(w http.ResponseWriter, r *http.Request) {
 // JSON answers in full. A client that does not take the answer is not worth an
 // error: nothing depends on it any more. It panics on a v that JSON cannot say.
 func JSON(w http.ResponseWriter, status int, v any) {
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		panic(err)
-	}
-	text := Printable(body.Bytes())
-	h := w.Header()
+	text := NewEncoder().Text(v)
+	Header(w.Header())
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)+1))
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n'))
+}
+
+// Header sets the fields that every answer in JSON has.
+func Header(h http.Header) {
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(len(text)))
-	w.WriteHeader(status)
-	_, _ = w.Write(text)
+}
+
+// An Encoder turns values into the text of answers, for those that are written
+// piece by piece.
+type Encoder struct {
+	buf  bytes.Buffer
+	json *json.Encoder
+}
+
+// NewEncoder returns an Encoder.
+func NewEncoder() *Encoder {
+	e := new(Encoder)
+	e.json = json.NewEncoder(&e.buf)
+	e.json.SetEscapeHTML(false)
+	return e
+}
+
+// Text returns v as JSON that is [Printable]. It is valid until the next call. It
+// panics on a v that JSON cannot say.
+func (e *Encoder) Text(v any) []byte {
+	e.buf.Reset()
+	if err := e.json.Encode(v); err != nil {
+		panic(err)
+	}
+	return Printable(bytes.TrimSuffix(e.buf.Bytes(), []byte("\n")))
 }
 
 // Printable returns JSON that means the same as text, which may be text itself,
