@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,11 +27,6 @@ func TestPressure(t *testing.T) {
 		}
 	}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-upload-quota=20MiB")
 	defer in.end(t)
-	ctx, end := context.WithCancel(t.Context())
-	var watching sync.WaitGroup
-	watching.Go(func() { in.pressure.Watch(ctx) })
-	defer watching.Wait()
-	defer end()
 	api := "http://" + in.public.address()
 	want := func(when string, balancer int, spill string) {
 		t.Helper()
@@ -88,6 +81,7 @@ func TestPressure(t *testing.T) {
 	if a, err := send(within(t), api, "dev", needsDisk(11, 3<<20).Reader()); err != nil || a.status != http.StatusCreated {
 		t.Errorf("under pressure: %+v, error %v", a, err)
 	}
+	defer in.watch(t)() // not before: what the service sees itself would count as well
 	awaitAnswer(t, api+"/__lbheartbeat__", http.StatusOK)
 	want("with room again", http.StatusOK, "ok")
 }

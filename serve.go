@@ -69,6 +69,7 @@ func serve(ctx context.Context, s *serveSettings, getenv func(string) string, st
 // After an error of one of the servers it does the same. Only on a second
 // signal does it return without waiting.
 func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io.Writer) error {
+	svc.warnOfMachine(ctx)
 	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { svc.tokens.Watch(watch) })

@@ -27,9 +27,6 @@ const (
 	// another one over the same bucket.
 	minSweepAge = time.Hour
 
-	// openTimeout is how long the disk may take to answer at the start.
-	openTimeout = 10 * time.Second
-
 	devBucket = "symbols"
 	devRegion = "us-east-1"
 )
@@ -201,28 +198,6 @@ func (s *serveSettings) newSpill(trouble func(error)) (*stream.Spill, error) {
 		cfg.Disk = disk
 	}
 	return stream.NewSpill(cfg), nil
-}
-
-// openInTime opens the disk of a folder, unless that hangs: nothing would say why
-// the program does not start.
-func openInTime(open func(path string) (stream.Disk, error), path string) (stream.Disk, error) {
-	type result struct {
-		disk stream.Disk
-		err  error
-	}
-	opened := make(chan result, 1)
-	go func() {
-		disk, err := open(path)
-		opened <- result{disk, err}
-	}()
-	timer := time.NewTimer(openTimeout)
-	defer timer.Stop()
-	select {
-	case r := <-opened:
-		return r.disk, r.err
-	case <-timer.C:
-		return nil, fmt.Errorf("%w within %v", stream.ErrDiskHangs, openTimeout)
-	}
 }
 
 func (s *serveSettings) checkTimes() error {

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -128,7 +127,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		Metrics:  svc.metrics,
 		Reporter: svc.reporter,
 		Cleaning: svc.cleaning,
-		Checks:   []func() health.Check{svc.checkLog, svc.checkTokens},
+		Checks:   []func() health.Check{svc.checkLog, svc.checkTokens, checkFiles},
 		Tokens: func() health.TokensUse {
 			s := svc.tokens.Status()
 			return health.TokensUse{Age: time.Since(s.AsOf), Failed: s.Err != nil}
@@ -205,46 +204,6 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		s.adjustStore(&cfg)
 	}
 	return s3sink.New(ctx, cfg)
-}
-
-// newPressure returns what counts the troubles of the spill folder.
-func (svc *service) newPressure() *health.Pressure {
-	return health.NewPressure(health.PressureConfig{
-		Window: svc.settings.pressureWindow,
-		Mark:   int64(svc.settings.SpillMinFree),
-		Free:   func(ctx context.Context) (int64, int64, error) { return svc.spill.Free(ctx) },
-		Probe:  func(ctx context.Context) error { return svc.spill.Probe(ctx) },
-		Late:   func() int64 { return svc.spill.Usage().Late },
-		Kind:   troubleOf,
-		Counted: func(t health.Trouble, err error) {
-			svc.metrics.Trouble(t)
-			svc.log.Warn("trouble with the spill folder", zap.String("kind", string(t)), zap.Error(err))
-		},
-		Changed: func(s health.State, last health.Trouble) {
-			fields := []zap.Field{zap.String("last_trouble", string(last)), zap.String("spill_dir", svc.settings.SpillDir)}
-			if s == health.Out {
-				svc.log.Error("under pressure: the balancer is told to take this instance out", fields...)
-				svc.reporter.PressureOut(string(last))
-			} else {
-				svc.log.Info("pressure cleared", fields...)
-			}
-		},
-	})
-}
-
-// troubleOf is what kind of trouble an error of the disk is. Running out of file
-// descriptors is none: clients can bring it about.
-func troubleOf(err error) health.Trouble {
-	if stream.OutOfFiles(err) {
-		return health.NoTrouble
-	}
-	if errors.Is(err, stream.ErrDiskHangs) {
-		return health.DiskHangs
-	}
-	if _, ok := errors.AsType[*stream.QuotaError](err); ok {
-		return health.LowSpace
-	}
-	return health.DiskFailed
 }
 
 // newJanitor returns a janitor for what processes that died, and answers that

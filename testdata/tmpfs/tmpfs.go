@@ -4,6 +4,7 @@ package tmpfs
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,9 +17,9 @@ import (
 	"syscall"
 )
 
-// keeper mounts a tmpfs of a size at a folder, says so, and unmounts it when its
+// keeper mounts a tmpfs with options at a folder, says so, and unmounts it when its
 // standard input ends, which it does with this process, however that dies.
-const keeper = `mount -t tmpfs -o size="$2" spillway-test "$1" || exit
+const keeper = `mount -t tmpfs -o "$2" spillway-test "$1" || exit
 echo mounted
 read -r _
 umount -l "$1"; rmdir "$1"`
@@ -32,9 +33,10 @@ type FS struct {
 	stderr  strings.Builder
 }
 
-// Mount mounts a file system of size bytes. It takes the rights to; the error
-// says what is missing. The caller closes it.
-func Mount(size int64) (_ *FS, err error) {
+// Mount mounts a file system of size bytes, with more options (mount(8)) if there
+// are any. It takes the rights to; the error says what is missing. The caller
+// closes it.
+func Mount(size int64, options ...string) (_ *FS, err error) {
 	path, err := os.MkdirTemp("", "spillway-tmpfs-")
 	if err != nil {
 		return nil, err
@@ -45,7 +47,7 @@ func Mount(size int64) (_ *FS, err error) {
 		}
 	}()
 	f := &FS{Path: path}
-	f.command = exec.CommandContext(context.Background(), "/bin/sh", "-c", keeper, "sh", path, strconv.FormatInt(size, 10))
+	f.command = exec.CommandContext(context.Background(), "/bin/sh", "-c", keeper, "sh", path, strings.Join(append(options, "size="+strconv.FormatInt(size, 10)), ","))
 	f.command.Stderr = &f.stderr
 	hold, err := f.command.StdinPipe()
 	if err != nil {
@@ -94,6 +96,14 @@ func (f *FS) Fill(free int64) (empty func() error, err error) {
 		return nil, err
 	}
 	return func() error { return os.Remove(name) }, nil
+}
+
+// Remount changes options, such as "ro".
+func (f *FS) Remount(ctx context.Context, options string) error {
+	if out, err := exec.CommandContext(ctx, "mount", "-o", "remount,"+options, f.Path).CombinedOutput(); err != nil {
+		return fmt.Errorf("remounting with %s: %w: %s", options, err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // Close unmounts it.
