@@ -206,6 +206,14 @@ func (s *store) get(ctx context.Context, t target) (stored, []byte, error) {
 	return found, body, nil
 }
 
+// delete deletes an object, or does nothing where there is none.
+func (s *store) delete(ctx context.Context, t target) error {
+	ctx, done := s.operation(ctx, 0)
+	defer done()
+	_, err := s.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &t.bucket, Key: &t.key})
+	return failure("DeleteObject", t, tooLong(ctx, err))
+}
+
 // create begins a multipart upload. It reports whether the store will check the
 // CRC-32 of the whole body.
 func (s *store) create(ctx context.Context, t target, a attributes) (id string, checksWhole bool, err error) {

@@ -103,6 +103,11 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 		return respond(200, `<CompleteMultipartUploadResult><ETag>"tag"</ETag></CompleteMultipartUploadResult>`, nil), nil
 	case "AbortMultipartUpload":
 		return respond(204, "", nil), nil
+	case "DeleteObject":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.objects, req.URL.Path)
+		return respond(204, "", nil), nil
 	}
 	return nil, fmt.Errorf("no such operation: %s", operation)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
-	"errors"
 	"hash/crc32"
 	"strings"
 	"sync"
@@ -29,9 +28,9 @@ const (
 	// smallPart is that part where another place has tried the bucket's speed.
 	smallPart = 1 << 10
 
-	// rewriteAfter is how old the probe's object gets. It is also written anew when
-	// the last PutObject has failed. Writing it every time would make thousands of
-	// versions a day in a bucket that keeps them, and as many notifications.
+	// rewriteAfter is how often the probe's object is written. It is also written
+	// when the last PutObject has failed. Writing it every time would make thousands
+	// of versions a day in a bucket that keeps them, and as many notifications.
 	rewriteAfter = time.Hour
 
 	// probeAttempts and probeBackoff are what Probe grants an operation: one that
@@ -46,7 +45,7 @@ const (
 
 // probeText is the body of the probe's object. It never changes, so that instances
 // do not overwrite each other's.
-var probeText = []byte("Spillway writes and reads this object to see whether uploads can be stored. It may be deleted.\n")
+var probeText = []byte("Spillway wrote this object to see whether uploads can be stored. It may be deleted.\n")
 
 // probeAttributes are as those of an entry, of which all is known.
 func probeAttributes(form stream.Form) attributes {
@@ -85,10 +84,10 @@ func probersOf(regular, try place, api *store) []*prober {
 // Probe proves that an upload that came now could be stored: in each bucket and
 // under each prefix, it does what an entry needs, and reads back what can be read.
 // It begins a multipart upload with an entry's metadata, sends a part with its
-// checksum, and aborts it; reads a small object whose body, checksum and metadata
-// have to be those that were written, and writes it where it has to; and asks for
-// an object that is not there, of which S3 says 403 to those who may not list the
-// bucket. It ends with ctx, whatever the store does: an upload that it could not
+// checksum, and aborts it. At first, once an hour and after a failure, it writes a
+// small object, compares its body, checksum and metadata, and deletes it. And it
+// asks for an object that is not there, of which S3 says 403 to those who may not
+// list the bucket. It ends with ctx, whatever the store does: an upload that it could not
 // abort by then is aborted by the next probe, or swept. The error is a
 // [*stream.StoreError] or a [*stream.PanicError]. See [Explain].
 func (s *Sink) Probe(ctx context.Context) error {
@@ -132,30 +131,42 @@ func (p *prober) tryAbsent(ctx context.Context) error {
 	return err
 }
 
-// tryObject reads the probe's object, and writes it first where it is not as it
-// should be, or where that has to be tried.
+// tryObject writes the probe's object, reads it back and deletes it, where that has
+// not been tried for a while or has failed.
 func (p *prober) tryObject(ctx context.Context) error {
-	t := p.target(probeName)
-	got, body, err := p.api.get(ctx, t)
-	if err != nil && !errors.Is(err, errDiffers) {
-		return err
-	}
-	if err == nil && isProbe(got, body) && time.Since(p.wrote) < rewriteAfter && !p.store.putFails.Load() {
+	if time.Since(p.wrote) < rewriteAfter && !p.store.putFails.Load() {
 		return nil
 	}
-	all := int64(len(probeText))
-	if err := p.api.put(ctx, t, probeAttributes(stream.AsIs), newBody(bytes.NewReader(probeText), 0, all), crc32.ChecksumIEEE(probeText)); err != nil {
+	if err := p.writeAndRead(ctx); err != nil {
 		return err
-	}
-	if got, body, err = p.api.get(ctx, t); err != nil {
-		return err
-	}
-	if !isProbe(got, body) {
-		return failure("GetObject", t, errDiffers)
 	}
 	p.wrote = time.Now()
 	p.store.putFails.Store(false)
+	// Uploads never delete, so credentials may lack the permission. Then the object stays.
+	_ = p.api.delete(ctx, p.target(probeName))
 	return nil
+}
+
+// writeAndRead writes the probe's object and reads it back. Another instance may
+// delete it in between.
+func (p *prober) writeAndRead(ctx context.Context) error {
+	t := p.target(probeName)
+	for range probeAttempts {
+		body := newBody(bytes.NewReader(probeText), 0, int64(len(probeText)))
+		if err := p.api.put(ctx, t, probeAttributes(stream.AsIs), body, crc32.ChecksumIEEE(probeText)); err != nil {
+			return err
+		}
+		got, text, err := p.api.get(ctx, t)
+		switch {
+		case err != nil:
+			return err
+		case isProbe(got, text):
+			return nil
+		case got.found:
+			return failure("GetObject", t, errDiffers)
+		}
+	}
+	return failure("GetObject", t, errDiffers)
 }
 
 // isProbe reports whether an object is the one that probes write. Some stores turn

@@ -94,7 +94,7 @@ func TestProbeSaysWhy(t *testing.T) {
 	}
 	change := func(how func(*http.Response)) reply {
 		return func(*http.Request) (*http.Response, error) {
-			const text = "Spillway writes and reads this object to see whether uploads can be stored. It may be deleted.\n"
+			const text = "Spillway wrote this object to see whether uploads can be stored. It may be deleted.\n"
 			resp := respond(200, text, http.Header{
 				"X-Amz-Meta-Original_size": {strconv.Itoa(len(text))}, "X-Amz-Meta-Original_crc32": {fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(text)))},
 				"X-Amz-Meta-Original_md5_hash": {fmt.Sprintf("%x", md5.Sum([]byte(text)))},
@@ -281,6 +281,37 @@ func TestProbeWritesAgain(t *testing.T) {
 		probe("well again", 1, true)
 		probe("and then", 0, true)
 	})
+}
+
+// TestProbeNeedsNoDelete: credentials that may not delete leave the probe's object,
+// and that is no failure.
+func TestProbeNeedsNoDelete(t *testing.T) {
+	store := &fakeStore{answer: func(op string, _ int, _ *http.Request) (*http.Response, error) {
+		if op == "DeleteObject" {
+			return refuse(403, "AccessDenied"), nil
+		}
+		return nil, nil
+	}}
+	if err := newFakeRig(t, store, nil).sink.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestProbesOfManyInstances: another instance may delete the object before it is
+// read. It is written again then.
+func TestProbesOfManyInstances(t *testing.T) {
+	for deletions, ok := range map[int]bool{1: true, 2: true, 100: false} {
+		store := &fakeStore{answer: func(op string, n int, _ *http.Request) (*http.Response, error) {
+			if op == "GetObject" && n <= deletions {
+				return refuse(404, "NoSuchKey"), nil
+			}
+			return nil, nil
+		}}
+		r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.TryPrefix = cfg.Prefix })
+		if err := r.sink.Probe(t.Context()); ok != (err == nil) {
+			t.Errorf("deleted %d times: %v", deletions, err)
+		}
+	}
 }
 
 // TestEndpoint: the setting goes before the SDK's environment, and that before AWS.

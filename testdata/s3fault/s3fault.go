@@ -140,6 +140,8 @@ func Call(req *http.Request) string {
 		operation = "CompleteMultipartUpload"
 	case req.Method == http.MethodDelete && query.Has("uploadId"):
 		operation = "AbortMultipartUpload"
+	case req.Method == http.MethodDelete:
+		operation = "DeleteObject"
 	case req.Method == http.MethodPut:
 		operation = "PutObject"
 	case req.Method == http.MethodGet && query.Has("uploads"):
