@@ -204,3 +204,37 @@ func TestTurnsOfSlowClients(t *testing.T) {
 	}
 	awaitCheck(t, api, "uploads", "ok")
 }
+
+// A store that was down while uploads came: once it answers again, every upload is
+// stored, although one request in ten fails, as for an instance that has just begun.
+func TestUploadsAfterAnOutage(t *testing.T) {
+	_, proxy, api := startBeforeProxy(t, 0)
+	zip := archive.PythonZipfile(archive.Samples(4)...)
+	upload := func(want int) {
+		t.Helper()
+		if a, err := send(within(t), api, "dev", bytes.NewReader(zip)); err != nil || a.status != want {
+			t.Errorf("%+v, error %v; want %d", a, err, want)
+		}
+	}
+	down := &s3fault.Fault{Kind: s3fault.InternalError}
+	proxy.InjectSome(func(string) *s3fault.Fault { return down })
+	var load sync.WaitGroup
+	for range 8 {
+		load.Go(func() {
+			for range 3 {
+				upload(http.StatusServiceUnavailable)
+			}
+		})
+	}
+	load.Wait()
+	n := 0
+	proxy.InjectSome(func(string) *s3fault.Fault {
+		if n++; n%10 == 5 {
+			return down
+		}
+		return nil
+	})
+	for range 4 {
+		upload(http.StatusCreated)
+	}
+}

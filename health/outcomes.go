@@ -32,7 +32,7 @@ type OutcomeConfig struct {
 	RoomWait time.Duration
 }
 
-// cause is why an upload failed that its client did nothing for.
+// cause is why an upload failed through no fault of its client.
 type cause int
 
 const (
@@ -52,13 +52,13 @@ var causeWords = [causes]string{
 	"the spill disk was too slow for --upload-timeout", "they had too little CPU for --upload-timeout", "of something else",
 }
 
-// causeRemedies are what to do, in the order of how telling they are.
+// causeRemedies are what to do.
 var causeRemedies = [causes]string{
 	"See the check storage, and the store.", "See the check spill.", "The log has the stack: report it.", "See the check storage, and the store.",
 	"Raise --memory, or add instances.", "See the check spill.", "Add instances, or CPUs.", "The log says more.",
 }
 
-// causeOf is why an upload failed, if that was not for its client.
+// causeOf is why an upload failed. It is false if that was its client's doing.
 func causeOf(e *Ended) (cause, bool) {
 	switch e.Outcome {
 	case Failed:
@@ -81,7 +81,7 @@ func causeOf(e *Ended) (cause, bool) {
 	return 0, false
 }
 
-// want is what an upload was refused for that found no room.
+// want is what was short when an upload was refused for want of room.
 type want int
 
 const (
@@ -99,8 +99,8 @@ var wantRemedies = [wants]string{
 
 var wantWords = [wants]string{"every turn was taken", "memory was used up", "the spill quota was used up"}
 
-// wantOf is what an upload was refused for, if it was for want of room, and how
-// far it had got.
+// wantOf is what was short, for an upload that had got to that stage. It is false
+// if the upload was not refused for want of room.
 func wantOf(e *Ended, stage Stage) (want, bool) {
 	switch {
 	case e.Outcome != Refused:
@@ -115,7 +115,7 @@ func wantOf(e *Ended, stage Stage) (want, bool) {
 	return 0, false
 }
 
-// outcomeCounts are outcomes that count. What is a client's own does not.
+// outcomeCounts are counts of outcomes. What a client causes is not among them.
 type outcomeCounts struct{ stored, failed, refused int }
 
 // outcomes are what the uploads of late came to. Its owner guards it.
@@ -214,7 +214,7 @@ func (o *outcomes) checkFailures(now time.Time) (Level, string) {
 	all, f := o.sum(now), &o.failing
 	if f.count == 0 || now.Sub(f.last) >= o.window {
 		if all.failed >= manyFailures && all.failed >= all.stored {
-			return Warning, fmt.Sprintf("Of %d uploads in the last %v, %d failed, for no cause of their clients'. The log and spillway_uploads_total say why.", all.failed+all.stored, o.window, all.failed)
+			return Warning, fmt.Sprintf("Of %d uploads in the last %v, %d failed, through no fault of their clients. The log and spillway_uploads_total say why.", all.failed+all.stored, o.window, all.failed)
 		}
 		return OK, ""
 	}
@@ -226,7 +226,7 @@ func (o *outcomes) checkFailures(now time.Time) (Level, string) {
 	if !o.stored.IsZero() {
 		since = clock(o.stored)
 	}
-	message := fmt.Sprintf("No upload has been stored since %s. %d failed since %s, for no cause of their clients': %s.", since, f.count, clock(f.first), because(f.by[:], causeWords[:]))
+	message := fmt.Sprintf("No upload has been stored since %s. %d failed since %s, through no fault of their clients: %s.", since, f.count, clock(f.first), because(f.by[:], causeWords[:]))
 	if f.detail != "" {
 		message += " The last failed at " + f.detail + "."
 	}

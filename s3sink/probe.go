@@ -33,8 +33,8 @@ const (
 	// of versions a day in a bucket that keeps them, and as many notifications.
 	rewriteAfter = time.Hour
 
-	// probeAttempts and probeBackoff are what Probe grants an operation: one that
-	// fails now and then is no reason to say that the store does.
+	// probeAttempts and probeBackoff bound the attempts of an operation and the
+	// pauses between them. One failure does not mean that the store is down.
 	probeAttempts = 3
 	probeBackoff  = 250 * time.Millisecond
 

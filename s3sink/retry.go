@@ -21,9 +21,9 @@ import (
 const maxAttempts = 5
 
 const (
-	// retryBudget is how many retries there may be of all operations on a bucket
-	// while nothing succeeds. Each success pays for more, and so does each second,
-	// for an instance that has been idle since.
+	// retryBudget is how many retries all operations on a bucket may make while
+	// nothing succeeds. Each success and each second pay some of it back: the second
+	// is for an instance that has been idle since an outage.
 	retryBudget       = 100
 	retriesPerSuccess = 10
 	retriesPerSecond  = 1.0
@@ -32,13 +32,13 @@ const (
 	budgetWait = time.Second
 )
 
-// errNoRetries says that an operation is not tried again although that might
-// help: too many have been of late.
+// errNoRetries says that an operation is not tried again because the budget of
+// retries is spent.
 var errNoRetries = errors.New("s3: no further attempt: the store fails nearly all of them")
 
-// budget bounds the retries of all operations on a bucket: a store that is down is
-// not asked five times as often because it is. It only empties when more than nine
-// in ten requests fail, and the first successes after that fill it again. (The
+// budget bounds the retries of all operations on a bucket, so that a store that is
+// down does not get five times the requests. It is spent only if more than nine in
+// ten requests fail, and the first successes after that refill it. (The
 // SDK's own quota takes five hundred successes to do so, and its adaptive mode
 // never fills it: aws-sdk-go-v2, issue 3550.)
 type budget struct {
@@ -68,8 +68,8 @@ func (b *budget) succeeded() {
 	b.spent = max(0, b.spent-retriesPerSuccess)
 }
 
-// retryer decides about another attempt, as the SDK's standard mode does, but for
-// how many there may be.
+// retryer decides about another attempt as the SDK's standard mode does, within a
+// budget of our own.
 type retryer struct {
 	*retry.Standard
 	budget *budget
@@ -125,9 +125,9 @@ func noRetryForDisk(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
-// isThrottled has a request tried again that the store has refused for coming too
-// soon. The SDK looks at the error's code (SlowDown). The answer to a HEAD has no
-// body for a code, nor have some servers' and proxies' answers.
+// isThrottled has a request tried again if the store has asked for fewer. The SDK
+// goes by the error's code (SlowDown), but the answer to a HEAD has no body for a
+// code, and neither have those of some servers and proxies.
 func isThrottled(err error) aws.Ternary {
 	if answered, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && throttles(answered.HTTPStatusCode()) {
 		return aws.TrueTernary

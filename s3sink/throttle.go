@@ -8,31 +8,32 @@ import (
 )
 
 const (
-	// leastRequests is the lowest rate that throttling leads to, in requests a
-	// second. A store that refuses everything gets no more than that.
+	// leastRequests is the lowest rate, in requests a second: what a store gets that
+	// refuses everything.
 	leastRequests = 5
 
-	// cutBy is what a refusal leaves of the rate. There is at most one cut in
-	// cutPause, so that a rate has time to show its effect.
+	// A refusal multiplies the rate by cutBy, at most once in cutPause, so that a
+	// new rate has time to take effect.
 	cutBy    = 0.7
 	cutPause = 500 * time.Millisecond
 
-	// In a second without a refusal the rate doubles up to what the store is known
-	// to accept, and grows by a tenth beyond.
+	// Each second without a refusal multiplies the rate by catchUp, and by growth
+	// above what the store is known to accept.
 	catchUp = 2
 	growth  = 1.05
 
-	// calmAfter is how long after the last cut the rate has no bound any more.
+	// calmAfter is how long after the last cut the bound is lifted.
 	calmAfter = time.Minute
 
-	// outage is how long a store refuses everything until that is an outage. It
-	// says nothing about the rate that the store accepts once it answers again.
+	// A store that refuses everything for as long as outage is down. Its refusals say
+	// nothing about the rate that it accepts once it is back.
 	outage = 3 * time.Second
 
-	// burst is how much of the rate may be saved up while nobody asks.
+	// burst is how long unused requests are saved up.
 	burst = 100 * time.Millisecond
 
-	// throttlePoll bounds a pause, so that a rate that has changed counts soon.
+	// throttlePoll is the longest pause between two looks at the rate, which may
+	// have risen.
 	throttlePoll = 50 * time.Millisecond
 )
 
@@ -139,8 +140,8 @@ func (t *throttle) succeeded(now time.Time) {
 	t.raised = now
 }
 
-// throttled says that the store has refused a request for coming too soon, which
-// was sent at that time.
+// throttled says that the store has asked for fewer requests, in its answer to one
+// that was sent at that time.
 func (t *throttle) throttled(sent, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

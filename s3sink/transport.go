@@ -41,8 +41,8 @@ func (c *bounded) Do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	defer func() { <-c.share }()
-	// With a place in the bucket's share and none in that of all buckets: while one
-	// of them throttles, requests to the other go on.
+	// Before taking one of the slots for all buckets: while one bucket throttles,
+	// requests to the other go on.
 	if err := c.throttle.wait(ctx); err != nil {
 		return nil, err
 	}
@@ -79,8 +79,8 @@ func (c *bounded) learn(began time.Time, a Attempt) {
 		c.throttle.succeeded(time.Now())
 		c.retries.succeeded()
 	case isNet && timeout.Timeout():
-		// The idle connections may be as dead as this one, to a server that is
-		// gone. The next attempt dials, and asks for the server's address again.
+		// The server may be gone, and the idle connections with it. The next attempt
+		// dials, and looks the server's address up again.
 		if pool, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
 			pool.CloseIdleConnections()
 		}
