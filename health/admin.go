@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"spillway/health/answer"
 )
@@ -45,6 +46,7 @@ func (h *Health) Admin() http.Handler {
 		answer.Error(w, http.StatusNotFound, http.StatusText(http.StatusNotFound))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(adminWrite)) // pages have times of their own
 		header := w.Header()
 		header.Set("Content-Security-Policy", contentPolicy)
 		header.Set("X-Content-Type-Options", "nosniff")

@@ -20,6 +20,13 @@ import (
 	"spillway/health/answer"
 )
 
+const (
+	// probeWrite bounds a request of a probe, and adminWrite one to the admin
+	// listener, so that a client that does not read its answer keeps no connection.
+	probeWrite = 30 * time.Second
+	adminWrite = 10 * time.Minute
+)
+
 // Version is what `/__version__` says of the program.
 type Version struct {
 	Source  string `json:"source"`  // where its source is
@@ -155,6 +162,7 @@ func (h *Health) SetDraining() { h.draining.Store(true) }
 
 // ServeHTTP answers GET and HEAD.
 func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(probeWrite)) // the server takes it back
 	h.guard(w, r, h.mux.ServeHTTP)
 }
 

@@ -58,15 +58,19 @@ type authInfo struct {
 	UploadAPIVersion int    `json:"upload_api_version"`
 }
 
-// respond answers at once.
+// respond answers at once, within answerIdle.
 func respond(w http.ResponseWriter, status int, v any) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerIdle)) // the server takes it back
+	send(w, status, v)
+}
+
+// send answers at once, under the deadline that the connection has.
+func send(w http.ResponseWriter, status int, v any) {
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(answerIdle)) // the server takes it back
 	answer.JSON(w, status, v)
-	_ = control.Flush()
+	_ = http.NewResponseController(w).Flush()
 }
 
 // refuse answers that something went wrong, at once.

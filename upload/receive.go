@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"spillway/health"
+	"spillway/health/answer"
 	"spillway/stream"
 )
 
@@ -325,7 +326,7 @@ func (u *upload) answer(v verdict) {
 	defer deadline.stop()
 	if v.outcome != health.Stored {
 		deadline.extend()
-		refuse(u.w, v.status, v.message)
+		send(u.w, v.status, answer.Failure{Error: v.message})
 		return
 	}
 	writeStored(newAnswerWriter(u.w, v.status, deadline), storedUpload{
