@@ -40,7 +40,7 @@ demo: ## an upload from end to end, shown
 test: $(VERSITYGW) ## every test, also those that need a real S3 server
 	$(if $(RACE),,@echo 'No C compiler here: the tests run without the race detector.')
 	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test $(RACE) -timeout 30m $(TESTFLAGS) $(PACKAGES)
-	$(if $(RACE),SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test -timeout 30m $(TESTFLAGS) -run '^Test(FaultsOnTheWay|EveryByteOfAnArchive|Large|DecodersAreCounted|WorkIsBounded)' .)
+	$(if $(RACE),SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test -timeout 30m $(TESTFLAGS) -run '^Test(FaultsOnTheWay|EveryByteOfAnArchive|Large|DecodersAreCounted|WorkIsBounded|ProcessorsAreShared)' .)
 
 .PHONY: bench
 bench: $(VERSITYGW) ## what Spillway costs beside others; BENCHFLAGS, see go run ./testdata/bench -help

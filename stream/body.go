@@ -31,6 +31,7 @@ func gzipTrailer(crc uint32, size int64) (b [gzipTrailerLen]byte) {
 type body struct {
 	ctx   context.Context // a body lives within one call, and io.Writer has no room for it
 	share *Share
+	turn  *turn // of the goroutine that writes
 	obj   Object
 
 	b        *Buffer // the part that is being filled
@@ -40,8 +41,8 @@ type body struct {
 
 // newBody begins the body of e. Where its size is known and it fits into one
 // part, it is held at once if there is room.
-func newBody(ctx context.Context, share *Share, e *entry) *body {
-	w := &body{ctx: ctx, share: share, obj: e.obj}
+func newBody(ctx context.Context, share *Share, t *turn, e *entry) *body {
+	w := &body{ctx: ctx, share: share, turn: t, obj: e.obj}
 	size := int64(-1)
 	switch {
 	case !e.stated:
@@ -66,6 +67,7 @@ func (w *body) Write(p []byte) (int, error) {
 			full.Full()
 			w.b = nil
 			w.parts++
+			resume := w.turn.pause()
 			before := w.share.account.Switch(OnStore)
 			err := handOver(full, func() error {
 				wanted, err := w.obj.Part(w.ctx, full)
@@ -73,21 +75,29 @@ func (w *body) Write(p []byte) (int, error) {
 				return err
 			})
 			w.share.account.Switch(before)
+			resume()
 			if err != nil {
 				return 0, err
 			}
 			continue
 		}
 		if w.b == nil {
+			resume := w.turn.pause()
 			b, err := w.share.Lease(w.ctx)
+			resume()
 			if err != nil {
 				return 0, err
 			}
 			w.b = b
 		}
-		n, err := w.b.Write(p)
-		if err != nil {
-			return 0, err
+		n, ok := w.b.append(p)
+		if !ok {
+			resume := w.turn.pause()
+			var err error
+			n, err = w.b.Write(p)
+			if resume(); err != nil {
+				return 0, err
+			}
 		}
 		p = p[n:]
 	}

@@ -41,6 +41,22 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// append is Write to a buffer in memory. It reports false where Write may have to
+// wait for the disk.
+func (b *Buffer) append(p []byte) (n int, ok bool) {
+	if !b.mu.TryLock() {
+		return 0, false
+	}
+	defer b.mu.Unlock()
+	if b.file != nil {
+		return 0, false
+	}
+	p = p[:min(len(p), int(b.room)-b.size)]
+	b.data = append(b.data, p...)
+	b.size += len(p)
+	return len(p), true
+}
+
 // left is how many bytes there is room for.
 func (b *Buffer) left() int { return int(b.room) - b.size }
 

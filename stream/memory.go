@@ -19,7 +19,7 @@ const (
 	floorSize = 512 << 10
 
 	// verifierSize is the room of a verifier, in bytes: its inflater, the buffers
-	// of other decoders, and a file's head. Those that all uploads share are one
+	// of other decoders, and a file's head. Those that all uploads share are four
 	// a processor, within a thirty-second of the budget.
 	verifierSize = inflate.Memory + 2*readSize + packedSize + symbolHead
 
@@ -73,11 +73,12 @@ const (
 // have, so that it comes to its end, and then the next one is the elder. Only
 // where that is not enough for it is the youngest of the others ended.
 type Memory struct {
-	total     int64
-	partSize  int
-	wait      time.Duration
-	verifying chan struct{} // a place for each entry that is verified beside its upload's own
-	spill     *Spill        // for part buffers that fill slowly, and archives that have to be held; nil if there is none
+	total      int64
+	partSize   int
+	wait       time.Duration
+	verifying  *gate  // a slot for each entry that is verified beside its upload's own, which takes a verifier
+	processors *gate  // a slot for each goroutine that decodes
+	spill      *Spill // for part buffers that fill slowly, and archives that have to be held; nil if there is none
 
 	mu         sync.Mutex // guards all below, and the shares' fields that say so
 	floors     int        // free floors
@@ -119,23 +120,25 @@ func NewMemory(total, maxPart int64, uploads int, wait time.Duration, spill *Spi
 	}
 	part := min(max(total/6, minPartSize), max(maxPart, minPartSize))
 	floors := min(uploads, int(total/4/floorSize))
-	verifiers := max(1, min(int64(runtime.GOMAXPROCS(0)), total/32/verifierSize))
+	verifiers := max(1, min(4*int64(runtime.GOMAXPROCS(0)), total/32/verifierSize))
 	free := total - int64(floors)*floorSize - verifiers*verifierSize
 	if free < 2*part+zstdMemory+deflaterMemory {
 		return nil, fmt.Errorf("a memory budget of %d bytes is too small for two parts of %d bytes and a decoder", total, part)
 	}
 	heavy := free - 2*part
 	return &Memory{
-		total:     total,
-		partSize:  int(part),
-		wait:      wait,
-		spill:     spill,
-		verifying: make(chan struct{}, verifiers),
-		floors:    floors,
-		free:      free,
-		heavy:     heavy,
-		elderly:   heavy / 2,
-		shares:    make(map[*Share]struct{}),
+		total:    total,
+		partSize: int(part),
+		wait:     wait,
+		spill:    spill,
+		// Long entries are not interrupted, so that an owner leaves some to others.
+		verifying:  newGate(int(verifiers), max(1, int(verifiers)*3/4)),
+		processors: newGate(runtime.GOMAXPROCS(0), runtime.GOMAXPROCS(0)),
+		floors:     floors,
+		free:       free,
+		heavy:      heavy,
+		elderly:    heavy / 2,
+		shares:     make(map[*Share]struct{}),
 	}, nil
 }
 

@@ -21,6 +21,7 @@ type Share struct {
 	disk    context.Context // of the calls of the disk that have none of their own
 	endDisk context.CancelCauseFunc
 
+	owner   string   // whose it is
 	account *Account // of the goroutine that reads; nil if nobody wants to know
 
 	// guarded by m.mu
@@ -136,6 +137,11 @@ func (s *Share) Measure(a *Account) { s.account = a }
 func (s *Share) reads(ctx context.Context) (over func() bool) {
 	return context.AfterFunc(ctx, func() { s.endDisk(context.Cause(ctx)) })
 }
+
+// OwnedBy says whose the upload is. While processors are short, each owner's
+// uploads together get their turn. It is called before any other method; without
+// it, the upload belongs to the owner "".
+func (s *Share) OwnedBy(owner string) { s.owner = owner }
 
 // waitsOn is what an upload that waits for memory is blocked on: the store,
 // where that has parts of its own, which it will give back.

@@ -82,16 +82,22 @@ func (a *summer) end() time.Duration {
 	return a.took
 }
 
+// equipment is what an entry is decoded with, beside a verifier.
+type equipment struct {
+	tools *tools // nil if it needs none
+	turn  *turn  // of the goroutine that decodes
+}
+
 // count takes expanded to its end, writes it to out and returns what it
-// counted. Where h states the size and the CRC-32 they must be what is counted. t
-// are the tools at work, which may be nil. A failure to decode is a *decodeError.
-func (v *verifier) count(h *header, expanded runs, t *tools, total *expansion, out io.Writer) (f Facts, err error) {
+// counted. Where h states the size and the CRC-32 they must be what is counted. A
+// failure to decode is a *decodeError.
+func (v *verifier) count(h *header, expanded runs, with equipment, total *expansion, out io.Writer) (f Facts, err error) {
 	v.sums.reset()
 	v.head = v.head[:0]
 	if err := total.add(h.name, 0, 0, entryWork); err != nil {
 		return f, err
 	}
-	if f.Size, err = v.expand(h, expanded, t, total, out); err != nil {
+	if f.Size, err = v.expand(h, expanded, with, total, out); err != nil {
 		return f, err
 	}
 	f.CRC32 = v.sums.crc
@@ -111,20 +117,29 @@ func (v *verifier) count(h *header, expanded runs, t *tools, total *expansion, o
 
 // expand is the loop of count, which sums in a goroutine of its own if v is
 // apart, but for a first run, which is not worth one.
-func (v *verifier) expand(h *header, expanded runs, t *tools, total *expansion, out io.Writer) (size int64, err error) {
+func (v *verifier) expand(h *header, expanded runs, with equipment, total *expansion, out io.Writer) (size int64, err error) {
 	var (
 		beside *summer
 		taken  int64 // packed bytes that are counted
-		worked work  // likewise, by t
+		worked work  // likewise, by the tools
 		each   = byteWork(h.method)
 	)
 	v.worked = 0
-	defer func() {
+	alone := func() { // from here on
 		if beside != nil {
-			v.worked = beside.end()
+			v.worked += beside.end()
+			beside = nil
 		}
-	}()
+	}
+	defer alone()
+	if err := with.turn.begin(); err != nil {
+		return 0, err
+	}
+	defer with.turn.end()
 	for {
+		if err := with.turn.yield(); err != nil {
+			return size, err
+		}
 		run, err := expanded.Next()
 		if errors.Is(err, io.EOF) {
 			return size, nil
@@ -141,13 +156,14 @@ func (v *verifier) expand(h *header, expanded runs, t *tools, total *expansion, 
 		if tooFar(size, packed) {
 			return size, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.name}
 		}
-		spent := t.work()
+		spent := with.tools.work()
 		if err := total.add(h.name, int64(len(run)), packed-taken, work(len(run))*each+spent-worked); err != nil {
 			return size, err
 		}
 		taken, worked = packed, spent
 		switch {
-		case first || !v.apart:
+		case first || !v.apart || with.turn.contended():
+			alone()
 			v.sums.add(run)
 		case beside == nil:
 			beside = newSummer(&v.sums)

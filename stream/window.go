@@ -49,6 +49,7 @@ type source struct {
 	ctx  context.Context
 	r    io.Reader
 	pace *pace
+	turn *turn        // of the goroutine that reads
 	n    atomic.Int64 // bytes read
 	err  error        // anything but the clean end
 }
@@ -61,9 +62,11 @@ func (s *source) Read(p []byte) (int, error) {
 		s.err = context.Cause(s.ctx)
 		return 0, s.err
 	}
+	resume := s.turn.pause()
 	s.pace.begin()
 	n, err := s.r.Read(p)
 	s.pace.end(n)
+	resume()
 	s.n.Add(int64(n))
 	if err != nil {
 		s.pace.over()
@@ -104,9 +107,11 @@ func (w *window) fill() error {
 		err error
 	)
 	if w.held {
+		resume := w.src.turn.pause()
 		before := w.file.share.account.Switch(OnDisk)
 		n, err = w.file.readAt(w.src.ctx, w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
 		w.file.share.account.Switch(before)
+		resume()
 		w.read += int64(n)
 		if n == 0 && err == nil {
 			err = io.EOF

@@ -45,6 +45,7 @@ type zipReader struct {
 	later  []*entry // those that only their rows have told of, in directory order
 
 	own     *verifier // of the entry that is read as it arrives
+	turn    *turn     // likewise
 	workers workers   // entries on their way beside it
 }
 
@@ -89,11 +90,11 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 	if rules.Progress == nil {
 		rules.Progress = new(Progress)
 	}
-	src := &source{ctx: ctx, r: r, pace: &share.pace}
+	src := &source{ctx: ctx, r: r, pace: &share.pace, turn: share.newTurn(ctx)}
 	z := &zipReader{
 		ctx: ctx, fail: fail, in: newWindow(src), share: share, sink: sink, rules: rules,
 		total: expansion{limit: rules.MaxExpanded, received: src.n.Load}, table: tableFloor,
-		own: verifiers.Get().(*verifier),
+		own: verifiers.Get().(*verifier), turn: src.turn,
 	}
 	z.own.apart = true
 	z.workers.init(share.account, fail)

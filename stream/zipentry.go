@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -189,24 +188,23 @@ func (z *zipReader) commit(e *entry, b Body, offset int64) {
 
 // verify verifies an entry that is all there, in one of the shared verifiers.
 func (z *zipReader) verify(e *entry, packed *io.SectionReader) (Facts, error) {
-	select {
-	case z.share.m.verifying <- struct{}{}:
-	case <-z.ctx.Done():
-		return Facts{}, context.Cause(z.ctx)
+	m, turn := z.share.m, z.share.newTurn(z.ctx)
+	if err := m.verifying.enter(z.ctx, z.share.owner); err != nil {
+		return Facts{}, err
 	}
-	defer func() { <-z.share.m.verifying }()
+	defer m.verifying.leave(z.share.owner)
 	begun := time.Now()
-	defer func() { z.share.account.Worked(time.Since(begun)) }()
+	defer func() { z.share.account.Worked(time.Since(begun) - turn.waited) }()
 	v := verifiers.Get().(*verifier)
 	v.apart = false // the others are at work meanwhile
 	defer verifiers.Put(v)
 
 	defer v.end()
-	expanded, err := v.decode(e, packed, nil)
+	expanded, err := v.decode(e, pausing{packed, turn}, nil)
 	if err != nil {
 		return Facts{}, err
 	}
-	facts, err := v.count(&e.header, expanded, nil, &z.total, io.Discard)
+	facts, err := v.count(&e.header, expanded, equipment{turn: turn}, &z.total, io.Discard)
 	if err == nil {
 		at, _ := packed.Seek(0, io.SeekCurrent) // it cannot fail
 		if at-int64(v.surplus(e.method)) < e.packed {
@@ -310,7 +308,7 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 	}
 	defer tools.release()
 
-	w := newBody(z.ctx, z.share, e)
+	w := newBody(z.ctx, z.share, z.turn, e)
 	defer w.close()
 	out := io.Discard
 	finish := func(Facts) error { return nil }
@@ -331,7 +329,7 @@ func (z *zipReader) stream(e *entry, src *packed, ended func(*packed, Facts) err
 	if err != nil {
 		return err
 	}
-	facts, err := z.own.count(&e.header, expanded, tools, &z.total, out)
+	facts, err := z.own.count(&e.header, expanded, equipment{tools, z.turn}, &z.total, out)
 	z.share.account.Worked(z.own.worked)
 	if err == nil {
 		err = src.end(z.own.surplus(e.method))

@@ -177,6 +177,7 @@ func (u *upload) admit(requested, ctx context.Context, end context.CancelCauseFu
 	}
 	u.admitted = true
 	share.Measure(u.account)
+	share.OwnedBy(u.token.SHA256)
 	u.note(func() { u.share, u.stage = share, health.Receiving })
 	return ctx, nil
 }

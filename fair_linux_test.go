@@ -1,0 +1,98 @@
+//go:build !race
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"spillway/testdata/archive"
+)
+
+// TestProcessorsAreShared has one token with 60 uploads that are all decoding, and
+// another with a single one, which takes a small multiple of its time alone.
+func TestProcessorsAreShared(t *testing.T) {
+	// A hundred times its packed size, so that decoding is all there is to it.
+	text := bytes.Repeat(archive.Symbols(1, 10_000), 800)
+	raw := archive.Compress(archive.Deflate, text)
+	for _, way := range []struct {
+		name       string
+		descriptor archive.Descriptor
+	}{{"sizes in front", archive.NoDescriptor}, {"descriptors", archive.Signed32}} {
+		t.Run(way.name, func(t *testing.T) {
+			zip := func(client, files int) []byte {
+				var entries []archive.Entry
+				for n := range files {
+					entries = append(entries, archive.Entry{
+						Name: fmt.Sprintf("c%d.so/AB/%d.dbg.gz", client, n), Data: text, Raw: raw, Method: archive.Deflate, Descriptor: way.descriptor,
+					})
+				}
+				return archive.Build(entries...)
+			}
+			// All of the many send the same, and so it is sent to S3 once.
+			s := startBeside(t, "--memory=1GiB")
+			many, single := zip(0, 4), zip(1, 4)
+			for _, warm := range [][]byte{many, single} {
+				if a := mustSend(t, s.API, "dev", warm); a.status != http.StatusCreated {
+					t.Fatalf("%+v", a)
+				}
+			}
+			once := func() time.Duration {
+				begun := time.Now()
+				if a := mustSend(t, s.API, "devtry", single); a.status != http.StatusCreated {
+					t.Errorf("%+v", a)
+				}
+				return time.Since(begun)
+			}
+			once()
+			alone := min(once(), once())
+
+			load, end := context.WithCancel(t.Context())
+			var clients sync.WaitGroup
+			for range 60 {
+				clients.Go(func() {
+					for load.Err() == nil {
+						if a, err := send(load, s.API, "dev", bytes.NewReader(many)); load.Err() == nil && (err != nil || a.status != http.StatusCreated) {
+							t.Errorf("%+v, error %v", a, err)
+						}
+					}
+				})
+			}
+			awaitInFlight(t, s, 60)
+			beside := min(once(), once())
+			end()
+			clients.Wait()
+			t.Logf("%v alone, %v beside 60 of another token", alone, beside)
+			if beside > 10*alone {
+				t.Errorf("it takes %v beside 60 uploads of another token, and %v alone", beside, alone)
+			}
+		})
+	}
+}
+
+// awaitInFlight waits until so many uploads are under way.
+func awaitInFlight(t *testing.T, s system, uploads int64) {
+	t.Helper()
+	ctx := within(t)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		n := int64(0)
+		for _, stage := range counters(t, s.Admin, `spillway_uploads_in_flight\{stage="(\w+)"\}`) {
+			n += stage
+		}
+		if n >= uploads {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%d uploads are under way, want %d", n, uploads)
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package stream_test
+
+import (
+	"bytes"
+	"context"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+// TestWaitingTakesNoProcessor has more uploads than processors that wait for
+// something amid an entry. Another one goes on as if they were not there.
+func TestWaitingTakesNoProcessor(t *testing.T) {
+	many := runtime.GOMAXPROCS(0) + 1
+	streamed := archive.Entry{Name: "a.dll", Data: archive.Noise(1, part+mib), Method: archive.Deflate, Descriptor: archive.Signed32}
+	data := archive.Build(streamed)
+	other := archive.Build(streamed, archive.Entry{Name: "b.sym", Data: archive.Symbols(1, 100_000), Method: archive.Deflate})
+	for name, wait := range map[string]func(t *testing.T, m *stream.Memory) (end func()){
+		"for the client": func(t *testing.T, m *stream.Memory) func() {
+			source := newPausing(data, mib)
+			ended := background(t, m, source, 0)
+			return func() { close(source.letGo); <-ended }
+		},
+		"for the store": func(t *testing.T, m *stream.Memory) func() {
+			s := newStore(t, m)
+			letGo, ended := make(chan struct{}), make(chan struct{})
+			s.onPart = func(context.Context, *object) (bool, error) {
+				<-letGo
+				return true, nil
+			}
+			go func() {
+				defer close(ended)
+				if _, _, err := (reading{data: data, memory: m, store: s, shared: true}).do(t); err != nil {
+					t.Error(err)
+				}
+			}()
+			return func() { close(letGo); <-ended }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, err := stream.NewMemory(256*mib, part, many+1, 30*time.Second, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range many {
+					defer wait(t, m)()
+				}
+				synctest.Wait()
+				begun := time.Now()
+				ended := make(chan error, 1)
+				go func() {
+					_, _, err := reading{source: bytes.NewReader(other), memory: m, shared: true}.do(t)
+					ended <- err
+				}()
+				if err := <-ended; err != nil || time.Since(begun) > 0 {
+					t.Errorf("error %v after %v", err, time.Since(begun))
+				}
+			})
+		})
+	}
+}
