@@ -195,7 +195,7 @@ func TestJanitorTaskThatHangs(t *testing.T) {
 		}
 		for _, passed := range []time.Duration{12 * time.Second, time.Hour} {
 			got := r.at(t, passed)
-			if got.Runs != 1 || got.Failures != 1 || !errors.Is(got.LastError, errHangs) {
+			if got.Runs != 1 || got.Failures != 1 || !errors.Is(got.LastError, errHangs) || !got.HangsSince.Equal(r.began) {
 				t.Errorf("after %v: %+v", passed, got)
 			}
 		}
@@ -203,7 +203,7 @@ func TestJanitorTaskThatHangs(t *testing.T) {
 			t.Errorf("reported: %q", r.told)
 		}
 		close(free)
-		if got := r.at(t, time.Hour); got.Removed != 4 {
+		if got := r.at(t, time.Hour); got.Removed != 4 || !got.HangsSince.IsZero() {
 			t.Errorf("when it has ended: %+v", got)
 		}
 		if got := r.at(t, time.Hour+time.Second); got.Runs != 2 || got.Failures != 0 {
