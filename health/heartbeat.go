@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"spillway/health/answer"
@@ -64,10 +65,7 @@ type Check struct {
 // heartbeat reports on everything that uploads need: 200, or 500 if one of the
 // checks has failed.
 func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
-	checks := []Check{h.checkStorage(r.Context()), h.cfg.Uploads.check(), h.checkSpill(), h.checkMemory(), h.checkJanitor()}
-	for _, look := range h.cfg.Checks {
-		checks = append(checks, look())
-	}
+	checks := h.checks(h.checkStorage(h.storage.ask(r.Context())))
 	worst, status := OK, http.StatusOK
 	states, details := map[string]string{}, map[string]detail{}
 	for _, c := range checks {
@@ -87,8 +85,19 @@ func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
 	}{worst.String(), states, details})
 }
 
-func (h *Health) checkStorage(ctx context.Context) Check {
-	if err := h.storage.ask(ctx); err != nil {
+// checks are all lines of the heartbeat. That of the store, which takes time to
+// find out, is given.
+func (h *Health) checks(storage Check) []Check {
+	checks := []Check{storage, h.cfg.Uploads.check(), h.checkSpill(), h.checkMemory(), h.checkJanitor()}
+	for _, look := range h.cfg.Checks {
+		checks = append(checks, look())
+	}
+	return checks
+}
+
+// checkStorage is the check of a store whose probe returned err.
+func (h *Health) checkStorage(err error) Check {
+	if err != nil {
 		return Check{"storage", Error, "Uploads cannot be stored and are answered with 503. " + h.cfg.Explain(err)}
 	}
 	return Check{Name: "storage"}
@@ -154,6 +163,8 @@ type probe struct {
 	turn chan struct{} // holds a value while somebody uses what follows
 	done time.Time     // when err was the answer; zero if there is none yet
 	err  error
+
+	last atomic.Pointer[error] // the last answer; nil if there is none yet
 }
 
 func newProbe(life time.Duration, check func(ctx context.Context) error) *probe {
@@ -173,7 +184,18 @@ func (p *probe) ask(ctx context.Context) error {
 	// Others want the answer as well: the one who asks first may leave.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 	defer cancel()
-	p.err = p.check(ctx)
-	p.done = time.Now()
-	return p.err
+	err := p.check(ctx)
+	p.err, p.done = err, time.Now()
+	p.last.Store(&err)
+	return err
+}
+
+// lastKnown returns the last answer without waiting. known is false if nobody has
+// asked yet.
+func (p *probe) lastKnown() (known bool, answer error) {
+	last := p.last.Load()
+	if last == nil {
+		return false, nil
+	}
+	return true, *last
 }

@@ -49,6 +49,7 @@ type moment struct {
 	Ended    []endedUpload   `json:"ended"` // since the moment before, the oldest first
 	Outcomes map[Outcome]int `json:"outcomes"`
 	Draining bool            `json:"draining"`
+	Checks   []shownCheck    `json:"checks"`
 	Janitor  []cleaning      `json:"janitor"`
 	Pressure struct {
 		State  string          `json:"state"`
@@ -58,6 +59,13 @@ type moment struct {
 	MemoryTotal int64 `json:"memory_total"`
 	SpillQuota  int64 `json:"spill_quota"`
 	FreeMark    int64 `json:"free_mark"`
+}
+
+// shownCheck is a line of the heartbeat.
+type shownCheck struct {
+	Name    string `json:"name"`
+	Level   string `json:"level"` // "unknown" if nobody has asked yet
+	Message string `json:"message"`
 }
 
 // cleaning is what the page shows of a task.
@@ -139,6 +147,14 @@ func (l *live) look() moment {
 	m.Ended, l.seen = l.h.cfg.Uploads.since(l.seen)
 	m.Outcomes = l.h.cfg.Uploads.outcomes()
 	m.Draining = l.h.draining.Load()
+	// A page that is open does not probe the store.
+	known, failure := l.h.storage.lastKnown()
+	for _, c := range l.h.checks(l.h.checkStorage(failure)) {
+		m.Checks = append(m.Checks, shownCheck{c.Name, c.Level.String(), c.Message})
+	}
+	if !known {
+		m.Checks[0] = shownCheck{Name: "storage", Level: "unknown", Message: "/__heartbeat__ has not been asked yet."}
+	}
 	for _, t := range l.h.cfg.Cleaning() {
 		m.Janitor = append(m.Janitor, cleaning{t.Name, t.LastSuccess, t.Failures, t.Removed})
 	}

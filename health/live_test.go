@@ -32,6 +32,7 @@ type moment struct {
 		Spent   []float64
 	}
 	Outcomes map[string]int
+	Checks   []struct{ Name, Level, Message string }
 	Pressure struct {
 		State  string
 		Events []struct{ What, Text string }
@@ -260,5 +261,41 @@ func TestAdminHostOnAnyAddress(t *testing.T) {
 		if w.Code != status {
 			t.Errorf("Host %q: %d, want %d", host, w.Code, status)
 		}
+	}
+}
+
+// TestLivePageHasTheChecks: a page that is open does not probe the store. It shows
+// what the last heartbeat found.
+func TestLivePageHasTheChecks(t *testing.T) {
+	i := newInstance()
+	probes := 0
+	i.storage = func(context.Context) error { probes++; return errCut }
+	ctx, cancel := context.WithCancel(t.Context())
+	go i.Watch(ctx)
+	server := httptest.NewServer(i.Admin())
+	defer server.Close()
+	defer cancel() // lets the page go
+	next := watchPage(t, server.URL)
+	_, m := next()
+	if c := m.Checks[0]; c.Name != "storage" || c.Level != "unknown" || probes != 0 {
+		t.Errorf("before the first heartbeat: %+v, after %d probes", c, probes)
+	}
+	i.do(http.MethodGet, "/__heartbeat__", "")
+	for m.Checks[0].Level == "unknown" {
+		if event, later := next(); event == "" {
+			t.Fatal("the heartbeat is never told of")
+		} else {
+			m = later
+		}
+	}
+	if c := m.Checks[0]; c.Level != "error" || c.Message == "" || probes != 1 {
+		t.Errorf("after it: %+v, after %d probes", c, probes)
+	}
+	var names []string
+	for _, c := range m.Checks {
+		names = append(names, c.Name)
+	}
+	if all := strings.Join(names, " "); all != "storage uploads spill memory janitor" {
+		t.Errorf("the checks are %s", all)
 	}
 }

@@ -62,6 +62,7 @@ function show(told) {
   heard = Date.now();
   showState();
   showPlots();
+  showChecks();
   showUploads();
   showPressure();
   showTasks();
@@ -222,6 +223,23 @@ function showUpload(fields, u) {
   account(fields.account, labels, u.spent);
   write(fields.elapsed, duration(wall));
   write(fields.longest, longest(labels, u.spent));
+}
+
+// --- checks ---
+
+function showChecks() {
+  const checks = moment.checks ?? [];
+  const list = byID('checks-list');
+  const key = JSON.stringify(checks);
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
+  const fine = checks.filter((c) => c.level === 'ok');
+  const others = checks.filter((c) => c.level !== 'ok');
+  byID('checks-fine').replaceChildren(...fine.map((c) => element('li', { class: 'pill', 'data-tone': 'ok' }, c.name)));
+  list.hidden = others.length === 0;
+  list.replaceChildren(...others.map((c) => element(
+    'li', { 'data-check': c.name }, element('span', { class: 'pill', 'data-tone': c.level }, c.level), element('strong', {}, c.name), element('span', {}, c.message),
+  )));
 }
 
 // --- pressure and the janitor ---
