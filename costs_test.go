@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"spillway/testdata/archive"
 )
@@ -33,6 +34,29 @@ func since(before, after map[string]int64) map[string]int64 {
 		}
 	}
 	return added
+}
+
+// awaitSum waits until the sum of the metrics that a pattern matches, see
+// [counters], is what is wanted.
+func awaitSum(t *testing.T, s system, pattern string, wanted func(sum int64) bool) {
+	t.Helper()
+	ctx := within(t)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		sum := int64(0)
+		for _, n := range counters(t, s.Admin, pattern) {
+			sum += n
+		}
+		if wanted(sum) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: the sum is %d", pattern, sum)
+		}
+	}
 }
 
 // TestCosts counts what an upload costs, which is the same on every machine: the

@@ -63,7 +63,7 @@ func TestProcessorsAreShared(t *testing.T) {
 					}
 				})
 			}
-			awaitInFlight(t, s, 60)
+			awaitSum(t, s, `spillway_uploads_in_flight\{stage="(\w+)"\}`, func(n int64) bool { return n >= 60 })
 			beside := min(once(), once())
 			end()
 			clients.Wait()
@@ -72,27 +72,5 @@ func TestProcessorsAreShared(t *testing.T) {
 				t.Errorf("it takes %v beside 60 uploads of another token, and %v alone", beside, alone)
 			}
 		})
-	}
-}
-
-// awaitInFlight waits until so many uploads are under way.
-func awaitInFlight(t *testing.T, s system, uploads int64) {
-	t.Helper()
-	ctx := within(t)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		n := int64(0)
-		for _, stage := range counters(t, s.Admin, `spillway_uploads_in_flight\{stage="(\w+)"\}`) {
-			n += stage
-		}
-		if n >= uploads {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%d uploads are under way, want %d", n, uploads)
-		}
 	}
 }
