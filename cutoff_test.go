@@ -163,21 +163,44 @@ func (in *inside) stop(t *testing.T) {
 	}
 }
 
-// wantNoGoroutines checks that no goroutine of a service is left.
+// wantNoGoroutines checks that no goroutine of a service is left. One that has done
+// its work may take a moment to end.
 func wantNoGoroutines(t *testing.T) {
 	t.Helper()
-	var stacks bytes.Buffer
-	if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for {
+		left := goroutinesOfUploads(t)
+		if len(left) == 0 {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Errorf("goroutines are left:\n%s", strings.Join(left, "\n\n"))
+			return
+		}
+	}
+}
+
+// goroutinesOfUploads returns the stacks of the goroutines that work for uploads.
+func goroutinesOfUploads(t *testing.T) (stacks []string) {
+	t.Helper()
+	var all bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&all, 2); err != nil {
 		t.Fatal(err)
 	}
-	for stack := range strings.SplitSeq(stacks.String(), "\n\n") {
+	for stack := range strings.SplitSeq(all.String(), "\n\n") {
 		for _, room := range []string{"spillway/upload.", "spillway/stream.", "spillway/s3sink."} {
 			if strings.Contains(stack, room) {
-				t.Errorf("a goroutine is left:\n%s", stack)
+				stacks = append(stacks, stack)
 				break
 			}
 		}
 	}
+	return stacks
 }
 
 // form is an archive in a form, and the form's content type.
