@@ -52,7 +52,7 @@ type serveSettings struct {
 
 	TokensFile string `placeholder:"PATH" help:"The tokens that clients upload with: a regular file. Required, except with --dev, which adds tokens of its own. It is read again when it changes and on SIGHUP."`
 
-	Memory           byteSize `default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes some 60 MiB more, and for moments 100."`
+	Memory           byteSize `default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes at most 130 MiB more."`
 	SpillDir         string   `placeholder:"PATH" help:"Folder on a disk, for archives that cannot be read while they arrive. Files in it have no names, and are gone with the process. If it is not set: the system's folder for temporary files."`
 	SpillQuota       byteSize `default:"4GiB" placeholder:"SIZE" help:"Most disk that all uploads together may take. 0: no disk is used, and such archives are refused unless they are small."`
 	SpillUploadQuota byteSize `default:"2GiB" placeholder:"SIZE" help:"Most disk that one upload may take."`
