@@ -139,6 +139,33 @@ func TestUploadOnDiskThatHangs(t *testing.T) {
 }
 
 // A file whose close hangs keeps its space, and its upload does not wait for it.
+// TestBodiesReleasedTogether releases the last bodies of a file while space of the
+// first is still being given back. The file ends once, and its space with it.
+func TestBodiesReleasedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, spill := freeze(t, "")
+		ctx, share := admit(t, withDisk(t, spill))
+		sink := &keeper{}
+		if _, err := stream.ReadZip(ctx, newReader(heldKinds()["gaps between entries"]), share, sink, ordinary); err != nil {
+			t.Fatal(err)
+		}
+		bodies := slices.DeleteFunc(sink.bodies, func(b stream.Body) bool { return b == nil })
+		disk.op = "punch"
+		time.AfterFunc(time.Second, disk.thaw)
+		var releases sync.WaitGroup
+		for _, b := range bodies {
+			releases.Go(b.Release)
+			synctest.Wait()
+		}
+		releases.Wait()
+		if disk.hung.Load() == 0 {
+			t.Error("no space was being given back")
+		}
+		share.Close()
+		checkNothingSpilled(t, spill)
+	})
+}
+
 func TestCloseThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, spill := freeze(t, "close")

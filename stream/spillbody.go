@@ -74,9 +74,8 @@ func (b *spilledBody) release() {
 	for i := from; i < to; i++ {
 		f.bodies[i]--
 	}
-	f.users--
 	var unused []run
-	if !f.closed || f.users > 0 {
+	if !f.closed || f.users > 1 {
 		unused = f.unused(from, min(to, f.passedBlocks()))
 	}
 	f.mu.Unlock()
@@ -85,5 +84,9 @@ func (b *spilledBody) release() {
 	ctx, cancel := context.WithTimeoutCause(f.share.disk, f.spill.calls.hangAfter, ErrDiskHangs)
 	defer cancel()
 	_ = f.punch(ctx, unused)
+	// Only now: the file must not end, and give all of its space back, in between.
+	f.mu.Lock()
+	f.users--
+	f.mu.Unlock()
 	f.end()
 }
