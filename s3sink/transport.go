@@ -107,8 +107,9 @@ func (c *bounded) send(req *http.Request, a *Attempt) (*http.Response, error) {
 		return nil, err
 	}
 	a.Status = resp.StatusCode
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	received := resp.Body // resp gets another below
+	defer func() { _ = received.Close() }()
+	body, err := io.ReadAll(io.LimitReader(received, maxAnswer+1))
 	if err != nil {
 		return nil, err
 	}

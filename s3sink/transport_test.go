@@ -1,14 +1,17 @@
 package s3sink_test
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"spillway/s3sink"
+	"spillway/stream"
 	"spillway/testdata/s3server"
 )
 
@@ -70,4 +73,58 @@ func TestDeadConnections(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("%d connections are dead: an upload takes %v", idle, time.Since(begun))
+}
+
+// closeCounter counts the bodies that are open.
+type closeCounter struct {
+	io.Reader
+	open *atomic.Int64
+}
+
+func (c closeCounter) Close() error {
+	c.open.Add(-1)
+	return nil
+}
+
+// TestAnswersAreClosed checks that the body of every answer is closed, whatever is in it.
+func TestAnswersAreClosed(t *testing.T) {
+	for name, first := range map[string]func() *http.Response{
+		"success":  func() *http.Response { return nil },
+		"error":    func() *http.Response { return refuse(500, "InternalError") },
+		"too long": func() *http.Response { return respond(200, strings.Repeat(" ", 5<<20), nil) },
+		"cut off": func() *http.Response {
+			resp := respond(200, "", nil)
+			resp.Body = io.NopCloser(errReader{io.ErrUnexpectedEOF})
+			return resp
+		},
+	} {
+		inFakeTime(t, name, func(t *testing.T) {
+			var open atomic.Int64
+			store := &fakeStore{answer: func(_ string, n int, _ *http.Request) (*http.Response, error) {
+				if n == 1 {
+					return first(), nil
+				}
+				return nil, nil
+			}}
+			r := newFakeRig(t, store, func(cfg *s3sink.Config) {
+				cfg.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+					resp, err := store.RoundTrip(req)
+					if err == nil {
+						open.Add(1)
+						resp.Body = closeCounter{resp.Body, &open}
+					}
+					return resp, err
+				})
+			})
+			if _, err := r.upload(t,
+				file{name: "a/1/held", form: stream.AsIs, data: data(10, 1)},
+				file{name: "a/1/leased", form: stream.AsIs, data: data(10, 1), leased: true},
+			); err != nil {
+				t.Fatal(err)
+			}
+			if n := open.Load(); n != 0 {
+				t.Errorf("%d bodies were not closed", n)
+			}
+		})
+	}
 }
