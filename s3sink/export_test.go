@@ -12,3 +12,6 @@ func (b *Batch) Leave() {
 	b.endWorking(errEnded)
 	b.endReading(errEnded)
 }
+
+// Unfinished is how many multipart uploads of the batch are neither completed nor aborted.
+func (b *Batch) Unfinished() int { return len(b.staged(func(s state) bool { return s != published })) }

@@ -34,7 +34,7 @@ type multipart struct {
 
 	inFlight sync.WaitGroup // sends
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards what follows; never held over a request
 	parts   []sentPart // in no order
 	unclear bool       // a request may still change what the store has
 	gone    bool       // aborted
@@ -81,9 +81,12 @@ func (m *multipart) next(r io.ReaderAt, off, n int64) (send func(context.Context
 // there has the same length and checksum.
 func (m *multipart) complete(ctx context.Context) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	slices.SortFunc(m.parts, func(a, b sentPart) int { return int(a.number - b.number) })
-	err := m.store.complete(ctx, m.target, m.id, m.parts, m.checksWhole, m.crc32, m.size)
+	parts := m.parts // no part is added any more
+	m.unclear = true // until it is known what came of the request
+	m.mu.Unlock()
+
+	err := m.store.complete(ctx, m.target, m.id, parts, m.checksWhole, m.crc32, m.size)
 	if errors.Is(err, errNoUpload) {
 		there, headErr := m.store.headChecked(ctx, m.target)
 		if headErr != nil {
@@ -93,7 +96,6 @@ func (m *multipart) complete(ctx context.Context) error {
 			return nil
 		}
 	}
-	m.unclear = m.unclear || err != nil
 	return err
 }
 
@@ -107,21 +109,38 @@ func (m *multipart) open() bool {
 // abort gives the upload up. The requests for it have ended here; while one of
 // them may still be at work in the store, which could keep its part, the abort
 // is repeated until the store knows of no such upload. It may be called more
-// than once.
+// than once, by one goroutine at a time.
 func (m *multipart) abort(ctx context.Context) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.gone {
+	gone, repeats := m.gone, 0
+	if m.unclear {
+		repeats = abortRepeats
+	}
+	m.mu.Unlock()
+	if gone {
 		return nil
 	}
+	if err := m.sendAborts(ctx, repeats); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gone = true
+	return nil
+}
+
+// sendAborts sends an abort and then up to that many repeats, until the store knows
+// of no such upload.
+func (m *multipart) sendAborts(ctx context.Context, repeats int) error {
 	pause := abortPause
 	for n := 0; ; n++ {
 		err := m.store.abort(ctx, m.target, m.id)
-		if err != nil && !errors.Is(err, errNoUpload) {
+		switch {
+		case errors.Is(err, errNoUpload):
+			return nil
+		case err != nil:
 			return err
-		}
-		if err != nil || !m.unclear || n == abortRepeats {
-			m.gone = true
+		case n == repeats:
 			return nil
 		}
 		select {

@@ -24,13 +24,14 @@ const (
 type state int
 
 const (
-	open      state = iota // neither Commit nor Drop has been called
-	staging                // committed; what becomes of it is being found out, or it is on its way
-	held                   // committed; the body is in memory
-	staged                 // committed; the body is at the store, or about to be, as a multipart upload
-	skipped                // the store has it already
-	dropped                // given up
-	published              // visible
+	open       state = iota // neither Commit nor Drop has been called
+	staging                 // committed; what becomes of it is being found out, or it is on its way
+	held                    // committed; the body is in memory, or on disk
+	staged                  // committed; the body is at the store, or about to be, as a multipart upload
+	publishing              // the request that makes it visible is under way
+	skipped                 // the store has it already
+	dropped                 // given up
+	published               // visible
 )
 
 // object is the body of one entry.
@@ -46,7 +47,7 @@ type object struct {
 	verdict verdict // on what was known at the first Part
 	stored  stored  // if inParts and the store was asked
 
-	mu     sync.Mutex // guards what follows; taken before Batch.mu
+	mu     sync.Mutex // guards what follows; taken before Batch.mu; never held over a request or a call of the disk
 	state  state
 	upload *multipart  // nil if there is none
 	body   stream.Body // if state is held; nil if empty
@@ -335,13 +336,20 @@ func partSize(n, usual int64) int64 { return max(usual, (n+maxParts-1)/maxParts)
 // aborted when the batch ends, in turn: there may be thousands.
 func (o *object) Drop() {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.state == published || o.state == dropped {
+	if o.state == publishing || o.state == published || o.state == dropped {
+		o.mu.Unlock()
 		return
 	}
-	if o.state == held {
-		release(o.body)
-		o.body = nil
-	}
 	o.state = dropped
+	body := o.takeBody()
+	o.mu.Unlock()
+	release(body)
+}
+
+// takeBody returns the held body, nil if there is none. The caller releases it, and
+// holds o.mu.
+func (o *object) takeBody() stream.Body {
+	body := o.body
+	o.body = nil
+	return body
 }

@@ -115,32 +115,49 @@ func (b *Batch) publish() error {
 	return err
 }
 
-// publish makes the object visible. It is held or staged.
+// publish makes the object visible, which is held or staged. If that fails, the
+// object is dropped.
 func (o *object) publish(ctx context.Context) error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	var err error
-	switch o.state {
-	case held:
-		err = o.put(ctx)
-		release(o.body)
-		o.body = nil
-	case staged:
-		if err = o.upload.complete(ctx); err == nil {
-			o.batch.sink.multipart(MultipartPublished)
-		}
+	from, body := o.state, o.takeBody()
+	if from != held && from != staged {
+		o.mu.Unlock()
+		return nil
 	}
+	o.state = publishing
+	o.mu.Unlock()
+
+	outcome := dropped
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.state = outcome
+	}()
+	err := o.makeVisible(ctx, from, body)
 	if err == nil {
-		o.state = published
+		outcome = published
 	}
 	return err
 }
 
-// put writes the held body. The checksum of one that is stored as it is is the
-// archive's, so that the store sees whether these are the bytes that were
-// verified. The caller holds o.mu.
-func (o *object) put(ctx context.Context) error {
-	body := o.body
+// makeVisible sends the request that makes the object visible. It was held, with
+// that body, or staged. makeVisible releases body.
+func (o *object) makeVisible(ctx context.Context, from state, body stream.Body) error {
+	if from == held {
+		defer release(body)
+		return o.put(ctx, body)
+	}
+	err := o.upload.complete(ctx)
+	if err == nil {
+		o.batch.sink.multipart(MultipartPublished)
+	}
+	return err
+}
+
+// put writes a held body, nil if it is empty. The checksum of one that is stored as
+// it is is the archive's, so that the store sees whether these are the bytes that
+// were verified.
+func (o *object) put(ctx context.Context, body stream.Body) error {
 	if body == nil {
 		body = nothing{}
 	}
@@ -191,9 +208,9 @@ func (b *Batch) end() bool {
 func (b *Batch) clear() error {
 	for _, o := range b.all() {
 		o.mu.Lock()
-		release(o.body)
-		o.body = nil
+		body := o.takeBody()
 		o.mu.Unlock()
+		release(body)
 	}
 	uploads := b.staged(func(s state) bool { return s != published })
 	timeout := abortTimeout + time.Duration(len(uploads))*abortTimeoutEach

@@ -67,8 +67,6 @@ func (o *object) giveUpBody() stream.Body {
 	if o.state != held {
 		return nil
 	}
-	body := o.body
-	o.body = nil
 	o.state = staging
-	return body
+	return o.takeBody()
 }
