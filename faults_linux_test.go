@@ -44,7 +44,9 @@ func startFaulty(t *testing.T, server *s3server.Server) *faulty {
 	t.Cleanup(front.Close)
 	f := &faulty{proxy: proxy}
 	f.inside = startInsideBefore(t, server.Client, front.URL, func(s *serveSettings) {
-		s.adjustStore = func(cfg *s3sink.Config) { cfg.AttemptTimeout, cfg.MaxBackoff = faultAttempt, 10*time.Millisecond }
+		s.adjustStore = func(cfg *s3sink.Config) {
+			cfg.AttemptTimeout, cfg.CompleteTimeout, cfg.MaxBackoff = faultAttempt, faultAttempt, 10*time.Millisecond
+		}
 	}, "--memory=30MiB", "--spill-dir="+t.TempDir())
 	return f
 }

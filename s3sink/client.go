@@ -37,6 +37,11 @@ type store struct {
 	// pending bounds the operations that batches have begun, those that wait
 	// for their turn or between two attempts included: each costs some memory.
 	pending chan struct{}
+
+	// completes bounds the multipart uploads that are being completed. That may take
+	// minutes: it leaves a quarter of the requests in flight to others, which take
+	// seconds. Taken before pending.
+	completes chan struct{}
 }
 
 // target is where an object is, or will be.
@@ -96,9 +101,12 @@ func newStores(ctx context.Context, cfg Config) (*stores, error) {
 		s := newStore(loaded, keys, cfg, retries, slots, cfg.Concurrency)
 		return &stores{s, s, probe}, nil
 	}
-	share := max(1, cfg.Concurrency-max(1, cfg.Concurrency/4))
+	share := mostOf(cfg.Concurrency)
 	return &stores{newStore(loaded, keys, cfg, retries, slots, share), newStore(loaded, keys, cfg, retries, slots, share), probe}, nil
 }
+
+// mostOf is three quarters of n, or a little less, but at least 1.
+func mostOf(n int) int { return max(1, n-max(1, n/4)) }
 
 // sdkLog passes on what the SDK would write to standard error, where it could
 // wait for a reader that hangs.
@@ -114,7 +122,7 @@ func sdkLog(told func(debug bool, message string)) logging.Logger {
 // newStore returns a store that has share requests in flight at most, and no
 // more than there are slots for.
 func newStore(loaded aws.Config, keys *renewable, cfg Config, retries retryConfig, slots chan struct{}, share int) *store {
-	pace, budget := pace{cfg.AttemptTimeout}, &budget{}
+	pace, budget := pace{cfg.AttemptTimeout, cfg.CompleteTimeout}, &budget{}
 	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = &cfg.Endpoint
@@ -124,7 +132,6 @@ func newStore(loaded aws.Config, keys *renewable, cfg Config, retries retryConfi
 			transport: cfg.Transport,
 			share:     make(chan struct{}, share),
 			slots:     slots,
-			pace:      pace,
 			throttle:  newThrottle(),
 			retries:   budget,
 			operation: awsmiddleware.GetOperationName,
@@ -135,7 +142,11 @@ func newStore(loaded aws.Config, keys *renewable, cfg Config, retries retryConfi
 		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
 		o.DisableLogOutputChecksumValidationSkipped = true // some stores keep no checksum
 	})
-	return &store{api: api, pace: pace, whole: newWhole(api, cfg.PartSize, pace), pending: make(chan struct{}, 2*cfg.Concurrency)}
+	return &store{
+		api: api, pace: pace, whole: newWhole(api, cfg.PartSize, pace),
+		pending:   make(chan struct{}, 2*cfg.Concurrency),
+		completes: make(chan struct{}, mostOf(share)),
+	}
 }
 
 // addUnsignedPayload keeps the SDK from hashing bodies with SHA-256, which it
@@ -282,7 +293,7 @@ func (s *store) complete(ctx context.Context, t target, id string, parts []sentP
 		in.ChecksumCRC32 = aws.String(encodeCRC32(crc32))
 		in.MpuObjectSize = &size
 	}
-	ctx, done := s.operation(ctx, 0)
+	ctx, done := s.completing(ctx, len(parts), size)
 	defer done()
 	out, err := s.api.CompleteMultipartUpload(ctx, in)
 	if err == nil && aws.ToString(out.ETag) == "" {

@@ -1,5 +1,8 @@
 package s3sink
 
+// NewTransport is the transport that a sink without one makes.
+var NewTransport = newTransport
+
 // SetSweepPage makes the pages of a sweep shorter than anybody wants them.
 func (s *Sink) SetSweepPage(uploads int32) { s.sweepPage = uploads }
 

@@ -25,7 +25,7 @@ const attemptTimeout = 4 * time.Second
 // middle. The other ways, and the way to the server, are the program's tests.
 func TestFaults(t *testing.T) {
 	store := real(t)
-	quick := func(cfg *s3sink.Config) { cfg.AttemptTimeout = attemptTimeout }
+	quick := func(cfg *s3sink.Config) { cfg.AttemptTimeout, cfg.CompleteTimeout = attemptTimeout, attemptTimeout }
 
 	// An upload without a fault says what the calls are.
 	r := newRig(t, store, quick)

@@ -97,10 +97,14 @@ func (b *Batch) publish() error {
 	publishing, cancel := context.WithCancelCause(b.ctx)
 	defer cancel(errEnded)
 	for _, o := range b.all() {
-		if !o.is(held) && !o.is(staged) {
-			continue
+		var err error
+		switch {
+		case o.is(held):
+			err = b.run(publishing, func() error { return o.publish(b.ctx) }, cancel)
+		case o.is(staged):
+			err = b.runComplete(publishing, func() error { return o.publish(b.ctx) }, cancel)
 		}
-		if b.run(publishing, func() error { return o.publish(b.ctx) }, cancel) != nil {
+		if err != nil {
 			break
 		}
 	}
@@ -111,6 +115,23 @@ func (b *Batch) publish() error {
 	err := context.Cause(publishing)
 	if _, ok := errors.AsType[*stream.StoreError](err); !ok {
 		err = &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: err}
+	}
+	return err
+}
+
+// runComplete is run for an operation that completes a multipart upload, which
+// waits for its turn among those first.
+func (b *Batch) runComplete(ctx context.Context, operation func() error, failed func(error)) error {
+	turns := b.place.store.completes
+	if err := enter(ctx, turns); err != nil {
+		return err
+	}
+	err := b.run(ctx, func() error {
+		defer func() { <-turns }()
+		return operation()
+	}, failed)
+	if err != nil {
+		<-turns
 	}
 	return err
 }

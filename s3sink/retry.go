@@ -3,7 +3,6 @@ package s3sink
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -138,49 +137,4 @@ func isThrottled(err error) aws.Ternary {
 // throttles reports whether an answer of that status asks for fewer requests.
 func throttles(status int) bool {
 	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
-}
-
-const (
-	// leastRate is how fast the body of a request has to go, in bytes a second:
-	// it adds to the time of an attempt.
-	leastRate = 1 << 20
-
-	// attemptsTime is the time of an operation, with its attempts and the pauses
-	// between them, in attempts.
-	attemptsTime = 3
-)
-
-// pace is how long the store may take.
-type pace struct {
-	timeout time.Duration // of an attempt without a body
-}
-
-// attempt is the time of an attempt with a body of n bytes.
-func (p pace) attempt(n int64) time.Duration {
-	return p.timeout + time.Duration(max(n, 0))*time.Second/leastRate
-}
-
-// operation returns the context of an operation, whose requests have a body of n
-// bytes. The caller calls done.
-func (p pace) operation(ctx context.Context, n int64) (_ context.Context, done context.CancelFunc) {
-	d := attemptsTime * p.attempt(n)
-	return context.WithTimeoutCause(ctx, d, &slowError{d})
-}
-
-// tooLong adds to the error of an operation that it was out of time, if it was.
-// ctx is what operation has returned.
-func tooLong(ctx context.Context, err error) error {
-	if slow, ok := errors.AsType[*slowError](context.Cause(ctx)); ok && err != nil {
-		return fmt.Errorf("%w: %w", slow, err)
-	}
-	return err
-}
-
-// A slowError says that the store took too long for an operation.
-type slowError struct {
-	limit time.Duration
-}
-
-func (e *slowError) Error() string {
-	return fmt.Sprintf("it took longer than %v, all attempts together", e.limit)
 }

@@ -25,9 +25,14 @@ const (
 
 	defaultAttemptTimeout = 60 * time.Second
 
-	// headerTimeout is how long a request that has been sent may wait for the
-	// head of its answer, where the attempt's own deadline is not shorter.
-	headerTimeout = 30 * time.Second
+	// defaultCompleteTimeout is for what S3 says of CompleteMultipartUpload: that it
+	// may take several minutes.
+	defaultCompleteTimeout = 5 * time.Minute
+
+	// headTimeout is how long a request that has been sent may wait for the
+	// head of its answer, where the attempt's own deadline is not shorter. It does not
+	// hold for CompleteMultipartUpload.
+	headTimeout = 30 * time.Second
 )
 
 // Config says where objects go and how.
@@ -48,8 +53,9 @@ type Config struct {
 	Concurrency int   // requests in flight at once, of all batches together; at least 1
 	SkipBySize  bool  // an object without any hash is skipped if its length is the entry's
 
-	AttemptTimeout time.Duration // of each attempt at a request; 0: 60 s
-	MaxBackoff     time.Duration // longest pause between attempts; 0: the SDK's 20 s
+	AttemptTimeout  time.Duration // of each attempt at a request, besides what its bytes add; 0: 60 s
+	CompleteTimeout time.Duration // of each attempt at CompleteMultipartUpload, besides what parts and bytes add; 0: 5 min
+	MaxBackoff      time.Duration // longest pause between attempts; 0: the SDK's 20 s
 
 	Transport http.RoundTripper // nil: one of our own
 
@@ -99,6 +105,9 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 	if cfg.AttemptTimeout == 0 {
 		cfg.AttemptTimeout = defaultAttemptTimeout
 	}
+	if cfg.CompleteTimeout == 0 {
+		cfg.CompleteTimeout = defaultCompleteTimeout
+	}
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(cfg)
 	}
@@ -129,7 +138,6 @@ func newTransport(cfg Config) *http.Transport {
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: min(headerTimeout, cfg.AttemptTimeout),
 		ExpectContinueTimeout: time.Second,
 		MaxIdleConns:          cfg.Concurrency,
 		MaxIdleConnsPerHost:   cfg.Concurrency,

@@ -24,7 +24,6 @@ type bounded struct {
 	transport http.RoundTripper
 	share     chan struct{} // one for each request that may be in flight to the bucket
 	slots     chan struct{} // and to all buckets; taken after share
-	pace      pace          // of one attempt, from its slot to its answer's end
 	throttle  *throttle     // of the bucket; waited for between share and slots
 	retries   *budget       // of the bucket
 
@@ -90,8 +89,11 @@ func (c *bounded) learn(began time.Time, a Attempt) {
 // send sends an attempt that has its slot, and takes note of it.
 func (c *bounded) send(req *http.Request, a *Attempt) (*http.Response, error) {
 	ctx := req.Context()
-	attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.pace.attempt(req.ContentLength))
+	limits := limitsOf(ctx)
+	timed, cancel := context.WithTimeout(context.WithoutCancel(ctx), limits.attempt)
 	defer cancel()
+	attempt, headArrived, end := watchHead(timed, limits.head)
+	defer end(nil)
 	req = req.WithContext(attempt)
 	sent := watch(req)
 	defer func() { a.Sent = sent.count() }()
@@ -103,7 +105,11 @@ func (c *bounded) send(req *http.Request, a *Attempt) (*http.Response, error) {
 	defer stop()
 
 	resp, err := c.transport.RoundTrip(req)
+	headArrived()
 	if err != nil {
+		if late := context.Cause(attempt); errors.Is(late, errNoHead) {
+			return nil, late
+		}
 		return nil, err
 	}
 	a.Status = resp.StatusCode
