@@ -239,7 +239,7 @@ func TestCompleteTimeGrows(t *testing.T) {
 // to be completed.
 func TestCompletesLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const concurrency, many = 8, 40
+		const concurrency, many = 8, 20
 		store := &fakeStore{answer: func(op string, _ int, req *http.Request) (*http.Response, error) {
 			if op == "CompleteMultipartUpload" {
 				time.Sleep(200 * time.Second)

@@ -42,6 +42,7 @@ const (
 	codeNoCredentials = "no credentials"
 	codeDiffers       = "reads back differently"
 	codeOther         = "no valid answer"
+	codeOutOfTime     = "out of time" // of publishing
 )
 
 // failure is the error of an operation that ended with err; nil if that is nil.

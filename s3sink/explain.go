@@ -50,6 +50,7 @@ var remedies = map[string]string{
 	codeUnreachable:   "Check --s3-endpoint, the name service, the network and that the store runs.",
 	codeLost:          "The store or something before it closes connections: see how they are doing.",
 	codeNoCredentials: "Check where the credentials come from: environment, profile or the machine's role.",
+	codeOutOfTime:     "The store answers too slowly for the entries of an upload: see how it is doing. What was published stays, and a retry skips it.",
 	codeDiffers:       "The store, or a proxy before it, changes the body or the metadata of objects. Files may be damaged, or never be skipped.",
 }
 

@@ -51,7 +51,7 @@ type object struct {
 	state  state
 	upload *multipart  // nil if there is none
 	body   stream.Body // if state is held; nil if empty
-	length int64       // of the body in bytes, once it is held or staged
+	length int64       // of the body in bytes, once it is committed
 }
 
 func (o *object) target() target {
@@ -172,7 +172,7 @@ func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Fact
 	if o.inParts {
 		return o.commitParts(rest, stated) //nolint:contextcheck // what goes on in the background outlives the call
 	}
-	o.to(staging)
+	o.committed(rest)
 	both, leave := o.batch.joined(ctx)
 	defer leave()
 	err := o.batch.run(both, func() error { return o.settle(rest) }, o.batch.fail) //nolint:contextcheck // what goes on in the background outlives the call
@@ -180,6 +180,19 @@ func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Fact
 		release(rest)
 	}
 	return err
+}
+
+// committed takes note of a body that came as a whole, nil if it is empty.
+func (o *object) committed(body stream.Body) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state == dropped {
+		return
+	}
+	o.state = staging
+	if body != nil {
+		o.length = body.Size()
+	}
 }
 
 // release releases a body, which is nil if it is empty.
@@ -258,7 +271,6 @@ func (o *object) hold(body stream.Body) {
 		o.mu.Unlock()
 		return
 	}
-	o.length = body.Size()
 	if body.Memory() == 0 {
 		o.mu.Unlock()
 		return

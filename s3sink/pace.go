@@ -25,6 +25,14 @@ const (
 	// take minutes.
 	attemptsTime  = 3
 	completeTries = 2
+
+	// entryTime is what each entry adds to the time of publishing. A store that takes 20
+	// entries of an upload a second keeps up with it.
+	entryTime = 50 * time.Millisecond
+
+	// publishSteps are the steps of publishing before its last that may each end with an
+	// operation that takes all of its time: what is under way, and what is on disk.
+	publishSteps = 2
 )
 
 // pace is how long the store may take.
@@ -42,6 +50,13 @@ func (p pace) attempt(n int64) time.Duration {
 // which have n bytes together.
 func (p pace) completion(parts int, n int64) time.Duration {
 	return p.complete + time.Duration(parts)*partTime + bytesTime(n, joinRate)
+}
+
+// publishing is the time of publishing so many entries, of whose objects toSend bytes
+// are still to be sent, and toJoin bytes are at the store as parts.
+func (p pace) publishing(entries int, toSend, toJoin int64) time.Duration {
+	return publishSteps*attemptsTime*p.timeout + completeTries*p.complete +
+		time.Duration(entries)*entryTime + bytesTime(toSend, leastRate) + bytesTime(toJoin, joinRate)
 }
 
 // bytesTime is how long n bytes take at a rate, in bytes a second.
@@ -157,4 +172,14 @@ type slowError struct {
 
 func (e *slowError) Error() string {
 	return fmt.Sprintf("it took longer than %v, all attempts together", e.limit)
+}
+
+// A publishTimeError says that publishing took too long. What is visible by then stays.
+type publishTimeError struct {
+	limit   time.Duration
+	entries int
+}
+
+func (e *publishTimeError) Error() string {
+	return fmt.Sprintf("publishing took longer than the %v that it has for %d entries and their bytes", e.limit.Round(time.Second), e.entries)
 }

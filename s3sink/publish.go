@@ -18,8 +18,9 @@ var errEnded = errors.New("s3: the batch has ended")
 
 // Publish makes all objects visible that have been committed and neither
 // dropped nor skipped. From its start on only ctx can interrupt the batch, not
-// the context that it was begun with. Nothing is visible before every part of
-// every object is at the store. When the store fails, no further object is
+// the context that it was begun with, and a time of its own, which grows with the
+// entries and with the bytes that are still to be sent or joined. Nothing is visible before every part of
+// every object is at the store. When the store fails, or the time is over, no further object is
 // published, and everything that has not been published is aborted and
 // released before Publish returns; what has been published stays. The error is
 // a [*stream.StoreError], which a [*stream.PanicError] may be the cause of.
@@ -30,6 +31,9 @@ func (b *Batch) Publish(ctx context.Context) error {
 	if !b.unfollow() {
 		<-b.ctx.Done()
 	}
+	limit := b.publishTime()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit.limit, limit)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { b.endWorking(context.Cause(ctx)) })
 	defer stop()
 	b.work.Wait()
@@ -45,6 +49,23 @@ func (b *Batch) Publish(ctx context.Context) error {
 	b.endWorking(errEnded)
 	b.endReading(errEnded)
 	return err
+}
+
+// publishTime is how long publishing may take, as the cause of its end.
+func (b *Batch) publishTime() *publishTimeError {
+	objects := b.all()
+	var toSend, toJoin int64
+	for _, o := range objects {
+		o.mu.Lock()
+		switch o.state {
+		case staging, held:
+			toSend += o.length
+		case staged:
+			toJoin += o.length
+		}
+		o.mu.Unlock()
+	}
+	return &publishTimeError{b.place.store.publishing(len(objects), toSend, toJoin), len(objects)}
 }
 
 // abortDropped aborts what has been staged of objects that have been dropped.
@@ -96,13 +117,19 @@ func (b *Batch) publish() error {
 	// cut off because that of another has failed.
 	publishing, cancel := context.WithCancelCause(b.ctx)
 	defer cancel(errEnded)
+	failed := func(err error) {
+		if b.ctx.Err() != nil {
+			err = context.Cause(b.ctx) // it cut the operation off
+		}
+		cancel(err)
+	}
 	for _, o := range b.all() {
 		var err error
 		switch {
 		case o.is(held):
-			err = b.run(publishing, func() error { return o.publish(b.ctx) }, cancel)
+			err = b.run(publishing, func() error { return o.publish(b.ctx) }, failed)
 		case o.is(staged):
-			err = b.runComplete(publishing, func() error { return o.publish(b.ctx) }, cancel)
+			err = b.runComplete(publishing, func() error { return o.publish(b.ctx) }, failed)
 		}
 		if err != nil {
 			break
@@ -113,10 +140,14 @@ func (b *Batch) publish() error {
 		return nil
 	}
 	err := context.Cause(publishing)
-	if _, ok := errors.AsType[*stream.StoreError](err); !ok {
-		err = &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: err}
+	if _, ok := errors.AsType[*stream.StoreError](err); ok {
+		return err
 	}
-	return err
+	failure := &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: err}
+	if _, ok := errors.AsType[*publishTimeError](err); ok {
+		failure.Code = codeOutOfTime
+	}
+	return failure
 }
 
 // runComplete is run for an operation that completes a multipart upload, which

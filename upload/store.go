@@ -30,7 +30,8 @@ type Batch interface {
 	// Publish makes all objects that were committed and not dropped visible.
 	// It is called at most once, after the last call of the Sink. Its error is
 	// a [*stream.StoreError], which a [*stream.PanicError] may be the cause of;
-	// objects that are visible by then stay.
+	// objects that are visible by then stay. It ends in a time of its own,
+	// whatever the store does.
 	Publish(ctx context.Context) error
 
 	// Abort gives up whatever is not published and releases its buffers. It is
