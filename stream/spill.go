@@ -264,7 +264,7 @@ func (s *Spill) endSlowest() time.Duration {
 		longest time.Duration
 	)
 	for share := range s.sharesOnDisk() {
-		if slow := share.pace.slow(); slowest == nil || slow > longest {
+		if slow := share.pace.slow(); s.keepsWaiting(share) && (slowest == nil || slow > longest) {
 			slowest, longest = share, slow
 		}
 	}
@@ -277,6 +277,12 @@ func (s *Spill) endSlowest() time.Duration {
 	s.slowEnded = time.Now()
 	slowest.cancel(s.full(s.waiting[0].n))
 	return slowEvery
+}
+
+// keepsWaiting reports whether another upload than share waits for space. The
+// caller holds s.mu.
+func (s *Spill) keepsWaiting(share *Share) bool {
+	return slices.ContainsFunc(s.waiting, func(c *claim) bool { return c.share != share })
 }
 
 // fits refuses what can never be there, and what the upload has used up itself.
