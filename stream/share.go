@@ -71,21 +71,33 @@ func (s *Share) lease(ctx context.Context, n int) (*Buffer, error) {
 // until the upload ends, if there is room that nobody waits for. It is being
 // filled until [Buffer.Full] or [Buffer.Release] is called.
 func (s *Share) Hold(n int) (*Buffer, bool) {
+	room := int64(n)
+	if !s.takeHeld(room) {
+		return nil, false
+	}
+	data := make([]byte, 0, n) // takes long: the lock is not held
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	b := &Buffer{share: s, data: data, room: room, filling: time.Now()}
+	s.buffers[b] = struct{}{}
+	return b, true
+}
+
+// takeHeld counts n bytes as held, and reports false if there is no room for them
+// that nobody waits for.
+func (s *Share) takeHeld(n int64) bool {
 	m := s.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	room := int64(n)
 	// Two parts stay free of held bytes, so that leases go on.
-	if room > 0 && (len(m.leasing) > 0 || s.held+room > maxHeld || room > m.free-2*int64(m.partSize)) {
-		return nil, false
+	if n > 0 && (len(m.leasing) > 0 || s.held+n > maxHeld || n > m.free-2*int64(m.partSize)) {
+		return false
 	}
-	m.free -= room
-	s.held += room
+	m.free -= n
+	s.held += n
 	s.peak = max(s.peak, s.leased+s.held)
 	m.trim()
-	b := &Buffer{share: s, data: make([]byte, 0, n), room: room, filling: time.Now()}
-	s.buffers[b] = struct{}{}
-	return b, true
+	return true
 }
 
 // Reserve waits for n bytes for something other than a part buffer: a decoder,
