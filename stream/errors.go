@@ -100,12 +100,16 @@ func (q Quota) String() string {
 type QuotaError struct {
 	Quota Quota
 	Limit int64 // its value in bytes
-	InUse int64 // how much of it was in use; for FreeSpace how much was free
+	InUse int64 // how much of it was in use; not for FreeSpace
+	Free  int64 // for FreeSpace: how many bytes were free
 	Need  int64 // how much more was asked for, in bytes
 	Never bool  // it would not fit if nothing were in use: a retry is in vain
 }
 
 func (e *QuotaError) Error() string {
+	if e.Quota == FreeSpace {
+		return fmt.Sprintf("stream: no room on disk: %d bytes have to stay free, %d are free, %d more needed", e.Limit, e.Free, e.Need)
+	}
 	return fmt.Sprintf("stream: no room on disk: %s: %d bytes, %d in use, %d more needed", e.Quota, e.Limit, e.InUse, e.Need)
 }
 

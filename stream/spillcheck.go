@@ -53,7 +53,7 @@ func (s *Spill) tooFull(free, n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused++
-	return &QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, InUse: free, Need: n}
+	return &QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, Free: free, Need: n}
 }
 
 // enoughFree refuses n bytes that the file system should keep free.
@@ -132,7 +132,7 @@ func (s *Spill) Probe(ctx context.Context) error {
 	case own >= spillBlock && (quota || free < spillBlock):
 		return nil
 	case full && free < spillBlock:
-		return &QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, InUse: free, Need: spillBlock}
+		return &QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, Free: free, Need: spillBlock}
 	}
 	return failed
 }

@@ -117,7 +117,7 @@ func verdictOnAny(err error) verdict {
 		return retry(health.Refused, health.NoRoom, "This server has no room at the moment: "+e.What+".")
 	}
 	if e, ok := errors.AsType[*stream.QuotaError](err); ok {
-		return retry(health.Refused, health.NoSpill, "This server has no room on disk at the moment: it would be over "+strings.TrimSuffix(quotaInUse(e), ",")+".")
+		return retry(health.Refused, health.NoSpill, "This server has no room on disk at the moment: "+noQuota(e)+".")
 	}
 	// Before the store's: a body that cannot be read fails its request.
 	if e, ok := errors.AsType[*stream.DiskError](err); ok {
@@ -132,12 +132,18 @@ func verdictOnAny(err error) verdict {
 	return defect
 }
 
-// quotaInUse names the setting that a quota is, its value and its use.
+// noQuota says which setting leaves no room on the disk at the moment.
+func noQuota(e *stream.QuotaError) string {
+	if e.Quota == stream.FreeSpace {
+		return fmt.Sprintf("%s are free, %s more are needed, and --spill-min-free keeps %s free", size(e.Free), size(e.Need), size(e.Limit))
+	}
+	return "it would be over " + strings.TrimSuffix(quotaInUse(e), ",")
+}
+
+// quotaInUse names the setting that a quota is, its value and its use. It is not for
+// [stream.FreeSpace].
 func quotaInUse(e *stream.QuotaError) string {
-	switch e.Quota {
-	case stream.FreeSpace:
-		return fmt.Sprintf("--spill-min-free, which keeps %s free (%s are free, %s more were needed),", size(e.Limit), size(e.InUse), size(e.Need))
-	case stream.UploadQuota:
+	if e.Quota == stream.UploadQuota {
 		return fmt.Sprintf("--spill-upload-quota, which is %s (%s of it in use, %s more were needed),", size(e.Limit), size(e.InUse), size(e.Need))
 	}
 	if e.Limit == 0 {

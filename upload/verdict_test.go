@@ -31,7 +31,9 @@ func TestVerdictsOnTheDisk(t *testing.T) {
 		{"no disk", &stream.QuotaError{Quota: stream.ProcessQuota, Never: true}, 413, health.Refused, []string{"--spill-quota, which is 0"}},
 		{"not now in the quota", quota(stream.ProcessQuota, false), 503, health.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "safe"}},
 		{"not now in the upload's quota", quota(stream.UploadQuota, false), 503, health.Refused, []string{"--spill-upload-quota", "safe"}},
-		{"too little free", quota(stream.FreeSpace, false), 503, health.Refused, []string{"--spill-min-free", "1000 bytes", "safe"}},
+		{"too little free", &stream.QuotaError{Quota: stream.FreeSpace, Limit: 1 << 20, Free: 1000, Need: 2000}, 503, health.Refused, []string{
+			"1000 B (1000 bytes) are free", "2.0 KiB (2000 bytes) more", "--spill-min-free keeps 1.0 MiB (1048576 bytes) free", "safe",
+		}},
 		{"a full disk", &stream.DiskError{Op: "allocate", Err: syscall.ENOSPC}, 503, health.Failed, []string{"disk", "safe"}},
 		{"a broken disk", &stream.DiskError{Op: "read", Err: syscall.EIO}, 503, health.Failed, []string{"disk", "safe"}},
 	} {
