@@ -42,8 +42,8 @@ type serveSettings struct {
 	S3Region      string   `name:"s3-region" placeholder:"NAME" help:"Region of the buckets, if it is not where the AWS SDK looks for it."`
 	S3Endpoint    string   `name:"s3-endpoint" placeholder:"URL" help:"S3 server, if it is not AWS, or what $$AWS_ENDPOINT_URL_S3 says."`
 	S3PathStyle   bool     `name:"s3-path-style" help:"Name the bucket in the path of a request, not in its host. With --dev this is always so."`
-	S3Prefix      string   `name:"s3-prefix" default:"v1/" placeholder:"TEXT" help:"What the keys of symbols begin with."`
-	S3TryPrefix   string   `name:"s3-try-prefix" default:"try/v1/" placeholder:"TEXT" help:"What the keys of try symbols begin with."`
+	S3Prefix      string   `name:"s3-prefix" default:"v1/" placeholder:"TEXT" help:"What the keys of symbols begin with. It must end in / and be for Spillway alone: see --sweep-age."`
+	S3TryPrefix   string   `name:"s3-try-prefix" default:"try/v1/" placeholder:"TEXT" help:"What the keys of try symbols begin with. It must end in /, too, and differ from --s3-prefix unless the buckets differ."`
 	S3PartSize    byteSize `name:"s3-part-size" default:"8MiB" placeholder:"SIZE" help:"Largest part of a multipart upload, 5MiB to 5GiB. A part is never more than a sixth of --memory."`
 	S3Concurrency int      `name:"s3-concurrency" default:"64" placeholder:"COUNT" help:"Requests to S3 in flight at once, of all uploads together."`
 	SkipBySize    bool     `help:"Skip an entry also where the stored object has no hash to compare, but the same length."`

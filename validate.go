@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -122,8 +123,35 @@ func (s *serveSettings) checkStore() error {
 			return errors.New("--s3-endpoint: it has a user or password, which S3 has no use for (credentials come the AWS SDK's usual way)")
 		}
 	}
+	if err := s.checkPrefixes(); err != nil {
+		return err
+	}
 	if s.TokensFile == "" && !s.Dev {
 		return errors.New("--tokens-file is required: the tokens that clients upload with (see spillway token create)")
+	}
+	return nil
+}
+
+// checkPrefixes accepts only prefixes that name one folder. The sweep aborts old
+// uploads under all keys that begin with a prefix: "v1" would cover "v10/", and an
+// empty one the bucket.
+func (s *serveSettings) checkPrefixes() error {
+	for _, c := range []struct{ flag, prefix string }{{"s3-prefix", s.S3Prefix}, {"s3-try-prefix", s.S3TryPrefix}} {
+		folder, ends := strings.CutSuffix(c.prefix, "/")
+		switch {
+		case c.prefix == "":
+			return fmt.Errorf("--%s: it is empty, so that old unfinished multipart uploads of the whole bucket would be aborted. Set it to a folder that is Spillway's alone, such as v1/", c.flag)
+		case !ends:
+			return fmt.Errorf("--%s: %q does not end in /, so that old unfinished multipart uploads would be aborted under all keys that begin with it. Write it as %q", c.flag, c.prefix, c.prefix+"/")
+		case !fs.ValidPath(folder) || folder == ".":
+			// S3 takes such keys. Many clients and other servers clean them as paths,
+			// and would look elsewhere.
+			return fmt.Errorf("--%s: %q is not a folder such as v1/: it must not begin with /, nor have //, . or .. in it", c.flag, c.prefix)
+		}
+	}
+	sameBucket := s.S3TryBucket == "" || s.S3TryBucket == s.S3Bucket
+	if sameBucket && s.S3Prefix == s.S3TryPrefix {
+		return fmt.Errorf("--s3-try-prefix: %q is --s3-prefix as well, in the same bucket, so that try symbols would replace regular ones", s.S3TryPrefix)
 	}
 	return nil
 }
