@@ -207,6 +207,46 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// TestSpellOfThrottling: a store that refuses a third of the requests for a few
+// seconds, whatever their rate, gets all of them again soon afterwards.
+func TestSpellOfThrottling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const spell, soon = 4 * time.Second, 20 * time.Second
+		begun := time.Now()
+		var n atomic.Int64
+		store := &fakeStore{answer: func(string, int, *http.Request) (*http.Response, error) {
+			time.Sleep(10 * time.Millisecond)
+			if n.Add(1)%3 == 0 && time.Since(begun) < spell {
+				return refuse(503, "SlowDown"), nil
+			}
+			return nil, nil
+		}}
+		r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Concurrency = 64 })
+		var load sync.WaitGroup
+		for range 3 {
+			load.Go(func() {
+				for time.Since(begun) < spell {
+					_, _ = r.upload(t, small("load", 100)...)
+				}
+			})
+		}
+		load.Wait()
+		for time.Since(begun) < spell+soon {
+			if _, err := r.upload(t, small("b", 1)...); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		asked := time.Now()
+		if _, err := r.upload(t, small("a", 300)...); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(asked); took > 2*time.Second {
+			t.Errorf("600 requests take %v, %v after the last refusal", took, asked.Sub(begun)-spell)
+		}
+	})
+}
+
 // small are n small files of a module of that name.
 func small(module string, n int) (files []file) {
 	for i := range n {

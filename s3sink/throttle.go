@@ -18,9 +18,13 @@ const (
 	cutPause = 500 * time.Millisecond
 
 	// Each second without a refusal multiplies the rate by catchUp, and by growth
-	// above what the store is known to accept.
+	// above what the store is known to accept. That takes 7.3 s to undo a cut.
 	catchUp = 2
 	growth  = 1.05
+
+	// searchFor is how long growth looks for what the store accepts now. Without a
+	// refusal by then, the store accepts far more, and the rate catches up again.
+	searchFor = 8 * time.Second
 
 	// calmAfter is how long after the last cut the bound is lifted.
 	calmAfter = time.Minute
@@ -133,7 +137,7 @@ func (t *throttle) succeeded(now time.Time) {
 	}
 	t.refill(now)
 	by := growth
-	if t.rate < t.accepted {
+	if t.rate < t.accepted || now.Sub(t.cut) > searchFor {
 		by = catchUp
 	}
 	t.rate *= math.Pow(by, min(now.Sub(t.raised).Seconds(), 1))
