@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net"
 	"net/http"
 	"runtime/pprof"
@@ -25,19 +24,17 @@ import (
 // so that the test can look at what it keeps.
 type inside struct {
 	*service
-	s3     s3server.Client
-	bucket string
+	bucket
 	events chan zapcore.Entry // one for each upload, once its room is given back
 	served chan error
 }
 
-// startInside starts a service with settings of its own. configure sees them
-// before they are used; it may be nil.
-func startInside(t *testing.T, configure func(*serveSettings), args ...string) *inside {
+// startInside starts a service with settings and overrides of its own.
+func startInside(t *testing.T, o overrides, args ...string) *inside {
 	t.Helper()
 	server := s3server.Start(t)
 	useCredentialsOf(t, server)
-	return startInsideBefore(t, server.Client, server.Endpoint, configure, args...)
+	return startInsideBefore(t, server.Client, server.Endpoint, o, args...)
 }
 
 func useCredentialsOf(t *testing.T, server *s3server.Server) {
@@ -48,20 +45,17 @@ func useCredentialsOf(t *testing.T, server *s3server.Server) {
 
 // startInsideBefore is startInside before a server that runs already, and has
 // another endpoint for the service.
-func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, configure func(*serveSettings), args ...string) *inside {
+func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, o overrides, args ...string) *inside {
 	t.Helper()
-	in := &inside{s3: server, bucket: server.Bucket(t), events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
+	in := &inside{bucket: bucket{server, server.Bucket(t)}, events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
 	s, _, err := parse(append([]string{
-		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + endpoint, "--s3-bucket=" + in.bucket,
+		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + endpoint, "--s3-bucket=" + in.bucket.name,
 	}, args...), func(string) string { return "" }, io.Discard)
 	if err == nil {
 		err = s.Serve.complete()
 	}
 	if err != nil {
 		t.Fatal(err)
-	}
-	if configure != nil {
-		configure(&s.Serve)
 	}
 	log := zap.New(zapcore.NewNopCore()).WithOptions(zap.WrapCore(func(zapcore.Core) zapcore.Core {
 		return zapcore.RegisterHooks(observed{}, func(e zapcore.Entry) error {
@@ -72,7 +66,7 @@ func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, co
 		})
 	}))
 	noLimit := func(string) string { return "off" } // the heap of the tests is not the program's
-	if in.service, err = newService(t.Context(), &s.Serve, noLimit, log, nil); err != nil {
+	if in.service, err = newService(t.Context(), &s.Serve, o, noLimit, log, nil); err != nil {
 		t.Fatal(err)
 	}
 	go func() { in.served <- in.public.Serve(in.public.listener) }()
@@ -111,10 +105,10 @@ func (in *inside) sendBroken(t *testing.T, contentType string, length int, body 
 // upload, no memory.
 func (in *inside) wantNothing(t *testing.T, what string) {
 	t.Helper()
-	if keys := in.s3.Keys(t, in.bucket); len(keys) != 0 {
+	if keys := in.store.Keys(t, in.bucket.name); len(keys) != 0 {
 		t.Errorf("%s: visible: %q", what, keys)
 	}
-	if uploads := in.s3.Uploads(t, in.bucket); len(uploads) != 0 {
+	if uploads := in.store.Uploads(t, in.bucket.name); len(uploads) != 0 {
 		t.Errorf("%s: unfinished multipart uploads: %v", what, uploads)
 	}
 	in.wantRoom(t, what)
@@ -203,25 +197,10 @@ func goroutinesOfUploads(t *testing.T) (stacks []string) {
 	return stacks
 }
 
-// form is an archive in a form, and the form's content type.
-func form(t *testing.T, zip []byte) (body []byte, contentType string) {
-	t.Helper()
-	var buf bytes.Buffer
-	w := multipart.NewWriter(&buf)
-	file, err := w.CreateFormFile("symbols.zip", "symbols.zip")
-	if err == nil {
-		_, err = file.Write(zip)
-	}
-	if err = errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes(), w.FormDataContentType()
-}
-
 // TestCutOff closes the connection at many places of an upload. Nothing of it
 // is left: a whole archive in a form that lacks its end is cut off as well.
 func TestCutOff(t *testing.T) {
-	in := startInside(t, nil)
+	in := startInside(t, overrides{})
 	defer in.end(t)
 	var files []archive.File
 	for i := range uint64(5) {
@@ -249,7 +228,7 @@ func TestCutOff(t *testing.T) {
 // TestCutOffWithinParts closes the connection in the middle of an entry of many
 // parts, some of which are staged.
 func TestCutOffWithinParts(t *testing.T) {
-	in := startInside(t, nil)
+	in := startInside(t, overrides{})
 	defer in.end(t)
 	body, contentType := form(t, archive.PythonZipfile(
 		archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 100_000)},
@@ -257,4 +236,14 @@ func TestCutOffWithinParts(t *testing.T) {
 	))
 	in.sendBroken(t, contentType, len(body), bytes.NewReader(body[:len(body)/2]))
 	in.wantNothing(t, "cut off in the middle")
+}
+
+// drop removes all objects, so that the next upload begins with none.
+func (in *inside) drop(t *testing.T) {
+	t.Helper()
+	for _, key := range in.store.Keys(t, in.bucket.name) {
+		if err := in.store.Delete(t.Context(), in.bucket.name, key); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

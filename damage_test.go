@@ -44,7 +44,7 @@ func smallArchive() (zip []byte, files map[string][]byte) {
 // right content. Six thousand uploads are many under the race detector, which has
 // stream's TestFlippedBits and TestCutOff to watch.
 func TestEveryByteOfAnArchive(t *testing.T) {
-	in := startInside(t, nil)
+	in := startInside(t, overrides{})
 	defer in.end(t)
 	zip, files := smallArchive()
 	if len(zip) < 2800 || len(zip) > 3300 {
@@ -72,12 +72,12 @@ func TestEveryByteOfAnArchive(t *testing.T) {
 			return
 		}
 		stored++
-		keys := in.s3.Keys(t, in.bucket)
+		keys := in.store.Keys(t, in.bucket.name)
 		if len(keys) != len(files) {
 			t.Errorf("%s: stored %q", what, keys)
 		}
 		for _, key := range keys {
-			o, _ := in.s3.Object(t, in.bucket, key)
+			o, _ := in.store.Object(t, in.bucket.name, key)
 			content := o.Body
 			if o.ContentEncoding == "gzip" {
 				content = gunzip(t, content)
@@ -85,7 +85,7 @@ func TestEveryByteOfAnArchive(t *testing.T) {
 			if want, ok := files[key]; !ok || !bytes.Equal(content, want) {
 				t.Errorf("%s: %s is stored with %q, want %q", what, key, content, want)
 			}
-			if err := in.s3.Delete(context.WithoutCancel(t.Context()), in.bucket, key); err != nil {
+			if err := in.store.Delete(context.WithoutCancel(t.Context()), in.bucket.name, key); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -15,6 +15,9 @@ import (
 	"spillway/health"
 )
 
+// sampleFile is a file of the sample archive that --dev hands out.
+const sampleFile = "libsample.so/7C5E3F0A91D24B6688E1A0C2D4F6B8A90/libsample.so.sym"
+
 // What --dev prints works when it is pasted into a shell; where there is no
 // curl, the same requests do.
 func TestPrintedCommandsWork(t *testing.T) {
@@ -24,16 +27,16 @@ func TestPrintedCommandsWork(t *testing.T) {
 	if err != nil {
 		t.Log("there is no curl: its requests are made without it")
 		upload = func() string {
-			sample := get(t, s.API+samplePath)
+			sample := get(t, s.API+"/sample.zip")
 			a := mustSend(t, s.API, "dev", sample.body)
 			return strings.Join(append(a.Upload.UploadedKeys, a.Upload.SkippedKeys...), " ")
 		}
 		readBack = func() string {
-			return string(gunzip(t, get(t, s.S3+"/symbols/v1/"+sampleSymbols).body))
+			return string(gunzip(t, get(t, s.S3+"/symbols/v1/"+sampleFile).body))
 		}
 	}
 	for _, what := range []string{"first", "second"} {
-		if out := upload(); !strings.Contains(out, sampleSymbols) || strings.Contains(out, `"error"`) {
+		if out := upload(); !strings.Contains(out, sampleFile) || strings.Contains(out, `"error"`) {
 			t.Errorf("%s upload: %s", what, out)
 		}
 	}
@@ -41,7 +44,7 @@ func TestPrintedCommandsWork(t *testing.T) {
 		t.Errorf("read back: %q", out)
 	}
 	s.wantNoUploads(t)
-	if keys := s.s3.Keys(t, s.bucket); len(keys) != 2 {
+	if keys := s.store.Keys(t, s.bucket.name); len(keys) != 2 {
 		t.Errorf("the bucket holds %q", keys)
 	}
 }
@@ -116,7 +119,7 @@ func TestProbes(t *testing.T) {
 // the refusal is JSON.
 func TestHeaderLimitOfEveryPath(t *testing.T) {
 	s := startEmbedded(t)
-	for _, path := range append([]string{"/upload/", "/upload/auth_info/", "/nothing", samplePath}, health.Paths...) {
+	for _, path := range append([]string{"/upload/", "/upload/auth_info/", "/nothing", "/sample.zip"}, health.Paths...) {
 		for length, refused := range map[int]bool{16 << 10: false, 16<<10 + 1: true} {
 			r, err := http.NewRequestWithContext(within(t), http.MethodGet, s.API+path, http.NoBody)
 			if err != nil {

@@ -198,12 +198,12 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 			}
 			defer disk.Close()
 			in := &tended{}
-			in.inside = startInside(t, func(s *serveSettings) {
-				s.pressureWindow = 3 * time.Second
-				s.openDisk = func(path string) (_ stream.Disk, err error) {
+			in.inside = startInside(t, overrides{
+				pressureWindow: 3 * time.Second,
+				openDisk: func(path string) (_ stream.Disk, err error) {
 					in.disk.Disk, err = stream.OpenDisk(path)
 					return &in.disk, err
-				}
+				},
 			}, append(c.args, "--spill-dir="+disk.Path)...)
 			defer in.end(t)
 			defer in.watch(t)()

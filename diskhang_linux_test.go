@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -18,55 +15,8 @@ import (
 	"time"
 
 	"spillway/testdata/archive"
-	"spillway/testdata/loopfs"
 	"spillway/testdata/tmpfs"
 )
-
-// mountLoop mounts a file system that can be frozen. Where none can be mounted,
-// stream's tests alone have disks that hang, and frozen is nil.
-func mountLoop(t *testing.T) (frozen *loopfs.FS) {
-	t.Helper()
-	disk, err := loopfs.Mount(256 << 20)
-	if err != nil {
-		t.Logf("only with a file system that can be frozen: %v", err)
-		return nil
-	}
-	t.Cleanup(func() {
-		if err := disk.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return disk
-}
-
-// freeze freezes a file system, at the latest until the test ends.
-func freeze(t *testing.T, disk *loopfs.FS) {
-	t.Helper()
-	t.Cleanup(func() { thaw(t, disk) })
-	if err := disk.Freeze(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func thaw(t *testing.T, disk *loopfs.FS) {
-	t.Helper()
-	if err := disk.Thaw(context.WithoutCancel(t.Context())); err != nil {
-		t.Error(err)
-	}
-}
-
-// beat is what the heartbeat says of one check.
-func beat(t *testing.T, api, check string) (state, message string) {
-	t.Helper()
-	var b struct {
-		Checks  map[string]string
-		Details map[string]struct{ Messages map[string]string }
-	}
-	if err := json.Unmarshal(get(t, api+"/__heartbeat__").body, &b); err != nil {
-		t.Fatal(err)
-	}
-	return b.Checks[check], b.Details[check].Messages["spillway."+check]
-}
 
 // watch has the service look after itself, as run does, until it is stopped.
 func (in *inside) watch(t *testing.T) (stop func()) {
@@ -81,21 +31,6 @@ func (in *inside) watch(t *testing.T) (stop func()) {
 	}
 }
 
-// until waits until something holds.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	ctx := within(t)
-	for !holds() {
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // A spill disk that freezes while uploads that need it have every turn: they end
 // at their time-out, others take their turns and are stored, the balancer and the
 // heartbeat are told, and when the disk thaws, all is as before.
@@ -105,13 +40,9 @@ func TestDiskThatFreezes(t *testing.T) {
 		return
 	}
 	const turns = 8
-	in := startInside(t, func(s *serveSettings) {
-		s.pressureWindow = 3 * time.Second
-		s.spillHang = time.Second
-	}, "--spill-dir="+disk.Path, "--spill-min-free=0", "--max-uploads=8", "--upload-timeout=3s", "--sweep-age=1h")
+	in := startInside(t, overrides{pressureWindow: 3 * time.Second, spillHang: time.Second}, "--spill-dir="+disk.Path, "--spill-min-free=0", "--max-uploads=8", "--upload-timeout=3s", "--sweep-age=1h")
 	defer in.end(t)
 	defer in.watch(t)()
-	s := system{s3: in.s3, bucket: in.bucket}
 	api := "http://" + in.public.address()
 
 	var held []*stalled
@@ -149,7 +80,7 @@ func TestDiskThatFreezes(t *testing.T) {
 		}
 		<-in.events
 	}
-	s.wantStored(t, "v1/", files)
+	in.wantStored(t, "v1/", files)
 	if state, says := beat(t, api, "spill"); state != "error" || !strings.Contains(says, "calls hang") || !strings.Contains(says, "disk hangs") {
 		t.Errorf("the heartbeat says %s: %s", state, says)
 	}
@@ -164,47 +95,6 @@ func TestDiskThatFreezes(t *testing.T) {
 	<-in.events
 	in.wantRoom(t, "once it has thawed")
 	until(t, "the janitor works again", func() bool { state, _ := beat(t, api, "janitor"); return state == "ok" })
-}
-
-// stallAt is stall of a service.
-func stallAt(t *testing.T, api string, zip []byte) *stalled {
-	t.Helper()
-	u := &stalled{rest: make(chan struct{}), answer: make(chan uploadAnswer, 1), err: make(chan error, 1)}
-	content := io.MultiReader(bytes.NewReader(zip[:len(zip)/2]), &gate{ctx: within(t), open: u.rest}, bytes.NewReader(zip[len(zip)/2:]))
-	go func() {
-		a, err := send(within(t), api, "dev", content)
-		u.answer <- a
-		u.err <- err
-	}()
-	return u
-}
-
-// A process whose calls hang ends its uploads, says so and exits as far as the
-// kernel lets it: it is gone when the disk has thawed.
-func TestExitWithDiskThatHangs(t *testing.T) {
-	disk := mountLoop(t)
-	if disk == nil {
-		return
-	}
-	s := startEmbedded(t, "--spill-dir="+disk.Path, "--spill-min-free=0", "--drain-timeout=500ms")
-	zip := needsDisk(1, 3<<20).Bytes()
-	u := stallAt(t, s.API, zip)
-	awaitDisk(t, s.PID(), disk.Path, int64(len(zip)/4))
-	freeze(t, disk)
-	close(u.rest)
-	if err := s.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if a := u.wait(t); a.status != http.StatusServiceUnavailable {
-		t.Errorf("%+v", a)
-	}
-	ended := time.Now()
-	awaitLog(t, s.Daemon, "spillway: 1 uploads did not finish in time")
-	if d := time.Since(ended); d > 10*time.Second {
-		t.Errorf("the exit takes %v", d)
-	}
-	thaw(t, disk)
-	wantExit(t, s.Daemon, exitUnfinished)
 }
 
 // A spill disk that breaks while nobody uses it, and is mended.
@@ -246,7 +136,7 @@ func TestDiskThatBreaksUnseen(t *testing.T) {
 				return
 			}
 			defer disk.Close()
-			in := startInside(t, func(s *serveSettings) { s.pressureWindow = 2 * time.Second }, "--spill-dir="+disk.Path, "--spill-min-free=4MiB")
+			in := startInside(t, overrides{pressureWindow: 2 * time.Second}, "--spill-dir="+disk.Path, "--spill-min-free=4MiB")
 			defer in.end(t)
 			defer in.watch(t)()
 			api := "http://" + in.public.address()

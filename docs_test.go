@@ -22,7 +22,7 @@ func TestMetricsThatOperationsNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startEmbedded(t)
-	mustSend(t, s.API, "dev", get(t, s.API+samplePath).body)
+	mustSend(t, s.API, "dev", get(t, s.API+"/sample.zip").body)
 	lines := strings.Split(metrics(t, s.Admin), "\n")
 	// In a table, a vertical bar is escaped.
 	text := strings.ReplaceAll(string(doc), `\|`, "|")

@@ -43,10 +43,10 @@ func startFaulty(t *testing.T, server *s3server.Server) *faulty {
 	front := httptest.NewServer(proxy)
 	t.Cleanup(front.Close)
 	f := &faulty{proxy: proxy}
-	f.inside = startInsideBefore(t, server.Client, front.URL, func(s *serveSettings) {
-		s.adjustStore = func(cfg *s3sink.Config) {
+	f.inside = startInsideBefore(t, server.Client, front.URL, overrides{
+		adjustStore: func(cfg *s3sink.Config) {
 			cfg.AttemptTimeout, cfg.CompleteTimeout, cfg.MaxBackoff = faultAttempt, faultAttempt, 10*time.Millisecond
-		}
+		},
 	}, "--memory=30MiB", "--spill-dir="+t.TempDir())
 	return f
 }
@@ -99,13 +99,13 @@ func (f *faulty) upload(t *testing.T, s *scenario) uploadAnswer {
 // says how many.
 func (f *faulty) wantWhole(t *testing.T, s *scenario) (visible int) {
 	t.Helper()
-	keys := f.s3.Keys(t, f.bucket)
+	keys := f.store.Keys(t, f.bucket.name)
 	for _, e := range s.entries {
 		if !slices.Contains(keys, "v1/"+e.Name) {
 			continue
 		}
 		visible++
-		o, _ := f.s3.Object(t, f.bucket, "v1/"+e.Name)
+		o, _ := f.store.Object(t, f.bucket.name, "v1/"+e.Name)
 		body := o.Body
 		if o.ContentEncoding == "gzip" {
 			body = gunzip(t, body)
@@ -132,7 +132,7 @@ func (f *faulty) wantAborted(t *testing.T, fault *s3fault.Fault) {
 			return
 		}
 	}
-	if left := f.s3.Uploads(t, f.bucket); len(left) > 0 {
+	if left := f.store.Uploads(t, f.bucket.name); len(left) > 0 {
 		t.Errorf("unfinished: %v", left)
 	}
 }
@@ -177,13 +177,13 @@ func (f *faulty) sweep(t *testing.T) error {
 
 // runSweep: a sweep that has not failed has left nothing.
 func runSweep(t *testing.T, f *faulty, _ *scenario, fault *s3fault.Fault, done func()) {
-	f.s3.Begin(t, f.bucket, "v1/left.pdb/A0/left.pd_")
+	f.store.Begin(t, f.bucket.name, "v1/left.pdb/A0/left.pd_")
 	err := f.sweep(t)
 	done()
 	if err != nil && (fault == nil || !fault.Always && fault.Kind.Passes()) {
 		t.Errorf("one failure was too much: %v", err)
 	}
-	if left := f.s3.Uploads(t, f.bucket); len(left) > 0 && err == nil && !fault.Lies() {
+	if left := f.store.Uploads(t, f.bucket.name); len(left) > 0 && err == nil && !fault.Lies() {
 		t.Errorf("said to be swept, and there are: %v", left)
 	}
 }

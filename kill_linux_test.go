@@ -50,7 +50,7 @@ func TestKilled(t *testing.T) {
 		}
 	}
 	server := s3server.Start(t)
-	bucket := server.Bucket(t)
+	behind := bucket{server.Client, server.Bucket(t)}
 	folder, mounted := t.TempDir(), false
 	if disk, err := tmpfs.Mount(64 << 20); err != nil {
 		t.Logf("on a disk that others use as well: %v", err)
@@ -64,9 +64,9 @@ func TestKilled(t *testing.T) {
 	}
 	run := func(args ...string) system {
 		return system{start(t, credentialsOf(server), append([]string{
-			"--dev", "--log-format=json", "--memory=64MiB", "--s3-part-size=5MiB", "--max-expanded-size=40GiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + bucket,
+			"--dev", "--log-format=json", "--memory=64MiB", "--s3-part-size=5MiB", "--max-expanded-size=40GiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + behind.name,
 			"--spill-dir=" + folder, "--spill-min-free=0",
-		}, args...)...), server.Client, bucket}
+		}, args...)...), behind}
 	}
 	empty := freeSpace(t, folder)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -104,7 +104,7 @@ func TestKilled(t *testing.T) {
 			t.Errorf("kill %d: %d bytes of the disk are lost", n, empty-free)
 		}
 		s.wantWhole(t, uploads)
-		visible, left = len(s.s3.Keys(t, bucket)), len(s.s3.Uploads(t, bucket))
+		visible, left = len(s.store.Keys(t, s.bucket.name)), len(s.store.Uploads(t, s.bucket.name))
 	}
 	t.Logf("after %d kills, %d of them while the disk was in use: %d objects are visible, %d uploads unfinished", kills, spilling, visible, left)
 
@@ -154,7 +154,7 @@ func kill(t *testing.T, d *daemon.Daemon) {
 // wantWhole checks that what is visible is whole.
 func (s system) wantWhole(t *testing.T, uploads []archive.Archive) {
 	t.Helper()
-	keys := s.s3.Keys(t, s.bucket)
+	keys := s.store.Keys(t, s.bucket.name)
 	for _, a := range uploads {
 		for _, e := range a.Entries {
 			if i := slices.Index(keys, "v1/"+e.Name); i >= 0 {
@@ -175,11 +175,11 @@ func awaitSwept(t *testing.T, s system) {
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for len(s.s3.Uploads(t, s.bucket)) > 0 {
+	for len(s.store.Uploads(t, s.bucket.name)) > 0 {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal(fmt.Errorf("unfinished uploads: %v", s.s3.Uploads(t, s.bucket)))
+			t.Fatal(fmt.Errorf("unfinished uploads: %v", s.store.Uploads(t, s.bucket.name)))
 		}
 	}
 }

@@ -80,12 +80,12 @@ func TestLargeHeldArchives(t *testing.T) {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
 			server := s3server.Start(t)
-			bucket := server.Bucket(t)
+			behind := bucket{server.Client, server.Bucket(t)}
 			folder := t.TempDir()
 			d := start(t, credentialsOf(server), "--dev", "--log-format=json",
-				"--s3-endpoint="+server.Endpoint, "--s3-bucket="+bucket, "--memory=32MiB",
+				"--s3-endpoint="+server.Endpoint, "--s3-bucket="+behind.name, "--memory=32MiB",
 				"--spill-dir="+folder, "--spill-quota="+strconv.Itoa(quota), "--spill-min-free=0")
-			s := system{d, server.Client, bucket}
+			s := system{d, behind}
 			disk := sample(d.PID(), folder)
 			s.wantHeld(t, l.Lay(archive.Mixed(uint64(10*i), heldLarge)))
 			peak, last := disk.end(t)

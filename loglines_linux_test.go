@@ -48,7 +48,7 @@ func TestLogLinesThatAnybodyCauses(t *testing.T) {
 			if err := d.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			wantExit(t, d, exitDone)
+			wantExit(t, d, statusDone)
 			lines, told := 0, 0
 			for line := range strings.Lines(d.Log()) {
 				if !strings.Contains(line, c.logs) {

@@ -77,7 +77,7 @@ func wantEndInTime(t *testing.T, d *daemon.Daemon) {
 	if err := d.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	wantExit(t, d, exitDone)
+	wantExit(t, d, statusDone)
 	if took := time.Since(began); took > endTime {
 		t.Errorf("it took %v to end", took)
 	}
@@ -174,7 +174,7 @@ func TestExitStatusWithoutAReader(t *testing.T) {
 			sendSignal(t, s, syscall.SIGTERM)
 			awaitAnswer(t, s.API+"/__lbheartbeat__", http.StatusServiceUnavailable)
 			sendSignal(t, s, syscall.SIGTERM)
-			wantExit(t, s.Daemon, exitCutShort)
+			wantExit(t, s.Daemon, statusCutShort)
 		})
 	}
 }

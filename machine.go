@@ -31,7 +31,7 @@ const (
 // newPressure returns what counts the troubles of the spill folder.
 func (svc *service) newPressure() *health.Pressure {
 	return health.NewPressure(health.PressureConfig{
-		Window: svc.settings.pressureWindow,
+		Window: svc.overrides.pressureWindow,
 		Mark:   int64(svc.settings.SpillMinFree),
 		Free:   func(ctx context.Context) (int64, int64, error) { return svc.spill.Free(ctx) },
 		Probe:  func(ctx context.Context) error { return svc.spill.Probe(ctx) },
@@ -68,6 +68,28 @@ func troubleOf(err error) health.Trouble {
 	return health.DiskFailed
 }
 
+// newSpill makes the cache on disk of the settings. Without a quota it has no
+// disk, and the folder need not exist. The pressure is told of the disk's failures.
+func (svc *service) newSpill() (*stream.Spill, error) {
+	s := svc.settings
+	cfg := stream.SpillConfig{
+		Quota: int64(s.SpillQuota), UploadQuota: int64(s.SpillUploadQuota), MinFree: int64(s.SpillMinFree), HangAfter: svc.overrides.spillHang,
+		Trouble: func(err error) { svc.pressure.Add(troubleOf(err), err) },
+	}
+	if s.SpillQuota > 0 {
+		open := svc.overrides.openDisk
+		if open == nil {
+			open = stream.OpenDisk
+		}
+		disk, err := openInTime(open, s.SpillDir)
+		if err != nil {
+			return nil, fmt.Errorf("%q cannot be used: %w (with --spill-quota 0 no disk is)", s.SpillDir, err)
+		}
+		cfg.Disk = disk
+	}
+	return stream.NewSpill(cfg), nil
+}
+
 // openInTime opens the disk of a folder, unless that hangs: nothing would say why
 // the program does not start.
 func openInTime(open func(path string) (stream.Disk, error), path string) (stream.Disk, error) {
@@ -93,7 +115,7 @@ func openInTime(open func(path string) (stream.Disk, error), path string) (strea
 // filesNeeded is how many file descriptors the process may come to need: for
 // connections without an upload, uploads, requests to S3, and two spill files for
 // each upload.
-func (s *serveSettings) filesNeeded() int {
+func filesNeeded(s *serveSettings) int {
 	const servers = 2
 	needed := servers*(maxSpareConns+maxMoreConns) + s.MaxUploads + s.S3Concurrency + otherFiles
 	if s.SpillQuota > 0 {
@@ -106,9 +128,9 @@ func (s *serveSettings) filesNeeded() int {
 // would be refused before they reach them.
 func (svc *service) warnOfMachine(ctx context.Context) {
 	s := svc.settings
-	if _, limit, err := openFiles(); err == nil && limit < s.filesNeeded() {
+	if _, limit, err := openFiles(); err == nil && limit < filesNeeded(s) {
 		svc.log.Warn("the limit of file descriptors is too low for --max-uploads and --s3-concurrency: raise it (ulimit -n, LimitNOFILE=)",
-			zap.Int("limit", limit), zap.Int("needed", s.filesNeeded()))
+			zap.Int("limit", limit), zap.Int("needed", filesNeeded(s)))
 	}
 	if s.SpillQuota == 0 {
 		return

@@ -9,9 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"time"
 
 	"spillway/upload"
 )
@@ -28,14 +26,6 @@ const (
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
-
-// A settingError says that a setting, well-formed in itself, does not work out.
-type settingError struct {
-	err error // says which
-}
-
-func (e *settingError) Error() string { return e.err.Error() }
-func (e *settingError) Unwrap() error { return e.err }
 
 // run is the program. It returns its exit status when ctx or a signal ends it.
 // args has no program name.
@@ -54,8 +44,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		ignoreBrokenPipes()
 		err = serve(ctx, &s.Serve, getenv, stdout, stderr)
-	case "token create", "token list", "token revoke <digest>":
-		err = manageTokens(command, &s.Token, stdout, stderr)
+	case "token create":
+		c := s.Token.Create
+		err = runCreate(s.Token.TokensFile, c.Email, c.Permission, c.ExpiresIn, c.Note, stdout, stderr)
+	case "token list":
+		err = runList(s.Token.TokensFile, stdout)
+	case "token revoke <digest>":
+		err = runRevoke(s.Token.TokensFile, s.Token.Revoke.Digest, stdout)
 	case "version":
 		_, err = fmt.Fprintln(stdout, readBuildInfo())
 	}
@@ -82,28 +77,12 @@ func statusOf(err error) int {
 	return exitFailed
 }
 
+// complain writes err as one line.
+func complain(stderr io.Writer, err error) { writeLine(stderr, "spillway: "+err.Error()) }
+
 func usage(stderr io.Writer, err error) int {
 	complain(stderr, err)
 	return exitUsage
-}
-
-// complainTimeout is how long the last line may take. Standard error may be a
-// pipe that nobody reads, which must not keep the process from ending.
-const complainTimeout = time.Second
-
-// complain writes err as one line that is harmless in a terminal.
-func complain(stderr io.Writer, err error) {
-	line := "spillway: " + printable(strings.Join(strings.Fields(err.Error()), " ")) + "\n"
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		// There is nobody to tell that it failed.
-		_, _ = io.WriteString(stderr, line)
-	}()
-	select {
-	case <-written:
-	case <-time.After(complainTimeout):
-	}
 }
 
 // ignoreBrokenPipes has writes to a standard output or error that nobody reads

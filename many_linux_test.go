@@ -13,7 +13,7 @@ import (
 // TestManySpillAtOnce has 64 uploads that need the disk, which has room for
 // four, and four clients that take it and then hardly send anything.
 func TestManySpillAtOnce(t *testing.T) {
-	in := startInside(t, nil, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-quota=13MiB", "--max-uploads=64", "--memory=256MiB")
+	in := startInside(t, overrides{}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-quota=13MiB", "--max-uploads=64", "--memory=256MiB")
 	defer in.end(t)
 	const size = 3_000_000
 	stop := make(chan struct{})
@@ -36,7 +36,6 @@ func TestManySpillAtOnce(t *testing.T) {
 			results <- result{got, a, err}
 		}()
 	}
-	s := system{s3: in.s3, bucket: in.bucket}
 	stored := 0
 	for range 64 {
 		switch r := <-results; {
@@ -45,7 +44,7 @@ func TestManySpillAtOnce(t *testing.T) {
 		case r.status == http.StatusCreated:
 			stored++
 			for _, e := range r.archive.Entries {
-				s.wantEntry(t, e)
+				in.wantEntry(t, e)
 			}
 		case r.status != http.StatusServiceUnavailable:
 			t.Errorf("%+v", r.uploadAnswer)

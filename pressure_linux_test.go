@@ -19,12 +19,12 @@ import (
 // refused for does nothing of it.
 func TestPressure(t *testing.T) {
 	disk := &faultyDisk{}
-	in := startInside(t, func(s *serveSettings) {
-		s.pressureWindow = 6 * time.Second
-		s.openDisk = func(path string) (_ stream.Disk, err error) {
+	in := startInside(t, overrides{
+		pressureWindow: 6 * time.Second,
+		openDisk: func(path string) (_ stream.Disk, err error) {
 			disk.Disk, err = stream.OpenDisk(path)
 			return disk, err
-		}
+		},
 	}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-upload-quota=20MiB")
 	defer in.end(t)
 	api := "http://" + in.public.address()

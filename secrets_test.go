@@ -87,7 +87,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		if err := d.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		wantExit(t, d.Daemon, exitDone)
+		wantExit(t, d.Daemon, statusDone)
 		seen[name+"log"] = d.Log()
 	}
 	seen["Sentry"] = sentry.Raw()

@@ -57,7 +57,7 @@ func serve(ctx context.Context, s *serveSettings, getenv func(string) string, st
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	svc, err := newService(ctx, s, getenv, log, logLines)
+	svc, err := newService(ctx, s, overrides{}, getenv, log, logLines)
 	if err != nil {
 		return err
 	}

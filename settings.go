@@ -12,9 +12,6 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
-
-	"spillway/s3sink"
-	"spillway/stream"
 )
 
 // settings are the commands and their flags. Each flag has an environment
@@ -77,30 +74,25 @@ type serveSettings struct {
 
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat string `default:"" enum:",json,mozlog,console" placeholder:"FORMAT" help:"json, mozlog (Mozilla's schema, JSON as well) or console. If it is not set: json, with --dev console."`
+}
 
-	// openDisk opens the disk of --spill-dir; nil: [stream.OpenDisk]. Tests have
-	// disks that fail.
-	openDisk func(path string) (stream.Disk, error) `kong:"-"`
+type tokenSettings struct {
+	TokensFile string `required:"" placeholder:"PATH" help:"The tokens file."`
 
-	// adjustStore changes how the store is used; nil: not at all. Tests have less
-	// patience with it.
-	adjustStore func(*s3sink.Config) `kong:"-"`
+	Create tokenCreateSettings `cmd:"" help:"Make a token, put its SHA-256 into the file, and print it. It is shown only now."`
+	List   struct{}            `cmd:"" help:"List the tokens in the file."`
+	Revoke tokenRevokeSettings `cmd:"" help:"Remove a token from the file."`
+}
 
-	// pressureWindow is how long troubles of the disk count; 0: two minutes.
-	// Tests have less time.
-	pressureWindow time.Duration `kong:"-"`
+type tokenCreateSettings struct {
+	Email      string        `required:"" placeholder:"ADDRESS" help:"Whose token it is."`
+	Permission []string      `default:"upload_symbols" enum:"upload_symbols,upload_try_symbols" placeholder:"LIST" help:"upload_symbols, upload_try_symbols, or both, separated by a comma."`
+	ExpiresIn  time.Duration `default:"8760h" placeholder:"TIME" help:"How long it can be used."`
+	Note       string        `placeholder:"TEXT" help:"What it is for."`
+}
 
-	// outcomeWindow is how long outcomes of uploads count for the heartbeat; 0: five
-	// minutes. Tests have less time.
-	outcomeWindow time.Duration `kong:"-"`
-
-	// probeLife is how long the heartbeat keeps what it has seen of the store; 0: ten
-	// seconds. Tests have less time.
-	probeLife time.Duration `kong:"-"`
-
-	// spillHang is how long a call of the disk may take before it hangs; 0: 5 s.
-	// Tests have less time.
-	spillHang time.Duration `kong:"-"`
+type tokenRevokeSettings struct {
+	Digest string `arg:"" help:"What the SHA-256 of the token begins with, as listed."`
 }
 
 type versionSettings struct{}
@@ -137,6 +129,16 @@ var _ encoding.TextUnmarshaler = (*byteSize)(nil)
 func variable(flag string) string {
 	return "SPILLWAY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
+
+// A settingError says that a setting, well-formed in itself, does not work out.
+type settingError struct {
+	Err error // says which
+}
+
+func (e *settingError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error that says which setting it is, and why.
+func (e *settingError) Unwrap() error { return e.Err }
 
 // errHelp says that help was asked for and has been printed.
 var errHelp = errors.New("help was printed")

@@ -81,7 +81,7 @@ func TestShutdownTakesWhatItSays(t *testing.T) {
 			if err := d.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			wantExit(t, d, exitDone)
+			wantExit(t, d, statusDone)
 			took, most := time.Since(began), more
 			if c.waits {
 				most += drain

@@ -29,7 +29,7 @@ func TestIdleProcessEndsOnASignal(t *testing.T) {
 				t.Errorf("heartbeat %d, want 200", got)
 			}
 			sendSignal(t, s, sig)
-			wantExit(t, s.Daemon, exitDone)
+			wantExit(t, s.Daemon, statusDone)
 		})
 	}
 }
@@ -38,7 +38,7 @@ func TestIdleProcessEndsOnASignal(t *testing.T) {
 func TestUploadUnderWayIsFinished(t *testing.T) {
 	s := startBeside(t)
 	name, zip := large()
-	u := stall(t, s, zip)
+	u := stall(t, s.API, zip)
 	sendSignal(t, s, syscall.SIGTERM)
 	awaitLog(t, s.Daemon, "shutting down")
 
@@ -54,8 +54,8 @@ func TestUploadUnderWayIsFinished(t *testing.T) {
 	if a := u.wait(t); a.status != 201 {
 		t.Errorf("%+v, want 201", a)
 	}
-	wantExit(t, s.Daemon, exitDone)
-	if keys := s.s3.Keys(t, s.bucket); len(keys) != 1 || keys[0] != "v1/"+name {
+	wantExit(t, s.Daemon, statusDone)
+	if keys := s.store.Keys(t, s.bucket.name); len(keys) != 1 || keys[0] != "v1/"+name {
 		t.Errorf("the bucket holds %q", keys)
 	}
 	s.wantNoUploads(t)
@@ -73,19 +73,19 @@ func TestDrainDelay(t *testing.T) {
 		t.Errorf("%+v, want 201", a)
 	}
 	sendSignal(t, s, syscall.SIGTERM)
-	wantExit(t, s.Daemon, exitCutShort)
+	wantExit(t, s.Daemon, statusCutShort)
 }
 
 // What does not end within the time to drain is aborted, cleanly.
 func TestUploadThatStallsIsAborted(t *testing.T) {
 	s := startBeside(t, "--drain-timeout=100ms")
 	_, zip := large()
-	u := stall(t, s, zip)
+	u := stall(t, s.API, zip)
 	sendSignal(t, s, syscall.SIGTERM)
 	if a := u.wait(t); a.status != 503 {
 		t.Errorf("%+v, want 503", a)
 	}
-	wantExit(t, s.Daemon, exitUnfinished)
+	wantExit(t, s.Daemon, statusUnfinished)
 	s.wantNothing(t)
 }
 
@@ -93,11 +93,11 @@ func TestUploadThatStallsIsAborted(t *testing.T) {
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	s := startBeside(t)
 	_, zip := large()
-	u := stall(t, s, zip)
+	u := stall(t, s.API, zip)
 	sendSignal(t, s, syscall.SIGTERM)
 	awaitLog(t, s.Daemon, "shutting down")
 	sendSignal(t, s, syscall.SIGINT)
-	wantExit(t, s.Daemon, exitCutShort)
+	wantExit(t, s.Daemon, statusCutShort)
 	close(u.rest)
 	if err := <-u.err; err == nil {
 		t.Errorf("answer %+v, want a broken connection", <-u.answer)

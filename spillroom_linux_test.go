@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"mime/multipart"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,35 +10,6 @@ import (
 
 	"spillway/testdata/archive"
 )
-
-// needsDisk is an archive of about size bytes that has to be held, and is too
-// large for memory.
-func needsDisk(seed uint64, size int64) archive.Archive {
-	return archive.Layouts[0].Lay(archive.Mixed(seed, size))
-}
-
-// sendWhole is send with a Content-Length.
-func sendWhole(ctx context.Context, api, token string, zip []byte) (uploadAnswer, error) {
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	file, err := form.CreateFormFile("symbols.zip", "symbols.zip")
-	if err == nil {
-		_, err = file.Write(zip)
-	}
-	if err == nil {
-		err = form.Close()
-	}
-	if err != nil {
-		return uploadAnswer{}, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", &body)
-	if err != nil {
-		return uploadAnswer{}, err
-	}
-	req.Header.Set("Content-Type", form.FormDataContentType())
-	req.Header.Set("Auth-Token", token)
-	return roundTrip(req)
-}
 
 // ways are the two in which clients send an archive: with and without saying how
 // much there is to come.
@@ -113,7 +83,7 @@ func TestRoomThatOthersHold(t *testing.T) {
 	s := startBeside(t, "--spill-dir="+folder, "--spill-quota=24MiB", "--spill-min-free=0", "--room-wait=300ms", "--memory=64MiB")
 	first := needsDisk(1, 20<<20)
 	zip := first.Bytes()
-	u := stall(t, s, zip)
+	u := stall(t, s.API, zip)
 	awaitDisk(t, s.PID(), folder, int64(len(zip)/3))
 
 	second := needsDisk(11, 18<<20)
@@ -160,16 +130,6 @@ func awaitDisk(t *testing.T, pid int, folder string, want int64) {
 		case <-tick.C:
 		case <-ctx.Done():
 			t.Fatalf("%d bytes are on the disk, want %d", n, want)
-		}
-	}
-}
-
-// drop removes all objects, so that the next upload begins with none.
-func (in *inside) drop(t *testing.T) {
-	t.Helper()
-	for _, key := range in.s3.Keys(t, in.bucket) {
-		if err := in.s3.Delete(t.Context(), in.bucket, key); err != nil {
-			t.Fatal(err)
 		}
 	}
 }

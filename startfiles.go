@@ -55,7 +55,7 @@ func newTokens(s *serveSettings, log *zap.Logger) (*upload.Tokens, error) {
 }
 
 // certificate is what the API shows, if it is https. There is none or one.
-func (s *serveSettings) certificate() ([]tls.Certificate, error) {
+func certificate(s *serveSettings) ([]tls.Certificate, error) {
 	if s.TLSCert == "" {
 		return nil, nil
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,48 +18,6 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// heartbeat is what the heartbeat says.
-type heartbeat struct {
-	status  int
-	Checks  map[string]string
-	Details map[string]struct{ Messages map[string]string }
-}
-
-// message is what it says of a check.
-func (h heartbeat) message(check string) string {
-	return h.Details[check].Messages["spillway."+check]
-}
-
-func askHeartbeat(t *testing.T, api string) (h heartbeat) {
-	t.Helper()
-	got := get(t, api+"/__heartbeat__")
-	if err := json.Unmarshal(got.body, &h); err != nil {
-		t.Fatal(err)
-	}
-	h.status = got.status
-	return h
-}
-
-// awaitCheck asks until a check is at that level, and returns what the heartbeat
-// says then.
-func awaitCheck(t *testing.T, api, check, level string) heartbeat {
-	t.Helper()
-	again := time.NewTicker(50 * time.Millisecond)
-	defer again.Stop()
-	ctx := within(t)
-	for {
-		h := askHeartbeat(t, api)
-		if h.Checks[check] == level {
-			return h
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			t.Fatalf("%s is never %q: %+v", check, level, h)
-		}
-	}
-}
-
 // startBeforeProxy starts a service whose requests to a real S3 server go through
 // a proxy, and whose heartbeat asks that store whenever it is asked itself. Outcomes
 // of uploads count for outcomeWindow.
@@ -74,10 +31,10 @@ func startBeforeProxy(t *testing.T, outcomeWindow time.Duration, args ...string)
 	}
 	front := httptest.NewServer(proxy)
 	t.Cleanup(front.Close)
-	in := startInsideBefore(t, server.Client, front.URL, func(s *serveSettings) {
-		s.probeLife = time.Nanosecond
-		s.outcomeWindow = outcomeWindow
-		s.adjustStore = func(cfg *s3sink.Config) { cfg.MaxBackoff = 10 * time.Millisecond }
+	in := startInsideBefore(t, server.Client, front.URL, overrides{
+		probeLife:     time.Nanosecond,
+		outcomeWindow: outcomeWindow,
+		adjustStore:   func(cfg *s3sink.Config) { cfg.MaxBackoff = 10 * time.Millisecond },
 	}, append([]string{"--spill-dir=" + t.TempDir()}, args...)...)
 	go func() {
 		for range in.events { // nobody else takes them

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"spillway/testdata/archive"
 	"spillway/testdata/sentryserver"
@@ -176,21 +175,6 @@ func TestStoreThatIsDown(t *testing.T) {
 	)
 	if d.Ended() {
 		t.Error("the process has ended")
-	}
-}
-
-// awaitAnswer asks until the answer has that status.
-func awaitAnswer(t *testing.T, url string, want int) {
-	t.Helper()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	ctx := within(t)
-	for get(t, url).status != want {
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			t.Fatalf("%s never answers %d", url, want)
-		}
 	}
 }
 

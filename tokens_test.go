@@ -16,16 +16,6 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// command runs the program in this process and returns what it wrote.
-func command(t *testing.T, wantStatus int, args ...string) (stdout, stderr string) {
-	t.Helper()
-	var out, errs strings.Builder
-	if status := run(t.Context(), args, environment(nil), &out, &errs); status != wantStatus {
-		t.Fatalf("spillway %v: exit status %d, want %d; %s", args, status, wantStatus, &errs)
-	}
-	return out.String(), errs.String()
-}
-
 // authInfo is the status of a question who somebody is.
 func authInfo(ctx context.Context, t *testing.T, api, token string) int {
 	t.Helper()
@@ -53,9 +43,9 @@ func TestTokens(t *testing.T) {
 	first = strings.TrimSuffix(first, "\n")
 
 	server := s3server.Start(t)
-	bucket := server.Bucket(t)
-	d := start(t, credentialsOf(server), flag, "--s3-bucket="+bucket, "--s3-region="+s3server.Region, "--s3-endpoint="+server.Endpoint, "--s3-path-style")
-	s := system{d, server.Client, bucket}
+	behind := bucket{server.Client, server.Bucket(t)}
+	d := start(t, credentialsOf(server), flag, "--s3-bucket="+behind.name, "--s3-region="+s3server.Region, "--s3-endpoint="+server.Endpoint, "--s3-path-style")
+	s := system{d, behind}
 	ctx := within(t)
 	if got := authInfo(ctx, t, d.API, first); got != 200 {
 		t.Errorf("the first token: %d, want 200", got)

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"spillway/testdata/daemon"
 	"spillway/testdata/hungfs"
@@ -187,10 +184,6 @@ func TestStartWithAFileThatHangs(t *testing.T) {
 	t.Parallel()
 	tokens, _ := mountHung(t)
 	certificate, _ := mountHung(t)
-	binary, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
@@ -207,17 +200,9 @@ func TestStartWithAFileThatHangs(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
 			args := append([]string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--s3-bucket=b", "--s3-region=us-east-1"}, c.args...)
-			run := exec.CommandContext(ctx, binary, args...)
-			var stderr strings.Builder
-			run.Stderr = &stderr
-			err := run.Run()
-			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitUsage {
-				t.Errorf("it ended with %v, want exit status 2", err)
-			}
-			if got := stderr.String(); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, c.message) {
+			_, got := command(t, statusUsage, args...)
+			if strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, c.message) {
 				t.Errorf("stderr %q, want one line with %q", got, c.message)
 			}
 		})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"slices"
@@ -31,7 +30,7 @@ func TestEveryWriter(t *testing.T) {
 				if first.status != 201 || !slices.Equal(first.Upload.UploadedKeys, want) || len(first.Upload.SkippedKeys) != 0 {
 					t.Errorf("%s: %+v, want %q uploaded", w.Name, first, want)
 				}
-				if u := first.Upload; u.Size != int64(len(zip)) || u.Filename != "symbols.zip" || u.Bucket != s.bucket || !slices.Equal(u.IgnoredKeys, []string{"build-symbols.txt"}) {
+				if u := first.Upload; u.Size != int64(len(zip)) || u.Filename != "symbols.zip" || u.Bucket != s.bucket.name || !slices.Equal(u.IgnoredKeys, []string{"build-symbols.txt"}) {
 					t.Errorf("%s: %+v", w.Name, first)
 				}
 				second := mustSend(t, s.API, "dev", zip)
@@ -116,65 +115,6 @@ func TestClientGoesAway(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
-
-// stalled sends an archive with an entry of several parts up to its middle, and
-// returns once the program is busy with it; go on sends the rest.
-type stalled struct {
-	rest   chan struct{} // closed to go on
-	answer chan uploadAnswer
-	err    chan error
-}
-
-func stall(t *testing.T, s system, zip []byte) *stalled {
-	t.Helper()
-	u := &stalled{rest: make(chan struct{}), answer: make(chan uploadAnswer, 1), err: make(chan error, 1)}
-	sent := make(chan struct{})
-	ctx := within(t)
-	content := io.MultiReader(
-		bytes.NewReader(zip[:len(zip)/2]),
-		&gate{ctx: ctx, reached: sent, open: u.rest},
-		bytes.NewReader(zip[len(zip)/2:]),
-	)
-	go func() {
-		a, err := send(ctx, s.API, "dev", content)
-		u.answer <- a
-		u.err <- err
-	}()
-	select {
-	case <-sent: // far more than the sockets between us could take
-	case <-ctx.Done():
-		t.Fatal("the program does not read")
-	}
-	return u
-}
-
-func (u *stalled) wait(t *testing.T) uploadAnswer {
-	t.Helper()
-	if err := <-u.err; err != nil {
-		t.Fatal(err)
-	}
-	return <-u.answer
-}
-
-// gate is an empty reader that ends once it is open.
-type gate struct {
-	ctx     context.Context
-	reached chan<- struct{}
-	open    <-chan struct{}
-}
-
-func (g *gate) Read([]byte) (int, error) {
-	if g.reached != nil {
-		close(g.reached)
-		g.reached = nil
-	}
-	select {
-	case <-g.open:
-		return 0, io.EOF
-	case <-g.ctx.Done():
-		return 0, context.Cause(g.ctx)
-	}
-}
 
 // TestNamesOfEveryKind: all that a name may have gets into the store as it is, and
 // stays under the prefix.

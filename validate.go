@@ -208,26 +208,6 @@ func (s *serveSettings) newMemory(spill *stream.Spill) (*stream.Memory, error) {
 	return stream.NewMemory(int64(s.Memory), int64(s.S3PartSize), s.MaxUploads, s.RoomWait, spill)
 }
 
-// newSpill makes the cache on disk of the settings. Without a quota it has no
-// disk, and the folder need not exist. trouble is told of the disk's failures.
-func (s *serveSettings) newSpill(trouble func(error)) (*stream.Spill, error) {
-	cfg := stream.SpillConfig{
-		Quota: int64(s.SpillQuota), UploadQuota: int64(s.SpillUploadQuota), MinFree: int64(s.SpillMinFree), HangAfter: s.spillHang, Trouble: trouble,
-	}
-	if s.SpillQuota > 0 {
-		open := s.openDisk
-		if open == nil {
-			open = stream.OpenDisk
-		}
-		disk, err := openInTime(open, s.SpillDir)
-		if err != nil {
-			return nil, fmt.Errorf("%q cannot be used: %w (with --spill-quota 0 no disk is)", s.SpillDir, err)
-		}
-		cfg.Disk = disk
-	}
-	return stream.NewSpill(cfg), nil
-}
-
 func (s *serveSettings) checkTimes() error {
 	for _, c := range []struct {
 		flag  string

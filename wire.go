@@ -36,19 +36,20 @@ const (
 
 // service is the parts of the serve command, put together.
 type service struct {
-	settings *serveSettings
-	log      *zap.Logger
-	logLines *asyncWriter       // what log writes to; may be nil
-	repeats  *throttle.Throttle // of log lines that any client can cause
-	metrics  *health.Metrics
-	reporter *health.Reporter
-	tokens   *upload.Tokens
-	spill    *stream.Spill
-	pressure *health.Pressure
-	memory   *stream.Memory
-	janitor  *janitor
-	api      *upload.API
-	health   *health.Health
+	settings  *serveSettings
+	overrides overrides
+	log       *zap.Logger
+	logLines  *asyncWriter       // what log writes to; may be nil
+	repeats   *throttle.Throttle // of log lines that any client can cause
+	metrics   *health.Metrics
+	reporter  *health.Reporter
+	tokens    *upload.Tokens
+	spill     *stream.Spill
+	pressure  *health.Pressure
+	memory    *stream.Memory
+	janitor   *janitor
+	api       *upload.API
+	health    *health.Health
 
 	public   *endpoint
 	admin    *endpoint
@@ -57,8 +58,8 @@ type service struct {
 
 // newService puts the parts together and listens; it serves nothing yet. Its
 // error is a [*settingError] where that is what it takes to get on.
-func newService(ctx context.Context, s *serveSettings, getenv func(string) string, log *zap.Logger, logLines *asyncWriter) (_ *service, err error) {
-	svc := &service{settings: s, log: log, logLines: logLines, repeats: throttle.New(repeatInterval)}
+func newService(ctx context.Context, s *serveSettings, o overrides, getenv func(string) string, log *zap.Logger, logLines *asyncWriter) (_ *service, err error) {
+	svc := &service{settings: s, overrides: o, log: log, logLines: logLines, repeats: throttle.New(repeatInterval)}
 	defer func() {
 		if err != nil {
 			svc.closeListeners()
@@ -73,7 +74,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		return nil, err
 	}
 	svc.pressure = svc.newPressure()
-	if svc.spill, err = s.newSpill(func(err error) { svc.pressure.Add(troubleOf(err), err) }); err != nil {
+	if svc.spill, err = svc.newSpill(); err != nil {
 		return nil, &settingError{fmt.Errorf("--spill-dir: %w", err)}
 	}
 	if svc.memory, err = s.newMemory(svc.spill); err != nil {
@@ -89,7 +90,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		return nil, &settingError{err}
 	}
 	svc.janitor = svc.newJanitor(sink.Sweep)
-	uploads := health.NewUploads(svc.metrics, svc.reporter, health.OutcomeConfig{Window: s.outcomeWindow, RoomWait: s.RoomWait})
+	uploads := health.NewUploads(svc.metrics, svc.reporter, health.OutcomeConfig{Window: o.outcomeWindow, RoomWait: s.RoomWait})
 	svc.api = upload.New(upload.Config{
 		Memory:          svc.memory,
 		Store:           store{sink},
@@ -113,7 +114,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 		Version:   version,
 		Storage:   sink.Probe,
 		Explain:   s3sink.Explain,
-		ProbeLife: s.probeLife,
+		ProbeLife: o.probeLife,
 		Memory: func() health.MemoryUse {
 			u := svc.memory.Usage()
 			return health.MemoryUse{Total: u.Total, Floors: u.Floors, Leased: u.Leased, Held: u.Held, Idle: svc.memory.Idle(), Waiting: u.Waiting}
@@ -141,7 +142,7 @@ func newService(ctx context.Context, s *serveSettings, getenv func(string) strin
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := s.certificate()
+	certificate, err := certificate(s)
 	if err != nil {
 		return nil, err
 	}
@@ -200,8 +201,8 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		cfg.Endpoint = "http://" + svc.embedded.address()
 		cfg.AccessKey, cfg.SecretKey = devKey, devKey
 	}
-	if s.adjustStore != nil {
-		s.adjustStore(&cfg)
+	if svc.overrides.adjustStore != nil {
+		svc.overrides.adjustStore(&cfg)
 	}
 	return s3sink.New(ctx, cfg)
 }
