@@ -19,7 +19,7 @@ GOLANGCI_LINT := $(BIN)/v2.15.0/golangci-lint
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
-LDFLAGS := -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.build=$(BUILD)
+LDFLAGS := -X spillway/serve.version=$(VERSION) -X spillway/serve.commit=$(COMMIT) -X spillway/serve.build=$(BUILD)
 
 # The race detector needs a C compiler, and cgo is off where there is none.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
@@ -40,7 +40,7 @@ demo: ## an upload from end to end, shown
 test: $(VERSITYGW) ## every test, also those that need a real S3 server
 	$(if $(RACE),,@echo 'No C compiler here: the tests run without the race detector.')
 	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test $(RACE) -timeout 30m $(TESTFLAGS) $(PACKAGES)
-	$(if $(RACE),SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test -timeout 30m $(TESTFLAGS) -run '^Test(FaultsOnTheWay|EveryByteOfAnArchive|Large|DecodersAreCounted|WorkIsBounded|ProcessorsAreShared)' .)
+	$(if $(RACE),SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test -p 1 -timeout 30m $(TESTFLAGS) -run '^Test(FaultsOnTheWay|EveryByteOfAnArchive|Large|DecodersAreCounted|WorkIsBounded|ProcessorsAreShared)' ./serve ./e2e)
 
 .PHONY: bench
 bench: $(VERSITYGW) ## what Spillway costs beside others; BENCHFLAGS, see go run ./testdata/bench -help
@@ -74,7 +74,7 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 
 .PHONY: kill
 kill: $(VERSITYGW) ## kills the program KILLS (200) times while it takes uploads, and looks at what is left
-	SPILLWAY_VERSITYGW=$(VERSITYGW) SPILLWAY_KILLS=$(KILLS) $(GO) test -timeout 60m -v -run '^TestKilled$$' .
+	SPILLWAY_VERSITYGW=$(VERSITYGW) SPILLWAY_KILLS=$(KILLS) $(GO) test -timeout 60m -v -run '^TestKilled$$' ./e2e
 
 .PHONY: soak
 soak: $(VERSITYGW) ## mixed uploads for SOAKTIME (30m) with faults of S3 and of clients; SOAKFLAGS, see go run ./testdata/soak -help

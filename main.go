@@ -11,6 +11,10 @@ import (
 	"os/signal"
 	"syscall"
 
+	"spillway/internal/terminal"
+	"spillway/serve"
+	"spillway/settings"
+	"spillway/tokens"
 	"spillway/upload"
 )
 
@@ -30,29 +34,29 @@ func main() {
 // run is the program. It returns its exit status when ctx or a signal ends it.
 // args has no program name.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	s, command, err := parse(args, getenv, stdout)
+	s, command, err := settings.Parse(args, getenv, stdout)
 	switch {
-	case errors.Is(err, errHelp):
+	case errors.Is(err, settings.ErrHelp):
 		return exitDone
 	case err != nil:
 		return usage(stderr, err)
 	}
 	switch command {
 	case "serve":
-		if err := s.Serve.complete(); err != nil {
+		if err := s.Serve.Complete(); err != nil {
 			return usage(stderr, err)
 		}
 		ignoreBrokenPipes()
-		err = serve(ctx, &s.Serve, getenv, stdout, stderr)
+		err = serve.Run(ctx, &s.Serve, getenv, stdout, stderr)
 	case "token create":
 		c := s.Token.Create
-		err = runCreate(s.Token.TokensFile, c.Email, c.Permission, c.ExpiresIn, c.Note, stdout, stderr)
+		err = tokens.RunCreate(s.Token.TokensFile, c.Email, c.Permission, c.ExpiresIn, c.Note, stdout, stderr)
 	case "token list":
-		err = runList(s.Token.TokensFile, stdout)
+		err = tokens.RunList(s.Token.TokensFile, stdout)
 	case "token revoke <digest>":
-		err = runRevoke(s.Token.TokensFile, s.Token.Revoke.Digest, stdout)
+		err = tokens.RunRevoke(s.Token.TokensFile, s.Token.Revoke.Digest, stdout)
 	case "version":
-		_, err = fmt.Fprintln(stdout, readBuildInfo())
+		_, err = fmt.Fprintln(stdout, serve.ReadBuildInfo())
 	}
 	if err != nil {
 		complain(stderr, err)
@@ -62,14 +66,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 
 // statusOf is the exit status of a program that ends with err.
 func statusOf(err error) int {
-	_, badSetting := errors.AsType[*settingError](err)
+	_, badSetting := errors.AsType[*settings.Error](err)
 	_, unfinished := errors.AsType[*upload.UnfinishedError](err)
 	switch {
 	case err == nil:
 		return exitDone
 	case badSetting:
 		return exitUsage
-	case errors.Is(err, errCutShort):
+	case errors.Is(err, serve.ErrCutShort):
 		return exitCutShort
 	case unfinished:
 		return exitUnfinished
@@ -78,7 +82,7 @@ func statusOf(err error) int {
 }
 
 // complain writes err as one line.
-func complain(stderr io.Writer, err error) { writeLine(stderr, "spillway: "+err.Error()) }
+func complain(stderr io.Writer, err error) { terminal.WriteLine(stderr, "spillway: "+err.Error()) }
 
 func usage(stderr io.Writer, err error) int {
 	complain(stderr, err)

@@ -19,6 +19,7 @@ import (
 	"spillway/health/answer"
 	"spillway/internal/throttle"
 	"spillway/stream"
+	"spillway/tokens"
 )
 
 const (
@@ -41,7 +42,7 @@ const (
 type Config struct {
 	Memory *stream.Memory // admits uploads
 	Store  Store
-	Tokens *Tokens
+	Tokens *tokens.Set
 	Log    *zap.Logger // one event an upload; nil for none
 
 	// Repeats is how often a request without a known token is logged; nil: always.
@@ -169,7 +170,7 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) serveAuthInfo(w http.ResponseWriter, r *http.Request) {
-	token, err := a.cfg.Tokens.authenticate(r, time.Now())
+	token, err := a.cfg.Tokens.Authenticate(r, time.Now())
 	if err != nil {
 		v := verdictOn(err)
 		refuse(w, v.status, v.message)
@@ -178,7 +179,7 @@ func (a *API) serveAuthInfo(w http.ResponseWriter, r *http.Request) {
 	respond(w, http.StatusOK, authInfo{
 		Email:            token.Email,
 		UserID:           token.ID,
-		TrySymbols:       token.onlyTry(),
+		TrySymbols:       token.OnlyTry(),
 		TokenExpiresAt:   token.ExpiresAt.Unix(),
 		UploadAPIVersion: uploadAPIVersion,
 	})

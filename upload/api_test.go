@@ -16,6 +16,7 @@ import (
 	"spillway/health/answer"
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/tokens"
 
 	"go.uber.org/zap"
 )
@@ -136,9 +137,9 @@ func zipForm(content []byte) []byte { return encode(formPart{"file.zip", "file.z
 // one event of it.
 func TestRefusals(t *testing.T) {
 	expired := func(c *Config) {
-		c.Tokens, _ = NewTokens(
-			Token{Email: "a@b", SHA256: tokenDigest("old"), Permissions: []string{PermissionUpload}, ExpiresAt: time.Unix(1, 0)},
-			Token{Email: "a@b", SHA256: tokenDigest("none"), ExpiresAt: time.Now().Add(time.Hour)})
+		c.Tokens, _ = tokens.New(
+			tokens.Token{Email: "a@b", SHA256: tokens.Digest("old"), Permissions: []string{tokens.PermissionUpload}, ExpiresAt: time.Unix(1, 0)},
+			tokens.Token{Email: "a@b", SHA256: tokens.Digest("none"), ExpiresAt: time.Now().Add(time.Hour)})
 	}
 	const notForm = "Must be multipart form data with at least one file"
 	wrongCRC := archive.PythonZipfile(archive.File{Name: "a/1/b", Data: archive.Noise(1, 100)})
@@ -380,12 +381,12 @@ func TestOtherPathsAndMethods(t *testing.T) {
 
 func TestAuthInfo(t *testing.T) {
 	expires := time.Now().Add(time.Hour)
-	entry := func(token string, at time.Time, permissions ...string) Token {
-		return Token{ID: 7, Email: token + "@b", SHA256: tokenDigest(token), Permissions: permissions, ExpiresAt: at}
+	entry := func(token string, at time.Time, permissions ...string) tokens.Token {
+		return tokens.Token{ID: 7, Email: token + "@b", SHA256: tokens.Digest(token), Permissions: permissions, ExpiresAt: at}
 	}
 	s := newSite(t, func(c *Config) {
-		c.Tokens, _ = NewTokens(entry("regular", expires, PermissionUpload), entry("try", expires, PermissionUploadTry),
-			entry("both", expires, PermissionUploadTry, PermissionUpload), entry("old", time.Unix(1, 0), PermissionUpload), entry("none", expires))
+		c.Tokens, _ = tokens.New(entry("regular", expires, tokens.PermissionUpload), entry("try", expires, tokens.PermissionUploadTry),
+			entry("both", expires, tokens.PermissionUploadTry, tokens.PermissionUpload), entry("old", time.Unix(1, 0), tokens.PermissionUpload), entry("none", expires))
 	})
 	info := func(token string, try bool) string {
 		return fmt.Sprintf(`{"email":"%s@b","user_id":7,"try_symbols":%t,"token_expires_at":%d,"upload_api_version":1}`, token, try, expires.Unix())

@@ -10,6 +10,7 @@ import (
 
 	"spillway/health"
 	"spillway/stream"
+	"spillway/tokens"
 )
 
 // Why an upload is ended from outside.
@@ -53,10 +54,10 @@ var fixed = []struct {
 	err error
 	verdict
 }{
-	{errNoToken, refused(http.StatusForbidden, health.BadToken, "This requires an Auth-Token to authenticate the request")},
-	{errUnknownToken, refused(http.StatusForbidden, health.BadToken, "API Token not matched")},
-	{errExpiredToken, refused(http.StatusForbidden, health.BadToken, "API Token found but expired")},
-	{errForbidden, refused(http.StatusForbidden, health.BadToken, "Forbidden")},
+	{tokens.ErrMissing, refused(http.StatusForbidden, health.BadToken, "This requires an Auth-Token to authenticate the request")},
+	{tokens.ErrUnknown, refused(http.StatusForbidden, health.BadToken, "API Token not matched")},
+	{tokens.ErrExpired, refused(http.StatusForbidden, health.BadToken, "API Token found but expired")},
+	{tokens.ErrForbidden, refused(http.StatusForbidden, health.BadToken, "Forbidden")},
 	{errNotForm, refused(http.StatusBadRequest, health.BadForm, "Must be multipart form data with at least one file")},
 	{errNoFile, refused(http.StatusBadRequest, health.BadForm, "Must be multipart form data with at least one file")},
 	{errByURL, refused(http.StatusBadRequest, health.BadForm, "This server takes no uploads by URL. Send the archive itself, as a file of the form.")},

@@ -11,6 +11,7 @@ import (
 
 	"spillway/health"
 	"spillway/stream"
+	"spillway/tokens"
 )
 
 // levels are how much whoever is on call has to do with an outcome.
@@ -61,7 +62,7 @@ func (u *upload) end(v verdict, err error) {
 // log writes the event of an upload that ended with err. Anybody can cause those
 // of requests without a known token: one of a kind is written a minute.
 func (u *upload) log(level zapcore.Level, err error, fields []zap.Field) {
-	for _, anonymous := range []error{errNoToken, errUnknownToken} {
+	for _, anonymous := range []error{tokens.ErrMissing, tokens.ErrUnknown} {
 		if errors.Is(err, anonymous) {
 			u.api.cfg.Repeats.Do(anonymous.Error(), func(omitted int) {
 				u.api.cfg.Log.Log(level, "upload", append(fields, zap.Int("omitted", omitted))...)

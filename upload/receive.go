@@ -15,6 +15,7 @@ import (
 	"spillway/health"
 	"spillway/health/answer"
 	"spillway/stream"
+	"spillway/tokens"
 )
 
 // upload is one request to /upload/, from its header to the end of its body.
@@ -31,7 +32,7 @@ type upload struct {
 	reported *health.Upload
 
 	// what has become known of it
-	token        Token
+	token        tokens.Token
 	claim        *claim
 	unkeep       func()        // the connection need not be kept any more; nil if it is not
 	admitted     bool          // and counted as under way
@@ -122,7 +123,7 @@ func guard(f func() error) error {
 // take checks what can be known before the body, waits for the upload's turn
 // and receives it.
 func (u *upload) take(requested context.Context) (err error) {
-	if u.token, err = u.api.cfg.Tokens.authenticate(u.r, u.began); err != nil {
+	if u.token, err = u.api.cfg.Tokens.Authenticate(u.r, u.began); err != nil {
 		return err
 	}
 	contentType := u.r.Header.Get("Content-Type")
@@ -244,7 +245,7 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 		return err
 	}
 	name, err := archiveName(file.field, file.filename)
-	u.note(func() { u.filename, u.try = name, form.try || u.token.onlyTry() })
+	u.note(func() { u.filename, u.try = name, form.try || u.token.OnlyTry() })
 	if err != nil {
 		return err
 	}

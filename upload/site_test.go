@@ -24,6 +24,7 @@ import (
 	"spillway/health/answer"
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/tokens"
 )
 
 const boundary = "------------------------7a1d"
@@ -78,7 +79,7 @@ func newSite(t testing.TB, change ...func(*Config)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := NewTokens(DevTokens()...)
+	tokens, err := tokens.New(tokens.Dev()...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,31 @@ func Build(ctx context.Context, folder string, args ...string) (string, error) {
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go %v: %w\n%s", args, err, out)
 	}
-	return binary, nil
+	return binary, lookAtSources(ctx)
+}
+
+// sources lists the folders and the embedded files of the program.
+const sources = `{{with .Module}}{{if .Main}}{{$.Dir}}{{range $.EmbedFiles}}
+{{$.Dir}}/{{.}}{{end}}{{end}}{{end}}`
+
+// lookAtSources reads what the program is built from. The go command caches the
+// result of a test until a file or folder changes that the test has read, and it does
+// not see what go build reads.
+func lookAtSources(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "go", "list", "-deps", "-f", sources, "spillway").Output()
+	if err != nil {
+		return fmt.Errorf("go list: %w", err)
+	}
+	for name := range strings.Lines(string(out)) {
+		info, err := os.Stat(strings.TrimSpace(name))
+		if err == nil && info.IsDir() {
+			_, err = os.ReadDir(strings.TrimSpace(name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Daemon is a process that takes uploads.

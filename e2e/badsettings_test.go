@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"spillway/testdata/client"
+)
+
+// A bad setting is one line that names the flag.
+func TestBadSettings(t *testing.T) {
+	for _, c := range []struct {
+		args, says string
+	}{
+		{"", "--s3-bucket is required"},
+		{"--s3-bucket=b", "--tokens-file is required"},
+		{"--dev --listen=:8000", `--listen: ":8000" is not a loopback address`},
+		{"--dev --listen=0.0.0.0:8000", "--listen: "},
+		{"--dev --listen=example.com:8000", "--listen: "},
+		{"--dev --listen=8000", `--listen: "8000" is not an address`},
+		{"--dev --dev-s3-listen=0.0.0.0:9000", "--dev-s3-listen: "},
+		{"--dev --s3-endpoint=localhost:9000", "--s3-endpoint: "},
+		{"--dev --s3-prefix=", "--s3-prefix: it is empty, so that old unfinished multipart uploads of the whole bucket would be aborted"},
+		{"--dev --s3-try-prefix=", "--s3-try-prefix: it is empty"},
+		{"--dev --s3-prefix=v1", `--s3-prefix: "v1" does not end in /, so that old unfinished multipart uploads would be aborted under all keys that begin with it. Write it as "v1/"`},
+		{"--dev --s3-try-prefix=try/v1", `--s3-try-prefix: "try/v1" does not end in /`},
+		{"--dev --s3-prefix=/", `--s3-prefix: "/" is not a folder such as v1/`},
+		{"--dev --s3-prefix=/v1/", `--s3-prefix: "/v1/" is not a folder such as v1/`},
+		{"--dev --s3-prefix=v1//", "--s3-prefix: "},
+		{"--dev --s3-prefix=./", "--s3-prefix: "},
+		{"--dev --s3-prefix=../v1/", "--s3-prefix: "},
+		{"--dev --s3-try-prefix=v1/", `--s3-try-prefix: "v1/" is --s3-prefix as well`},
+		{"--dev --s3-try-bucket=symbols --s3-try-prefix=v1/", `--s3-try-prefix: "v1/" is --s3-prefix as well`},
+		{"--dev --memory=29MiB", "--memory: "},
+		{"--dev --memory=0", "--memory: "},
+		{"--dev --memory=-1", "--memory: "},
+		{"--dev --memory=lots", `"lots" is not a size such as 64MiB`},
+		{"--dev --s3-part-size=5242879", "--s3-part-size: "},
+		{"--dev --s3-part-size=6GiB", "--s3-part-size: "},
+		{"--dev --max-expanded-size=79GiB", "--max-expanded-size: "},
+		{"--dev --memory=30MiB --max-expanded-size=49GiB", "--max-expanded-size: "},
+		{"--dev --max-expanded-size=0", "--max-expanded-size: "},
+		{"--dev --max-upload-size=0", "--max-upload-size: "},
+		{"--dev --max-entries=0", "--max-entries: "},
+		{"--dev --max-entries=-5", "--max-entries: "},
+		{"--dev --max-uploads=0", "--max-uploads: "},
+		{"--dev --max-uploads=many", "--max-uploads"},
+		{"--dev --s3-concurrency=0", "--s3-concurrency: "},
+		{"--dev --room-wait=0s", "--room-wait: "},
+		{"--dev --idle-timeout=-1s", "--idle-timeout: "},
+		{"--dev --upload-timeout=0s", "--upload-timeout: "},
+		{"--dev --drain-timeout=0s", "--drain-timeout: "},
+		{"--dev --drain-timeout=60", "--drain-timeout"},
+		{"--dev --max-token-uploads=-1", "--max-token-uploads: -1 is less than 0"},
+		{"--dev --max-token-bytes=2GiB", "--max-token-bytes: 2GiB is less than the 2GiB of --max-upload-size and 1MiB for the form"},
+		{"--dev --drain-delay=-1s", "--drain-delay: "},
+		{"--s3-bucket=b --tokens-file=t --tls-cert=c.pem", "--tls-cert and --tls-key: one needs the other"},
+		{"--dev --tls-cert=c.pem --tls-key=k.pem", "--tls-cert: --dev speaks plain http only"},
+		{"--dev --sweep-age=29m59s", "--sweep-age: 29m59s is less than twice the 15m0s of --upload-timeout"},
+		{"--dev --upload-timeout=13h", "--sweep-age: 24h0m0s is less than twice the 13h0m0s of --upload-timeout"},
+		{"--s3-bucket=b --tokens-file=t --upload-timeout=15s --sweep-age=30s", "--sweep-age: 30s is less than 1h0m0s"},
+		{"--s3-bucket=b --tokens-file=t --sweep-age=59m59s", "--sweep-age: 59m59s is less than 1h0m0s"},
+		{"--dev --sweep-age=0s", "--sweep-age: "},
+		{"--dev --sweep-age=-48h", "--sweep-age: "},
+		{"--dev --sweep-age=a-day", "--sweep-age"},
+		{"--dev --spill-quota=-1", "--spill-quota: "},
+		{"--dev --spill-quota=none", `"none" is not a size such as 64MiB`},
+		{"--dev --spill-upload-quota=-1GiB", "--spill-upload-quota: "},
+		{"--dev --spill-upload-quota=0", "--spill-upload-quota: "},
+		{"--dev --spill-min-free=-1", "--spill-min-free: "},
+		{"--dev --spill-dir=/no/such/folder", `--spill-dir: "/no/such/folder" cannot be used: `},
+		{"--dev --spill-dir=/dev/null", `--spill-dir: "/dev/null" cannot be used: `},
+		{"--dev --gzip-extensions=sym", "--gzip-extensions: "},
+		{"--dev --admin-hosts=spillway.example.com:8001", "--admin-hosts: "},
+		{"--dev --log-level=loud", "--log-level"},
+		{"--dev --log-format=xml", "--log-format"},
+		{"--dev --no-such-flag", "--no-such-flag"},
+		{"no-such-command", "no-such-command"},
+		{"token", "--tokens-file"},
+		{"token --tokens-file=t", "create"},
+		{"token create --tokens-file=t", "--email"},
+		{"token create --tokens-file=t --email=a@example.com --permission=all", "--permission"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			status, stdout, stderr := runProgram(client.Within(t), t, nil, strings.Fields(c.args)...)
+			line, end, _ := strings.Cut(stderr, "\n")
+			if status != 2 || !strings.HasPrefix(line, "spillway: ") || !strings.Contains(line, c.says) || end != "" || stdout != "" {
+				t.Errorf("status %d, stderr %q, stdout %q; want 2 and one line that says %q", status, stderr, stdout, c.says)
+			}
+		})
+	}
+	t.Run("variable", func(t *testing.T) {
+		status, _, stderr := runProgram(client.Within(t), t, []string{"SPILLWAY_MEMORY=lots"}, "--dev")
+		if status != 2 || !strings.Contains(stderr, "--memory") {
+			t.Errorf("status %d, stderr %q, want 2 and a line that names --memory", status, stderr)
+		}
+	})
+}
+
+// Of a bad setting that may have a secret in it, the line says what is wrong and
+// nothing of its value.
+func TestBadSettingsKeepTheirSecrets(t *testing.T) {
+	const dev = "--dev --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --dev-s3-listen=127.0.0.1:0"
+	file := filepath.Join(t.TempDir(), "tokens.json")
+	if err := os.WriteFile(file, []byte(`{"tokens":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentry := func(dsn string) []string { return []string{"SENTRY_DSN=" + dsn} }
+	for _, c := range []struct {
+		name, args string
+		env        []string
+		status     int
+		says       string
+	}{
+		{"DSN, a word for a port", dev, sentry("https://key:SECRET@sentry.example.com:port/1"), 2, "--sentry-dsn: it is not a URL"},
+		{"DSN, a space", dev, sentry("https://SECRET@sentry example.com/1"), 2, "--sentry-dsn: it is not a URL"},
+		{"DSN without an @", dev, sentry("https://key:SECRETsentry.example.com/1"), 2, "--sentry-dsn: it is not a URL"},
+		{"DSN, other scheme", dev, sentry("ftp://key:SECRET@sentry.example.com/1"), 2, "--sentry-dsn: [Sentry] DsnParseError: invalid scheme"},
+		{"DSN without a project", dev, sentry("https://key:SECRET@sentry.example.com"), 2, "--sentry-dsn: [Sentry] DsnParseError: empty project id"},
+		{"DSN on the command line", dev + " --sentry-dsn=https://key:SECRET@sentry.example.com:port/1", nil, 2, "--sentry-dsn: it is not a URL"},
+		{"endpoint, other scheme", dev + " --s3-endpoint=ftp://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it is not a URL"},
+		{"endpoint, a word for a port", dev + " --s3-endpoint=http://user:SECRET@s3.example.com:port", nil, 2, "--s3-endpoint: it is not a URL"},
+		{"endpoint with a password", dev + " --s3-endpoint=http://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it has a user or password"},
+		{"token for a digest", "token revoke --tokens-file=" + file + " SECRET", nil, 1, "no token has a digest that begins with what was given"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			// What is not refused is served until the context ends.
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			status, stdout, stderr := runProgram(ctx, t, c.env, strings.Fields(c.args)...)
+			line, end, _ := strings.Cut(stderr, "\n")
+			if status != c.status || !strings.HasPrefix(line, "spillway: "+c.says) || end != "" || stdout != "" {
+				t.Errorf("status %d, stderr %q, stdout %q; want %d and one line that begins with %q", status, stderr, stdout, c.status, c.says)
+			}
+			if strings.Contains(stderr, "SECRET") {
+				t.Errorf("the secret is in %q", stderr)
+			}
+		})
+	}
+}
+
+func TestBadSentryDSN(t *testing.T) {
+	_, stderr := command(t, 2, "--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--sentry-dsn=nonsense")
+	if !strings.HasPrefix(stderr, "spillway: --sentry-dsn: ") {
+		t.Errorf("said: %s", stderr)
+	}
+}

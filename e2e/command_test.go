@@ -1,0 +1,56 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"spillway/testdata/client"
+)
+
+// Exit statuses of the program.
+const (
+	statusDone       = 0
+	statusUsage      = 2
+	statusUnfinished = 3
+	statusCutShort   = 4
+)
+
+// command runs the program to its end, checks its exit status, and returns what
+// it wrote.
+func command(t *testing.T, wantStatus int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	status, stdout, stderr := runProgram(client.Within(t), t, nil, args...)
+	if status != wantStatus {
+		t.Fatalf("spillway %v: exit status %d, want %d; %s", args, status, wantStatus, stderr)
+	}
+	return stdout, stderr
+}
+
+// runProgram runs the program to its end, or until ctx ends, which kills it. Of
+// its settings, it has only those in variables, each "NAME=value". The status is
+// -1 if it was killed.
+func runProgram(ctx context.Context, t *testing.T, variables []string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	binary, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(ctx, binary, args...)
+	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "SPILLWAY_") || strings.HasPrefix(v, "SENTRY_")
+	})
+	c.Env = append(c.Env, variables...)
+	var out, errs strings.Builder
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+			t.Fatal(err)
+		}
+	}
+	return c.ProcessState.ExitCode(), out.String(), errs.String()
+}

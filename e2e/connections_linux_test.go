@@ -1,0 +1,312 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+	"spillway/testdata/daemon"
+	"spillway/testdata/s3server"
+)
+
+// outsideBudget is how much the process may take beside --memory, in bytes.
+const outsideBudget = 130 << 20
+
+// measured is the program without the race detector, which takes several times
+// the memory.
+var measured = sync.OnceValues(func() (string, error) {
+	folder := filepath.Join(built, "measured")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return "", err
+	}
+	return daemon.Build(context.Background(), folder)
+})
+
+// startMeasured is start of the program as it is measured.
+func startMeasured(t *testing.T, env []string, args ...string) *daemon.Daemon {
+	t.Helper()
+	binary, err := measured()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := daemon.Start(t.Context(), binary, env, append(args, "--listen=127.0.0.1:0", "--log-format=json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			log := d.Log()
+			t.Errorf("the end of the log:\n%s", log[max(0, len(log)-4000):])
+		}
+	})
+	return d
+}
+
+// wantWithinBudget checks the most that a process had resident against its
+// --memory, in MiB.
+func wantWithinBudget(t *testing.T, d *daemon.Daemon, memory int64) {
+	t.Helper()
+	u, err := daemon.UsageOf(d.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("peak of %d MiB resident, %d now", u.Peak>>20, u.Resident>>20)
+	if u.Peak > memory<<20+outsideBudget {
+		t.Errorf("%d MiB were resident, more than --memory=%dMiB and %d MiB", u.Peak>>20, memory, outsideBudget>>20)
+	}
+}
+
+// needFiles fails the test where the system allows fewer open files than n, in
+// this process and in the one under test.
+func needFiles(t *testing.T, n uint64) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Max < n {
+		t.Fatalf("this test needs %d open files, and the hard limit is %d: raise it with ulimit -Hn", n, limit.Max)
+	}
+}
+
+// crowd opens connections to address and sends each the same bytes. They are
+// closed when the test ends. The server may close them before.
+func crowd(t *testing.T, address string, count int, sends []byte) []net.Conn {
+	t.Helper()
+	conns := make([]net.Conn, count)
+	var opened atomic.Int64
+	var dialing sync.WaitGroup
+	for range 8 {
+		dialing.Go(func() {
+			for n := opened.Add(1); n <= int64(count); n = opened.Add(1) {
+				conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+				if err != nil {
+					t.Errorf("dialing: %v", err)
+					return
+				}
+				t.Cleanup(func() { _ = conn.Close() })
+				_, _ = conn.Write(sends) // fails once the server has closed
+				conns[n-1] = conn
+			}
+		})
+	}
+	dialing.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return conns
+}
+
+// probe asks for url again and again, each time on a new connection, and reports
+// how long the slowest answer took. It is an error if one is not 200. stop ends it.
+func probe(t *testing.T, url string) (stop func() (slowest time.Duration, answers int)) {
+	t.Helper()
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}}
+	var slowest time.Duration
+	answers := 0
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			began := time.Now()
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp, err := client.Do(r)
+			if err != nil {
+				t.Errorf("a probe failed after %v: %v", time.Since(began), err)
+				return
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("a probe is answered with %s", resp.Status)
+			}
+			slowest = max(slowest, time.Since(began))
+			answers++
+		}
+	}()
+	return func() (time.Duration, int) {
+		close(done)
+		<-ended
+		return slowest, answers
+	}
+}
+
+// unfinishedHeader is the beginning of a request with fields of n bytes together and without
+// an end.
+func unfinishedHeader(n int) []byte {
+	var b bytes.Buffer
+	b.WriteString("POST /upload/ HTTP/1.1\r\nHost: x\r\n")
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "X-%d: %s\r\n", i, strings.Repeat("a", 50))
+	}
+	return b.Bytes()
+}
+
+// unfinishedHello is a TLS record layer that carries n bytes of a ClientHello of
+// 64 KiB.
+func unfinishedHello(n int) []byte {
+	message := append([]byte{1, 0, 0xff, 0xf0}, make([]byte, n)...)
+	var b bytes.Buffer
+	for len(message) > 0 {
+		piece := message[:min(len(message), 1<<14)]
+		b.Write([]byte{22, 3, 1})
+		_ = binary.Write(&b, binary.BigEndian, uint16(len(piece))) // it cannot fail
+		b.Write(piece)
+		message = message[len(piece):]
+	}
+	return b.Bytes()
+}
+
+// startHTTPS starts the program as https, with no token.
+func startHTTPS(t *testing.T, args ...string) *daemon.Daemon {
+	t.Helper()
+	cert, key := client.SelfSigned(t)
+	tokens := filepath.Join(t.TempDir(), "tokens.json")
+	if err := os.WriteFile(tokens, []byte(`{"tokens": []}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := startMeasured(t, []string{"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x"},
+		append(args, "--s3-bucket=b", "--s3-region=r", "--tokens-file="+tokens, "--tls-cert="+cert, "--tls-key="+key)...)
+	d.API = strings.Replace(d.API, "http:", "https:", 1)
+	return d
+}
+
+// 5,000 connections that never come to a request: the process stays within
+// --memory and 130 MiB, and health probes are answered at once meanwhile.
+func TestConnectionsWithoutARequest(t *testing.T) {
+	const connections, memory = 5000, 64
+	needFiles(t, connections+500)
+	nobody := "--s3-endpoint=http://127.0.0.1:1"
+	plain := func(t *testing.T) *daemon.Daemon {
+		return startMeasured(t, nil, "--dev", nobody, fmt.Sprintf("--memory=%dMiB", memory))
+	}
+	https := func(t *testing.T) *daemon.Daemon { return startHTTPS(t, nobody, fmt.Sprintf("--memory=%dMiB", memory)) }
+	for _, c := range []struct {
+		name  string
+		start func(*testing.T) *daemon.Daemon
+		admin bool
+		sends []byte
+	}{
+		{"silent", plain, false, nil},
+		{"a header of 62 KB", plain, false, unfinishedHeader(62_000)},
+		{"a header of nearly 16 KiB", plain, false, unfinishedHeader(15_800)},
+		{"idle after a request", plain, false, []byte("GET /__version__ HTTP/1.1\r\nHost: x\r\n\r\n")},
+		{"refused, with an unfinished body", plain, false, append(unfinishedHeader(15_000), "Content-Length: 1000000\r\n\r\nx"...)},
+		{"another path, with an unfinished body", plain, false, []byte("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nx")},
+		{"the admin listener, a header of 62 KB", plain, true, unfinishedHeader(62_000)},
+		{"TLS, silent", https, false, nil},
+		{"TLS, an unfinished hello", https, false, unfinishedHello(62_000)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := c.start(t)
+			url, address := d.API+"/__lbheartbeat__", d.API
+			if c.admin {
+				url, address = d.Admin+"/page.css", d.Admin
+			}
+			get := probe(t, url)
+			_, address, _ = strings.Cut(address, "://")
+			crowd(t, address, connections, c.sends)
+			slowest, answers := get()
+			t.Logf("%d probes, the slowest took %v", answers, slowest)
+			if slowest > 5*time.Second || answers == 0 {
+				t.Errorf("of %d probes the slowest took %v", answers, slowest)
+			}
+			wantWithinBudget(t, d, memory)
+		})
+	}
+}
+
+// Uploads that wait for their turn are bounded: beyond 256, the answer is 503 at
+// once. Those that have their turn are not disturbed by the others' connections.
+func TestManyUploadsThatWait(t *testing.T) {
+	const uploads, turns, places, memory = 2000, 2, 256, 64
+	needFiles(t, uploads+500)
+	server := s3server.Start(t)
+	d := startMeasured(t, credentialsOf(server), "--dev", "--s3-endpoint="+server.Endpoint, "--s3-bucket="+server.Bucket(t),
+		fmt.Sprintf("--memory=%dMiB", memory), fmt.Sprintf("--max-uploads=%d", turns), "--room-wait=1h")
+	address := strings.TrimPrefix(d.API, "http://")
+	body, contentType := client.Form(t, archive.PythonZipfile(archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 10_000)}))
+	const withToken = "Auth-Token: dev\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+	head := fmt.Appendf(unfinishedHeader(100), withToken, contentType, len(body))
+	admitted := crowd(t, address, turns, append(head, body[:len(body)/2]...))
+	awaitMetric(t, d, `spillway_uploads_in_flight{stage="receiving"}`, turns)
+
+	get := probe(t, d.API+"/__lbheartbeat__")
+	head = fmt.Appendf(unfinishedHeader(15_000), withToken, contentType, len(body))
+	others := crowd(t, address, uploads, head)
+	awaitMetric(t, d, `spillway_uploads_total{outcome="refused",reason="no_room"}`, uploads-places)
+	slowest, answers := get()
+	t.Logf("%d probes, the slowest took %v", answers, slowest)
+	wantWithinBudget(t, d, memory)
+	awaitMetric(t, d, `spillway_uploads_in_flight{stage="waiting"}`, places)
+	// One of those that came last. It has been answered, so that reading ends.
+	if resp, err := http.ReadResponse(bufio.NewReader(others[uploads-1]), nil); err != nil {
+		t.Error(err)
+	} else if resp.Body.Close(); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("beyond the places: %s, %v", resp.Status, resp.Header)
+	}
+
+	for _, conn := range admitted {
+		if _, err := conn.Write(body[len(body)/2:]); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusCreated {
+			t.Errorf("an upload that had its turn: %s", resp.Status)
+		}
+	}
+}
+
+// awaitMetric waits until a metric has that value.
+func awaitMetric(t *testing.T, d *daemon.Daemon, name string, want float64) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		all, err := d.Metrics(client.Within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all[name] == want {
+			return
+		}
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("%s is %v, not %v", name, all[name], want)
+		}
+		<-tick.C
+	}
+}

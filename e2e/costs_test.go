@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"maps"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+)
+
+// counters are the metrics whose names a pattern matches, by its first group or
+// else by the name.
+func counters(t *testing.T, admin, pattern string) map[string]int64 {
+	t.Helper()
+	all := map[string]int64{}
+	for _, line := range regexp.MustCompile(`(?m)^`+pattern+` (\S+)$`).FindAllStringSubmatch(metrics(t, admin), -1) {
+		value, err := strconv.ParseFloat(line[len(line)-1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[line[1]] += int64(value)
+	}
+	return all
+}
+
+// since is what has been added to counters.
+func since(before, after map[string]int64) map[string]int64 {
+	added := map[string]int64{}
+	for name, n := range after {
+		if n -= before[name]; n != 0 {
+			added[name] = n
+		}
+	}
+	return added
+}
+
+// awaitSum waits until the sum of the metrics that a pattern matches, see
+// [counters], is what is wanted.
+func awaitSum(t *testing.T, s system, pattern string, wanted func(sum int64) bool) {
+	t.Helper()
+	ctx := client.Within(t)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		sum := int64(0)
+		for _, n := range counters(t, s.Admin, pattern) {
+			sum += n
+		}
+		if wanted(sum) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: the sum is %d", pattern, sum)
+		}
+	}
+}
+
+// TestCosts counts what an upload costs, which is the same on every machine: the
+// requests to S3, the bytes that they send, the disk, and the memory that is
+// allocated.
+func TestCosts(t *testing.T) {
+	s := startBeside(t)
+	const (
+		small  = 60
+		large  = 20 << 20 // three parts of 8 MiB
+		ignore = `spillway_s3_requests_total\{operation="(\w+)",result="\w+"\}`
+	)
+	var files []archive.File
+	for n := range uint64(small) {
+		files = append(files, archive.File{Name: archive.SymbolsName(n), Data: archive.Symbols(n, 40_000)})
+	}
+	files = append(files, archive.File{Name: archive.SymbolsName(small) + ".dll", Data: archive.Noise(1, large)})
+	zip := archive.PythonZipfile(files...)
+	body := int64(0) // of all objects
+	for _, f := range files[:small] {
+		body += int64(len(archive.Compress(archive.Deflate, f.Data))) + 18 // gzip's header and trailer
+	}
+	body += large
+
+	requests, allocated := counters(t, s.Admin, ignore), counters(t, s.Admin, `(go_memstats_alloc_bytes_total)`)
+	for _, upload := range []struct {
+		name     string
+		requests map[string]int64
+		sent     int64
+	}{
+		{"first", map[string]int64{
+			"HeadObject": small + 1, "PutObject": small, "CreateMultipartUpload": 1, "UploadPart": 3, "CompleteMultipartUpload": 1,
+		}, body},
+		{"second", map[string]int64{"HeadObject": small + 1}, 0},
+	} {
+		sent := counters(t, s.Admin, `(spillway_s3_sent_bytes_total)`)
+		if a := client.MustSend(t, s.API, "dev", zip); a.Status != 201 {
+			t.Fatalf("%+v", a)
+		}
+		now := counters(t, s.Admin, ignore)
+		got := since(requests, now)
+		delete(got, "ListMultipartUploads") // the janitor's
+		if !maps.Equal(got, upload.requests) {
+			t.Errorf("%s: requests %v, want %v", upload.name, got, upload.requests)
+		}
+		requests = now
+		after := counters(t, s.Admin, `(spillway_s3_sent_bytes_total)`)
+		// Beside the bodies there is the list of parts.
+		if n := after["spillway_s3_sent_bytes_total"] - sent["spillway_s3_sent_bytes_total"]; n < upload.sent || n > upload.sent+upload.sent/1000+2000 || upload.sent == 0 && n != 0 {
+			t.Errorf("%s: %d bytes were sent, want %d", upload.name, n, upload.sent)
+		}
+	}
+	wantMetrics(t, s.Admin, "spillway_spilled_bytes_total 0", "spillway_spill_used_bytes 0")
+
+	// Two uploads of 21 MB: parts come from a pool, and the rest is small.
+	total := since(allocated, counters(t, s.Admin, `(go_memstats_alloc_bytes_total)`))["go_memstats_alloc_bytes_total"]
+	if perMB := total / (2 * int64(len(zip)) / 1e6); perMB > 1_600_000 {
+		t.Errorf("%d bytes are allocated for each MB of an archive", perMB)
+	} else {
+		t.Logf("%d bytes are allocated for each MB of an archive", perMB)
+	}
+}

@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"spillway/testdata/client"
+)
+
+var (
+	selector = regexp.MustCompile(`\b((?:spillway|process)_\w+)(?:\{([^}]*)\})?`)
+	matcher  = regexp.MustCompile(`(\w+)=~?"([^"]*)"`)
+)
+
+// TestMetricsThatOperationsNames: each metric that docs/operations.md speaks of, in
+// an alert or elsewhere, is there from the first upload on, with the labels that it
+// is asked for with. An alert on another one would never fire.
+func TestMetricsThatOperationsNames(t *testing.T) {
+	doc, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startEmbedded(t)
+	client.MustSend(t, s.API, "dev", client.Get(t, s.API+"/sample.zip").Body)
+	lines := strings.Split(metrics(t, s.Admin), "\n")
+	// In a table, a vertical bar is escaped.
+	text := strings.ReplaceAll(string(doc), `\|`, "|")
+	found := selector.FindAllStringSubmatch(text, -1)
+	if len(found) < 10 {
+		t.Errorf("it names only %d metrics", len(found))
+	}
+	for _, f := range found {
+		name := f[1]
+		if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "# TYPE "+name+" ") }) {
+			t.Errorf("there is no metric %s", name)
+		}
+		if f[2] == "" {
+			continue
+		}
+		for _, labels := range labelsOf(f[2]) {
+			if !slices.ContainsFunc(lines, func(l string) bool {
+				return strings.HasPrefix(l, name+"{") && !slices.ContainsFunc(labels, func(label string) bool { return !strings.Contains(l, label) })
+			}) {
+				t.Errorf("there is no %s with %s", name, labels)
+			}
+		}
+	}
+}
+
+// labelsOf returns the sets of labels that matchers in braces ask for: of a pattern,
+// one for each of its alternatives.
+func labelsOf(matchers string) [][]string {
+	sets := [][]string{nil}
+	for _, m := range matcher.FindAllStringSubmatch(matchers, -1) {
+		var more [][]string
+		for value := range strings.SplitSeq(m[2], "|") {
+			for _, set := range sets {
+				more = append(more, append(slices.Clone(set), m[1]+`="`+value+`"`))
+			}
+		}
+		sets = more
+	}
+	return sets
+}

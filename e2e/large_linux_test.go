@@ -1,0 +1,224 @@
+//go:build !race
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/klauspost/compress/flate"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+	"spillway/testdata/daemon"
+	"spillway/testdata/s3server"
+)
+
+const (
+	largeSize   = 1200 << 20 // of the entry, expanded
+	largeBlock  = 8 << 20    // of it that are made; the rest repeats them
+	largeMemory = 160 << 20  // what the process may have resident, with --memory 64MiB
+
+	heldLarge  = 300 << 20 // of an archive that has to be held
+	heldMemory = 110 << 20 // what the process may have resident, with --memory 32MiB
+)
+
+// An entry of 1.2 GB goes through a process of little memory into an object of
+// many parts, without the disk.
+func TestLargeEntry(t *testing.T) {
+	server := s3server.Start(t)
+	bucket := server.Bucket(t)
+	d := start(t, credentialsOf(server),
+		"--dev", "--log-format=json", "--memory=64MiB", "--s3-endpoint="+server.Endpoint, "--s3-bucket="+bucket)
+	before := usedBy(t, d).Written
+
+	entry := newLargeEntry(t)
+	w := &watched{r: entry.archive(), look: func() { wantNoFiles(t, d.PID()) }}
+	a, err := client.Send(client.Within(t), d.API, "dev", w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Status != 201 || !slices.Equal(a.Upload.UploadedKeys, []string{entry.Name}) {
+		t.Fatalf("%+v", a)
+	}
+	if w.looks < 100 {
+		t.Errorf("the process was looked at %d times only", w.looks)
+	}
+	if peak := usedBy(t, d).Peak; peak > largeMemory {
+		t.Errorf("%d MiB were resident at the most, want at most %d", peak>>20, largeMemory>>20)
+	} else {
+		t.Logf("%d MiB were resident at the most", peak>>20)
+	}
+	if got := usedBy(t, d).Written - before; got != 0 {
+		t.Errorf("%d bytes were written to a disk", got)
+	}
+	entry.wantObject(t, server, bucket, "v1/"+entry.Name)
+
+	again, err := client.Send(client.Within(t), d.API, "dev", entry.archive())
+	if err != nil || again.Status != 201 || !slices.Equal(again.Upload.SkippedKeys, []string{entry.Name}) {
+		t.Errorf("again: %+v, error %v; want it skipped", again, err)
+	}
+}
+
+// Large ones go through a process of little memory, and its disk is empty when
+// it answers.
+func TestLargeHeldArchives(t *testing.T) {
+	const quota = heldLarge * 11 / 10
+	for i, l := range archive.Layouts {
+		t.Run(l.Name, func(t *testing.T) {
+			t.Parallel()
+			server := s3server.Start(t)
+			behind := client.Bucket{Store: server.Client, BucketName: server.Bucket(t)}
+			folder := t.TempDir()
+			d := start(t, credentialsOf(server), "--dev", "--log-format=json",
+				"--s3-endpoint="+server.Endpoint, "--s3-bucket="+behind.BucketName, "--memory=32MiB",
+				"--spill-dir="+folder, "--spill-quota="+strconv.Itoa(quota), "--spill-min-free=0")
+			s := system{d, behind}
+			disk := sample(d.PID(), folder)
+			s.wantHeld(t, l.Lay(archive.Mixed(uint64(10*i), heldLarge)))
+			peak, last := disk.end(t)
+			if peak > quota || peak < heldLarge/2 || disk.samples < 100 {
+				t.Errorf("%d bytes were on the disk at the most, in %d samples, want some, and at most %d", peak, disk.samples, quota)
+			}
+			if last != 0 {
+				t.Errorf("%d bytes are left on the disk", last)
+			}
+			wantEmpty(t, d.PID(), folder)
+			if most := usedBy(t, d).Peak; most > heldMemory {
+				t.Errorf("%d MiB were resident at the most, want at most %d", most>>20, heldMemory>>20)
+			} else {
+				t.Logf("%d MiB resident, %d MiB on the disk at the most", most>>20, peak>>20)
+			}
+		})
+	}
+}
+
+// largeEntry is an entry whose text is one block again and again, and so is its
+// deflate stream.
+type largeEntry struct {
+	archive.Entry
+	crc32 uint32
+}
+
+func newLargeEntry(t *testing.T) *largeEntry {
+	t.Helper()
+	text := archive.Pattern{Block: archive.Symbols(9, largeBlock), Times: largeSize / largeBlock}
+	packed := archive.Deflated(text)
+	block := io.MultiReader(bytes.NewReader(packed.Block), bytes.NewReader(packed.End))
+	expanded, err := io.ReadAll(flate.NewReader(block))
+	if err != nil || !bytes.Equal(expanded, text.Block) {
+		t.Fatalf("a block expands to %d bytes, error %v, want %d", len(expanded), err, len(text.Block))
+	}
+	return &largeEntry{
+		archive.Entry{Name: archive.SymbolsName(9), Method: archive.Deflate, Large: &text, LargeRaw: &packed},
+		text.CRC32(),
+	}
+}
+
+// archive is a zip of the entry, as Python's zipfile writes it.
+func (e *largeEntry) archive() io.Reader {
+	return archive.Archive{Entries: []archive.Entry{e.Entry}}.Reader()
+}
+
+// wantObject checks that the object has several parts and expands to the entry.
+func (e *largeEntry) wantObject(t *testing.T, server *s3server.Server, bucket, key string) {
+	t.Helper()
+	api := s3.New(s3.Options{
+		BaseEndpoint: &server.Endpoint, Region: s3server.Region, UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(server.AccessKey, server.SecretKey, ""),
+	})
+	object, err := api.GetObject(context.WithoutCancel(t.Context()), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer object.Body.Close()
+	if etag := aws.ToString(object.ETag); !strings.Contains(etag, "-") {
+		t.Errorf("the ETag %s is not one of a multipart object", etag)
+	}
+	if got := object.Metadata["original_size"]; got != strconv.Itoa(largeSize) {
+		t.Errorf("original_size %q, want %d", got, largeSize)
+	}
+	if got, want := object.Metadata["original_crc32"], fmt.Sprintf("%08x", e.crc32); got != want {
+		t.Errorf("original_crc32 %q, want %q", got, want)
+	}
+	e.wantGzip(t, object.Body)
+	if got := server.Uploads(t, bucket); len(got) != 0 {
+		t.Errorf("multipart uploads are unfinished: %v", got)
+	}
+}
+
+// wantGzip checks that body is a gzip member (RFC 1952) of the entry. Its deflate
+// stream is known, so that it need not be expanded.
+func (e *largeEntry) wantGzip(t *testing.T, body io.Reader) {
+	t.Helper()
+	r := bufio.NewReader(body)
+	head := make([]byte, 10)
+	if _, err := io.ReadFull(r, head); err != nil || !bytes.HasPrefix(head, []byte{0x1f, 0x8b, 8, 0}) {
+		t.Fatalf("the object begins with %x, error %v", head, err)
+	}
+	if at, err := client.FirstDifference(io.LimitReader(r, e.LargeRaw.Size()), e.LargeRaw.Reader()); err != nil || at >= 0 {
+		t.Errorf("the deflate stream is not the archive's at byte %d, error %v", at, err)
+	}
+	trailer := binary.LittleEndian.AppendUint32(nil, e.crc32)
+	trailer = binary.LittleEndian.AppendUint32(trailer, largeSize)
+	if rest, err := io.ReadAll(r); err != nil || !bytes.Equal(rest, trailer) {
+		t.Errorf("the object ends with %x, error %v, want %x", rest, err, trailer)
+	}
+}
+
+// watched looks at something for each megabyte that is read through it.
+type watched struct {
+	r           io.Reader
+	look        func()
+	read, looks int
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if w.read += n; w.read>>20 > w.looks {
+		w.looks++
+		w.look()
+	}
+	return n, err
+}
+
+// wantNoFiles checks that a process has no file open, but for devices and what
+// the kernel tells of itself.
+func wantNoFiles(t *testing.T, pid int) {
+	folder := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for _, e := range entries {
+		to, err := os.Readlink(filepath.Join(folder, e.Name()))
+		top := strings.SplitN(to, "/", 3)
+		if err == nil && top[0] == "" && !slices.Contains([]string{"dev", "proc", "sys"}, top[1]) {
+			t.Errorf("the process has %s open", to)
+		}
+	}
+}
+
+// usedBy is what a process has used.
+func usedBy(t *testing.T, d *daemon.Daemon) daemon.Usage {
+	t.Helper()
+	u, err := daemon.UsageOf(d.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}

@@ -1,0 +1,217 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+	"spillway/testdata/daemon"
+)
+
+// wantCheck asks for the heartbeat and checks its status and one of its checks.
+func wantCheck(t *testing.T, api, check, state string, status int, words ...string) {
+	t.Helper()
+	got := client.Get(t, api+"/__heartbeat__")
+	var beat struct {
+		Checks  map[string]string
+		Details map[string]struct{ Messages map[string]string }
+	}
+	if err := json.Unmarshal(got.Body, &beat); err != nil {
+		t.Fatal(err)
+	}
+	message := beat.Details[check].Messages["spillway."+check]
+	if got.Status != status || beat.Checks[check] != state {
+		t.Errorf("the heartbeat is %d and %s %q (%s), want %d and %q", got.Status, check, beat.Checks[check], message, status, state)
+	}
+	for _, word := range words {
+		if !strings.Contains(message, word) {
+			t.Errorf("the message of %s is %q, want %q in it", check, message, word)
+		}
+	}
+}
+
+// floodLog has the program log more than a pipe and its memory for lines have
+// room for: refused uploads cost little.
+func floodLog(t *testing.T, s system) {
+	t.Helper()
+	label := strings.Repeat("x", 100)
+	name := strings.Repeat("a", 4000) + ".zip"
+	var senders sync.WaitGroup
+	for range 8 {
+		senders.Go(func() {
+			for range 60 {
+				req, err := http.NewRequestWithContext(client.Within(t), http.MethodPost, s.API+"/upload/",
+					strings.NewReader("--b\r\nContent-Disposition: form-data; name=\""+name+"\"; filename=\""+name+"\"\r\n\r\nnot a zip\r\n--b--\r\n"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+				req.Header.Set("Auth-Token", "dev-"+label)
+				if a, err := client.RoundTrip(req); err != nil || a.Status != http.StatusBadRequest {
+					t.Errorf("%+v, error %v", a, err)
+					return
+				}
+			}
+		})
+	}
+	senders.Wait()
+}
+
+// endTime is long for a process that has nothing to wait for, also on a machine
+// with much to do.
+const endTime = 15 * time.Second
+
+// wantEndInTime has SIGTERM end the process, which has nothing to wait for.
+func wantEndInTime(t *testing.T, d *daemon.Daemon) {
+	t.Helper()
+	began := time.Now()
+	if err := d.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	wantExit(t, d, statusDone)
+	if took := time.Since(began); took > endTime {
+		t.Errorf("it took %v to end", took)
+	}
+}
+
+// A pipe that nobody reads any more: uploads are answered and stored, the
+// heartbeat warns, the balancer changes nothing, and SIGTERM ends the process in
+// time.
+func TestLogThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	s := startBeside(t)
+	s.StopReading()
+	floodLog(t, s)
+	files := archive.Samples(1)
+	for range 3 {
+		if a := client.MustSend(t, s.API, "dev", archive.GoWriter(files...)); a.Status != http.StatusCreated {
+			t.Errorf("%+v", a)
+		}
+	}
+	s.WantStored(t, "v1/", files)
+	wantCheck(t, s.API, "log", "warning", http.StatusOK, "Dropped since the start: ")
+	if got := client.Get(t, s.API+"/__lbheartbeat__").Status; got != http.StatusOK {
+		t.Errorf("the balancer is told %d", got)
+	}
+	values, err := s.Metrics(client.Within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if values["spillway_log_dropped_lines_total"] == 0 {
+		t.Error("no dropped line is counted")
+	}
+	wantEndInTime(t, s.Daemon)
+}
+
+// A reader that hung reads on: the log says how many lines are missing.
+func TestLogThatIsReadAgain(t *testing.T) {
+	t.Parallel()
+	s := startEmbedded(t)
+	s.StopReading()
+	floodLog(t, s)
+	s.ResumeReading()
+	line, err := s.AwaitLog(client.Within(t), `"msg":"log lines were dropped`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event struct{ Lines float64 }
+	if err := json.Unmarshal([]byte(line), &event); err != nil {
+		t.Fatal(err)
+	}
+	values, err := s.Metrics(client.Within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dropped := values["spillway_log_dropped_lines_total"]; dropped == 0 || dropped != event.Lines {
+		t.Errorf("the log says that %v lines were dropped, the metric %v", event.Lines, dropped)
+	}
+}
+
+// A pipe whose reader has died does not end the process, and neither does its
+// last line at the end.
+func TestLogWhoseReaderDies(t *testing.T) {
+	t.Parallel()
+	s := startBeside(t)
+	if err := s.CloseLog(); err != nil {
+		t.Fatal(err)
+	}
+	files := archive.Samples(1)
+	for range 3 {
+		if a := client.MustSend(t, s.API, "dev", archive.GoWriter(files...)); a.Status != http.StatusCreated {
+			t.Errorf("%+v", a)
+		}
+	}
+	s.WantStored(t, "v1/", files)
+	wantCheck(t, s.API, "log", "warning", http.StatusOK, "broken pipe", "restart this instance")
+	wantEndInTime(t, s.Daemon)
+}
+
+// The exit status of a program whose log nobody reads is the one that it would
+// have had.
+func TestExitStatusWithoutAReader(t *testing.T) {
+	t.Parallel()
+	for what, lose := range map[string]func(*testing.T, system){
+		"hangs": func(t *testing.T, s system) { s.StopReading(); floodLog(t, s) },
+		"dies": func(t *testing.T, s system) {
+			if err := s.CloseLog(); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := startEmbedded(t, "--drain-delay=1h")
+			lose(t, s)
+			sendSignal(t, s, syscall.SIGTERM)
+			client.AwaitStatus(t, s.API+"/__lbheartbeat__", http.StatusServiceUnavailable)
+			sendSignal(t, s, syscall.SIGTERM)
+			wantExit(t, s.Daemon, statusCutShort)
+		})
+	}
+}
+
+// What the AWS SDK and net/http write by themselves is in our log, and so cannot
+// wait for its reader.
+func TestLibrariesWriteToOurLog(t *testing.T) {
+	t.Parallel()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer listener.Close()
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nDate: yesterday\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 unasked\r\n\r\n")
+				}
+			})
+		}
+	})
+	d := start(t, []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}, "--dev", "--log-format=json", "--s3-endpoint=http://"+listener.Addr().String())
+	client.Get(t, d.API+"/__heartbeat__")
+	awaitLog(t, d, `"msg":"the AWS SDK says"`, "Date")
+	awaitLog(t, d, `"msg":"Unsolicited response received on idle HTTP channel`)
+	for line := range strings.Lines(d.Log()) {
+		if !strings.HasPrefix(line, "{") {
+			t.Errorf("not one of our lines: %s", line)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+	"spillway/testdata/s3server"
+	"spillway/testdata/sentryserver"
+)
+
+// TestSecretsAreNowhere: whatever happens to uploads, neither tokens nor the
+// store's secret get into an answer, the log, the metrics, the live page, or a
+// report to Sentry; e-mail addresses are in the log only, and where the answer to
+// a client says its own.
+func TestSecretsAreNowhere(t *testing.T) {
+	const (
+		email   = "somebody@example.com"
+		unknown = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00"
+		secret  = "a-secret-that-is-not-the-right-one"
+	)
+	file := "--tokens-file=" + filepath.Join(t.TempDir(), "tokens.json")
+	token, _ := command(t, 0, "token", "create", file, "--email="+email)
+	token = strings.TrimSpace(token)
+	server := s3server.Start(t)
+	sentry := sentryserver.Start(t)
+	args := func(bucket string) []string {
+		return []string{
+			file, "--s3-bucket=" + bucket, "--s3-region=" + s3server.Region, "--s3-endpoint=" + server.Endpoint, "--s3-path-style",
+			"--log-level=debug", "--sentry-dsn=" + sentry.DSN, "--upload-timeout=1s", "--drain-timeout=100ms",
+		}
+	}
+	good := archive.PythonZipfile(archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 20_000)})
+	var answers strings.Builder
+	post := func(api, token string, body io.Reader) {
+		t.Helper()
+		a, err := client.Send(client.Within(t), api, token, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&answers, "%+v\n", a)
+	}
+
+	d := start(t, credentialsOf(server), args(server.Bucket(t))...)
+	post(d.API, token, bytes.NewReader(good))
+	post(d.API, token+"-a-label", bytes.NewReader(good))
+	post(d.API, token, bytes.NewReader(good[:len(good)/2]))
+	post(d.API, unknown, bytes.NewReader(good))
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	post(d.API, token, stalls{bytes.NewReader(good[:len(good)/2]), ctx}) // times out: a report to Sentry
+	failing := start(t, []string{"AWS_ACCESS_KEY_ID=" + server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + secret}, args("nowhere")...)
+	post(failing.API, token, bytes.NewReader(good))
+
+	for _, path := range []string{"/__error__", "/__heartbeat__?token=" + token, "/upload/auth_info/", "/nothing"} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			req, err := http.NewRequestWithContext(client.Within(t), method, failing.API+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Auth-Token", token)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if path != "/upload/auth_info/" { // it says whose token it is
+				fmt.Fprintf(&answers, "%v %s\n", resp.Header, body)
+			}
+		}
+	}
+	seen := map[string]string{"answers": answers.String()}
+	for name, d := range map[string]system{"": {Daemon: d}, "failing ": {Daemon: failing}} {
+		seen[name+"metrics"] = metrics(t, d.Admin)
+		seen[name+"live page"] = livePage(t, d.Admin)
+		if err := d.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		wantExit(t, d.Daemon, statusDone)
+		seen[name+"log"] = d.Log()
+	}
+	seen["Sentry"] = sentry.Raw()
+	if n := len(sentry.Events()); n < 2 {
+		t.Errorf("%d reports to Sentry", n)
+	}
+	for where, text := range seen {
+		if len(text) < 100 {
+			t.Errorf("%s: only %q", where, text)
+		}
+		secrets := []string{token, unknown, secret, server.SecretKey}
+		if !strings.HasSuffix(where, "log") {
+			secrets = append(secrets, email)
+		}
+		for _, secret := range secrets {
+			if i := strings.Index(text, secret); i >= 0 {
+				t.Errorf("%s has %s: …%s…", where, secret, text[max(0, i-200):min(len(text), i+200)])
+			}
+		}
+	}
+}
+
+// livePage is the first event of the live page.
+func livePage(t *testing.T, admin string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(client.Within(t), http.MethodGet, admin+"/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var event bytes.Buffer
+	for buf := make([]byte, 1<<16); !strings.Contains(event.String(), "\n\n"); {
+		n, err := resp.Body.Read(buf)
+		event.Write(buf[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return event.String()
+}

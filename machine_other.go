@@ -1,8 +1,0 @@
-//go:build !linux
-
-package main
-
-import "errors"
-
-// openFiles fails: where to count is only known on Linux.
-func openFiles() (open, limit int, err error) { return 0, 0, errors.ErrUnsupported }

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package serve
+
+import "net"
+
+// hasArrived is only known on Linux.
+func hasArrived(*net.TCPConn) bool { return false }

@@ -1,0 +1,110 @@
+//go:build !race
+
+package serve
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+)
+
+// smallArchive is one of 3 KB in which there is everything that can be in one:
+// every method and data descriptor that is read forward, an empty file, a
+// directory, a file that is ignored, zip64 fields, a comment.
+func smallArchive() (zip []byte, files map[string][]byte) {
+	text := func(n uint64) []byte { return archive.Symbols(n, 200) }
+	entries := []archive.Entry{
+		{Name: "a.pdb/"},
+		{Name: "a.pdb/A1/a.sym", Data: text(1), Method: archive.Deflate},
+		{Name: "a.pdb/A1/a.pd_", Data: archive.Noise(2, 100)},
+		{Name: "b.so/B2/b.sym", Data: text(3), Method: archive.Deflate, Descriptor: archive.Signed32},
+		{Name: "b.so/B2/b.dbg", Data: text(4), Method: archive.Deflate, Descriptor: archive.Unsigned64},
+		{Name: "c.so/C3/c.sym", Data: text(5)},
+		{Name: "c.so/C3/c.dbg", Data: text(6), Method: archive.Zstd},
+		{Name: "d.so/D4/d.sym", Data: text(7), Method: archive.Deflate, Zip64Local: true, Zip64Row: true},
+		{Name: "d.so/D4/d.dbg", Data: archive.Noise(8, 60), Descriptor: archive.Signed32, LocalSizes: true},
+		{Name: "œ€.so/E5/œ€.sym", Data: text(9), Method: archive.Deflate, Flags: archive.FlagUTF8, Comment: "a comment"},
+		{Name: "f.so/F6/empty.sym", Descriptor: archive.Signed32},
+		{Name: "build-symbols.txt", Data: []byte("a.sym\n"), Method: archive.Deflate},
+	}
+	files = map[string][]byte{}
+	for _, e := range entries[1:11] {
+		files["v1/"+e.Name] = e.Data
+	}
+	return archive.Archive{Entries: entries, Zip64: true, End: func(e *archive.End) { e.Comment = []byte("made by a test") }}.Bytes(), files
+}
+
+// TestEveryByteOfAnArchive flips each byte of an archive, and cuts it off after
+// each: it is refused and nothing is there, or it is stored with exactly the
+// right content. Six thousand uploads are many under the race detector, which has
+// stream's TestFlippedBits and TestCutOff to watch.
+func TestEveryByteOfAnArchive(t *testing.T) {
+	in := startInside(t, overrides{})
+	defer in.end(t)
+	zip, files := smallArchive()
+	if len(zip) < 2800 || len(zip) > 3300 {
+		t.Errorf("the archive has %d bytes", len(zip))
+	}
+	stored := 0
+	try := func(what string, data []byte) {
+		body, contentType := client.Form(t, data)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+in.public.address()+"/upload/", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", contentType)
+		req.Header.Set("Auth-Token", "dev")
+		a, err := client.RoundTrip(req)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		<-in.events
+		if a.Status != http.StatusCreated {
+			if a.Status != http.StatusBadRequest && a.Status != http.StatusRequestEntityTooLarge || a.Error == "" {
+				t.Errorf("%s: %+v", what, a)
+			}
+			in.wantNothing(t, what)
+			return
+		}
+		stored++
+		keys := in.Store.Keys(t, in.BucketName)
+		if len(keys) != len(files) {
+			t.Errorf("%s: stored %q", what, keys)
+		}
+		for _, key := range keys {
+			o, _ := in.Store.Object(t, in.BucketName, key)
+			content := o.Body
+			if o.ContentEncoding == "gzip" {
+				content = client.Gunzip(t, content)
+			}
+			if want, ok := files[key]; !ok || !bytes.Equal(content, want) {
+				t.Errorf("%s: %s is stored with %q, want %q", what, key, content, want)
+			}
+			if err := in.Store.Delete(context.WithoutCancel(t.Context()), in.BucketName, key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	try("as it is", zip)
+	if stored != 1 {
+		t.Fatal("the archive itself is not stored")
+	}
+	for i := range zip {
+		flipped := slices.Clone(zip)
+		flipped[i] ^= 1 << (i % 8)
+		try(fmt.Sprintf("byte %d flipped", i), flipped)
+		before := stored
+		try(fmt.Sprintf("the first %d bytes", i), zip[:i])
+		if stored != before {
+			t.Errorf("%d of %d bytes were stored", i, len(zip))
+		}
+	}
+	// Versions, times, attributes and comments may be anything.
+	t.Logf("%d archives, of which %d were stored, with the right content", 2*len(zip)+1, stored)
+}

@@ -1,0 +1,271 @@
+//go:build !race
+
+package serve
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"spillway/s3sink"
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+	"spillway/testdata/s3fault"
+	"spillway/testdata/s3server"
+)
+
+// The tests here put a server between the service and S3 that fails one call in
+// one way: each call that the service makes, each way, with the request having
+// had its effect or not, once or again and again. They move gigabytes, which takes
+// ten times as long under the race detector; for that there is s3sink's TestFaults.
+
+// faultAttempt is how long an attempt at a request may take here. Only those
+// that are left without an answer take it.
+const faultAttempt = 2 * time.Second
+
+// faulty is a service before a real S3 server that can be made to fail.
+type faulty struct {
+	*inside
+	proxy *s3fault.Proxy
+}
+
+func startFaulty(t *testing.T, server *s3server.Server) *faulty {
+	t.Helper()
+	proxy, err := s3fault.NewProxy(server.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewServer(proxy)
+	t.Cleanup(front.Close)
+	f := &faulty{proxy: proxy}
+	f.inside = startInsideBefore(t, server.Client, front.URL, overrides{
+		adjustStore: func(cfg *s3sink.Config) {
+			cfg.AttemptTimeout, cfg.CompleteTimeout, cfg.MaxBackoff = faultAttempt, faultAttempt, 10*time.Millisecond
+		},
+	}, "--memory=30MiB", "--spill-dir="+t.TempDir())
+	return f
+}
+
+// The ways into S3: an entry that is held in memory, one that is held on disk,
+// and one that goes up in parts while it arrives.
+var (
+	heldInMemory = archive.Entry{Name: "held.pdb/A0/held.sym", Data: archive.Symbols(1, 20_000), Method: archive.Deflate}
+	heldOnDisk   = archive.Entry{Name: "disk.pdb/A0/disk.pd_", Data: archive.Noise(2, 300<<10), Descriptor: archive.Signed32}
+	sentInParts  = archive.Entry{Name: "large.pdb/A0/large.pd_", Data: archive.Noise(3, 5<<20+1)}
+	damaged      = archive.Entry{
+		Name: "bad.pdb/A0/bad.sym", Data: archive.Symbols(4, 1000), Method: archive.Deflate,
+		Local: func(h *archive.LocalHeader) { h.CRC32++ }, Row: func(r *archive.Row) { r.CRC32++ },
+	}
+)
+
+// scenario is something that a service does with S3. One of its calls fails.
+type scenario struct {
+	name    string
+	entries []archive.Entry
+
+	// run does it, while the fault is there, if it is not nil, and calls done when
+	// the fault is to be taken away.
+	run func(t *testing.T, f *faulty, s *scenario, fault *s3fault.Fault, done func())
+
+	// of the calls that run makes, those whose names begin so are to fail
+	calls []string
+}
+
+var scenarios = []scenario{
+	{"small entries", []archive.Entry{heldInMemory, heldOnDisk}, runUpload, []string{"HeadObject", "PutObject"}},
+	{"parts", []archive.Entry{heldInMemory, sentInParts}, runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
+	{"a refused archive", []archive.Entry{sentInParts, damaged}, runUpload, []string{"Create", "Abort"}},
+	{"a sweep", nil, runSweep, []string{"List", "Abort"}},
+	{"a probe", nil, runProbe, []string{"HeadObject v1/", "GetObject v1/", "PutObject v1/", "CreateMultipartUpload v1/", "UploadPart v1/", "AbortMultipartUpload v1/"}},
+}
+
+// upload sends the scenario's archive, and waits until all of it is put away.
+func (f *faulty) upload(t *testing.T, s *scenario) client.Answer {
+	t.Helper()
+	a, err := client.Send(client.Within(t), "http://"+f.public.address(), "dev", bytes.NewReader(archive.Build(s.entries...)))
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	<-f.events
+	return a
+}
+
+// wantWhole checks that what is visible are entries of the scenario, whole, and
+// says how many.
+func (f *faulty) wantWhole(t *testing.T, s *scenario) (visible int) {
+	t.Helper()
+	keys := f.Store.Keys(t, f.BucketName)
+	for _, e := range s.entries {
+		if !slices.Contains(keys, "v1/"+e.Name) {
+			continue
+		}
+		visible++
+		o, _ := f.Store.Object(t, f.BucketName, "v1/"+e.Name)
+		body := o.Body
+		if o.ContentEncoding == "gzip" {
+			body = client.Gunzip(t, body)
+		}
+		if !bytes.Equal(body, e.Data) {
+			t.Errorf("%q is visible with %d bytes that are not its %d", e.Name, len(body), len(e.Data))
+		}
+	}
+	if visible != len(keys) {
+		t.Errorf("visible: %q", keys)
+	}
+	return visible
+}
+
+// wantAborted checks that no upload is unfinished but one that nobody can name,
+// because the answer to its create was lost, or that could not be aborted.
+func (f *faulty) wantAborted(t *testing.T, fault *s3fault.Fault) {
+	t.Helper()
+	if fault != nil {
+		switch operation := fault.Operation(); {
+		case operation == "CreateMultipartUpload" && fault.Applied:
+			return
+		case operation == "AbortMultipartUpload" && (fault.Always || !fault.Kind.Passes()):
+			return
+		}
+	}
+	if left := f.Store.Uploads(t, f.BucketName); len(left) > 0 {
+		t.Errorf("unfinished: %v", left)
+	}
+}
+
+// runUpload: the archive is stored or refused, as it would be without the fault,
+// or the client is told to come back, and then it is.
+func runUpload(t *testing.T, f *faulty, s *scenario, fault *s3fault.Fault, done func()) {
+	sound, want := len(s.entries), http.StatusCreated
+	if s.entries[sound-1].Name == damaged.Name {
+		sound, want = 0, http.StatusBadRequest
+	}
+	failed := fault != nil && (fault.Always || !fault.Kind.Passes()) && fault.Operation() != "AbortMultipartUpload"
+	a := f.upload(t, s)
+	done()
+	if comeBack := a.Status == http.StatusServiceUnavailable && a.RetryAfter != ""; a.Status != want && (!failed || !comeBack) {
+		t.Errorf("%+v", a)
+	}
+	f.wantRoom(t, "with the fault")
+	f.wantAborted(t, fault)
+	visible := f.wantWhole(t, s)
+	published := fault != nil && slices.Contains([]string{"PutObject", "CompleteMultipartUpload"}, fault.Operation())
+	if a.Status == want && visible != sound || a.Status != want && visible > 0 && !published {
+		t.Errorf("%+v, and %d of %d entries are visible", a, visible, sound)
+	}
+
+	if a := f.upload(t, s); a.Status != want || len(a.Upload.UploadedKeys)+len(a.Upload.SkippedKeys) != sound {
+		t.Errorf("without the fault: %+v", a)
+	}
+	if visible := f.wantWhole(t, s); visible != sound {
+		t.Errorf("without the fault, %d of %d entries are visible", visible, sound)
+	}
+	f.wantRoom(t, "without the fault")
+}
+
+// sweep aborts every multipart upload there is, as the janitor does with old ones.
+func (f *faulty) sweep(t *testing.T) error {
+	t.Helper()
+	f.settings.SweepAge = -time.Hour
+	_, err := f.janitor.tasks[0].run(client.Within(t))
+	return err
+}
+
+// runSweep: a sweep that has not failed has left nothing.
+func runSweep(t *testing.T, f *faulty, _ *scenario, fault *s3fault.Fault, done func()) {
+	f.Store.Begin(t, f.BucketName, "v1/left.pdb/A0/left.pd_")
+	err := f.sweep(t)
+	done()
+	if err != nil && (fault == nil || !fault.Always && fault.Kind.Passes()) {
+		t.Errorf("one failure was too much: %v", err)
+	}
+	if left := f.Store.Uploads(t, f.BucketName); len(left) > 0 && err == nil && !fault.Lies() {
+		t.Errorf("said to be swept, and there are: %v", left)
+	}
+}
+
+// runProbe: the heartbeat says that the store fails, or it works all the same.
+// The balancer never hears of it.
+func runProbe(t *testing.T, f *faulty, _ *scenario, fault *s3fault.Fault, done func()) {
+	r := client.Get(t, "http://"+f.public.address()+"/__heartbeat__")
+	done()
+	if r.Status != http.StatusOK && (r.Status != http.StatusInternalServerError || fault == nil) {
+		t.Errorf("status %d: %s", r.Status, r.Body)
+	}
+	if up := client.Get(t, "http://"+f.public.address()+"/__lbheartbeat__"); up.Status != http.StatusOK {
+		t.Errorf("the balancer is told %d", up.Status)
+	}
+}
+
+// TestFaultsOnTheWay: whatever fails, what is visible is whole, the answer is one
+// that clients come back after, no room is kept, and after a sweep no upload is
+// unfinished.
+func TestFaultsOnTheWay(t *testing.T) {
+	server := s3server.Start(t)
+	useCredentialsOf(t, server)
+	var combinations atomic.Int64
+	var running sync.WaitGroup
+	places := make(chan struct{}, 16) // these wait, mostly
+	for _, s := range scenarios {
+		for _, fault := range s.faults(t, server) {
+			places <- struct{}{}
+			running.Go(func() {
+				defer func() { <-places }()
+				combinations.Add(1)
+				t.Run(s.name+": "+fault.String(), func(t *testing.T) {
+					f := startFaulty(t, server)
+					defer f.stop(t)
+					f.proxy.Inject(&fault)
+					s.run(t, f, &s, &fault, func() { f.proxy.Inject(nil) })
+					if f.proxy.Failed() == 0 {
+						t.Error("nothing has failed")
+					}
+					if err := f.sweep(t); err != nil {
+						t.Errorf("the sweep: %v", err)
+					}
+					f.wantAborted(t, nil)
+				})
+			})
+		}
+	}
+	running.Wait()
+	t.Logf("%d combinations", combinations.Load())
+	wantNoGoroutines(t)
+}
+
+// faults are all that can happen to the scenario's calls, which it is run once
+// to find.
+func (s *scenario) faults(t *testing.T, server *s3server.Server) (all []s3fault.Fault) {
+	t.Helper()
+	clean := startFaulty(t, server)
+	s.run(t, clean, s, nil, func() {})
+	clean.stop(t)
+	var calls []string
+	for _, call := range clean.proxy.Calls() {
+		if slices.ContainsFunc(s.calls, func(name string) bool { return strings.HasPrefix(call, name) }) {
+			calls = append(calls, call)
+		}
+	}
+	if len(calls) < 2 {
+		t.Fatalf("%s: the calls are %q", s.name, calls)
+	}
+	for _, call := range calls {
+		for _, kind := range s3fault.Kinds() {
+			for _, applied := range []bool{false, true} {
+				for _, always := range []bool{false, true} {
+					f := s3fault.Fault{Call: call, Kind: kind, Applied: applied, Always: always}
+					if f.Possible() {
+						all = append(all, f)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%s: %d faults of the calls %q", s.name, len(all), calls)
+	return all
+}

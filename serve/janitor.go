@@ -1,0 +1,251 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// janitorPeriod is how long after a run that went well the next one comes.
+	// It also bounds the pause after runs that failed.
+	janitorPeriod = time.Minute
+
+	// janitorPause is the pause after a first failure. Each further one in a row
+	// doubles it.
+	janitorPause = time.Second
+
+	// janitorGrace is how long a run may go on after it has been told to end.
+	janitorGrace = 2 * time.Second
+)
+
+// errHangs says that a run has not ended by its deadline, although its context
+// has.
+var errHangs = errors.New("it does not end by its deadline")
+
+// A panicError is a panic, turned into an error.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// janitor runs tasks that clean up, at the start and every minute. What one of
+// them does, be it to fail, to panic or to hang, touches neither the others nor
+// the service.
+type janitor struct {
+	log    *zap.Logger
+	failed func(task string, failures int, err error) // told of each failure, and how many in a row it makes; nil if nobody wants to know
+	tasks  []*janitorTask
+
+	end     context.CancelFunc // nil until start
+	running sync.WaitGroup
+}
+
+// janitorTask is something to clean up.
+type janitorTask struct {
+	name     string
+	deadline time.Duration // of one run
+
+	// run cleans up once, and says how many things it removed, with an error
+	// too. Only one run goes on at a time.
+	run func(ctx context.Context) (removed int, err error)
+
+	mu     sync.Mutex // guards status
+	status taskStatus
+}
+
+// taskStatus is how a task is doing.
+type taskStatus struct {
+	Name        string
+	Runs        int       // begun
+	Succeeded   int       // runs
+	Failed      int       // runs
+	Failures    int       // in a row; 0 after a run that went well
+	Removed     int       // in total
+	LastSuccess time.Time // zero before the first
+	LastFailure time.Time // zero before the first
+	LastError   error     // of the last failure, also when a run has gone well since
+	HangsSince  time.Time // when the run under way began, if it is past its deadline; else zero
+}
+
+// start begins to run the tasks.
+func (j *janitor) start(ctx context.Context) {
+	ctx, j.end = context.WithCancel(ctx)
+	for _, t := range j.tasks {
+		j.running.Go(func() { j.supervise(ctx, t) })
+	}
+}
+
+// stop ends the tasks, and waits for them unless they hang.
+func (j *janitor) stop() {
+	if j.end != nil {
+		j.end()
+		j.running.Wait()
+	}
+}
+
+// report says how each task is doing.
+func (j *janitor) report() []taskStatus {
+	report := make([]taskStatus, 0, len(j.tasks))
+	for _, t := range j.tasks {
+		report = append(report, t.report())
+	}
+	return report
+}
+
+func (t *janitorTask) report() taskStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.status
+	s.Name = t.name
+	return s
+}
+
+// supervise runs a task again and again until ctx ends.
+func (j *janitor) supervise(ctx context.Context, t *janitorTask) {
+	for {
+		j.runOnce(ctx, t)
+		next := time.NewTimer(t.report().pause())
+		select {
+		case <-next.C:
+		case <-ctx.Done():
+			next.Stop()
+			return
+		}
+	}
+}
+
+// runOnce runs a task. A run that hangs has failed at its deadline, but no other
+// is begun before it ends: more of them would hang as well, and pile up.
+func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
+	began := time.Now()
+	t.note(func(s *taskStatus) { s.Runs++ })
+	within, cancel := context.WithTimeout(ctx, t.deadline)
+	defer cancel()
+	type result struct {
+		removed int
+		err     error
+	}
+	ended := make(chan result, 1) // with room, so that a run that nobody waits for any more can end
+	go func() {
+		var r result
+		r.err = recovered(func() (err error) {
+			r.removed, err = t.run(within)
+			return err
+		})
+		ended <- r
+	}()
+
+	select {
+	case r := <-ended:
+		j.account(ctx, t, r.removed, r.err)
+		return
+	case <-within.Done():
+	}
+	grace := time.NewTimer(janitorGrace)
+	defer grace.Stop()
+	select {
+	case r := <-ended:
+		j.account(ctx, t, r.removed, r.err)
+		return
+	case <-grace.C:
+		t.note(func(s *taskStatus) { s.HangsSince = began })
+		j.account(ctx, t, 0, errHangs)
+	}
+	select {
+	case r := <-ended:
+		t.note(func(s *taskStatus) {
+			s.Removed += r.removed
+			s.HangsSince = time.Time{}
+		})
+	case <-ctx.Done(): // nobody can wait for it
+	}
+}
+
+// recovered turns a panic of f into a [*panicError].
+func recovered(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{p, debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// account takes note of how a run went. A failure that comes with the janitor's
+// end says nothing about the task.
+func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err error) {
+	fields := []zap.Field{zap.String("task", t.name)}
+	if removed > 0 || err == nil {
+		level := zap.DebugLevel
+		if removed > 0 {
+			level = zap.InfoLevel
+		}
+		j.log.Log(level, "cleaned up", append(fields, zap.Int("removed", removed))...)
+	}
+	if err != nil && ctx.Err() != nil {
+		t.note(func(s *taskStatus) { s.Removed += removed })
+		return
+	}
+	before, after := t.note(func(s *taskStatus) {
+		s.Removed += removed
+		if err != nil {
+			s.Failed++
+			s.Failures++
+			s.LastFailure, s.LastError = time.Now(), err
+			return
+		}
+		s.Succeeded++
+		s.Failures = 0
+		s.LastSuccess = time.Now()
+	})
+	switch {
+	case err != nil:
+		fields = append(fields, zap.Error(err), zap.Int("failures", after.Failures), zap.Duration("again_in", after.pause()))
+		if p, ok := errors.AsType[*panicError](err); ok {
+			fields = append(fields, zap.ByteString("stack", p.stack))
+		}
+		j.log.Error("a cleaning task failed", fields...)
+		j.tell(t.name, after.Failures, err)
+	case before.Failures > 0:
+		j.log.Info("a cleaning task works again", append(fields, zap.Int("failures", before.Failures))...)
+	}
+}
+
+// tell passes a failure on. Whoever is told may fail as well.
+func (j *janitor) tell(task string, failures int, failure error) {
+	if j.failed == nil {
+		return
+	}
+	if err := recovered(func() error { j.failed(task, failures, failure); return nil }); err != nil {
+		j.log.Error("the failure of a cleaning task could not be reported", zap.String("task", task), zap.Error(err))
+	}
+}
+
+// note changes the status and returns the one before and the one after.
+func (t *janitorTask) note(change func(*taskStatus)) (before, after taskStatus) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before = t.status
+	change(&t.status)
+	return before, t.status
+}
+
+// pause is how long after the last run the next one comes.
+func (s taskStatus) pause() time.Duration {
+	if s.Failures == 0 {
+		return janitorPeriod
+	}
+	pause := janitorPause
+	for range min(s.Failures-1, 6) { // 64 s are more than the period
+		pause *= 2
+	}
+	return min(pause, janitorPeriod)
+}

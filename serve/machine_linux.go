@@ -1,0 +1,28 @@
+package serve
+
+import (
+	"os"
+	"syscall"
+
+	"spillway/stream"
+)
+
+// openFiles is how many file descriptors the process has open, and how many it
+// may have.
+func openFiles() (open, limit int, err error) {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		return 0, 0, os.NewSyscallError("getrlimit", err)
+	}
+	limit = int(min(r.Cur, 1<<30))
+	f, err := os.Open("/proc/self/fd")
+	if stream.OutOfFiles(err) {
+		return limit, limit, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	return len(names) - 1, limit, err // without f itself
+}

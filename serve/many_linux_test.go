@@ -1,0 +1,118 @@
+package serve
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+)
+
+// TestManySpillAtOnce has 64 uploads that need the disk, which has room for
+// four, and four clients that take it and then hardly send anything.
+func TestManySpillAtOnce(t *testing.T) {
+	in := startInside(t, overrides{}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-quota=13MiB", "--max-uploads=64", "--memory=256MiB")
+	defer in.end(t)
+	const size = 3_000_000
+	stop := make(chan struct{})
+	slow := make(chan error, 4)
+	for i := range uint64(4) {
+		body, contentType := client.Form(t, archive.NeedsDisk(5000+10*i, size).Bytes())
+		go func() { slow <- trickle(t, in.public.address(), contentType, body, len(body)/2, stop) }()
+	}
+	in.awaitSpilling(t, 4)
+	type result struct {
+		client.Answer
+		archive archive.Archive
+		err     error
+	}
+	results := make(chan result, 64)
+	for i := range uint64(64) {
+		a := archive.NeedsDisk(10*i, size)
+		go func() {
+			got, err := client.SendWhole(client.Within(t), "http://"+in.public.address(), "dev", a.Bytes())
+			results <- result{got, a, err}
+		}()
+	}
+	stored := 0
+	for range 64 {
+		switch r := <-results; {
+		case r.err != nil:
+			t.Error(r.err)
+		case r.Status == http.StatusCreated:
+			stored++
+			for _, e := range r.archive.Entries {
+				in.WantEntry(t, e)
+			}
+		case r.Status != http.StatusServiceUnavailable:
+			t.Errorf("%+v", r.Answer)
+		}
+	}
+	close(stop)
+	for range 4 {
+		if err := <-slow; err != nil {
+			t.Error(err)
+		}
+	}
+	for range 68 {
+		<-in.events
+	}
+	if stored == 0 {
+		t.Error("none was stored")
+	}
+	t.Logf("%d of 64 were stored", stored)
+	if u := in.spill.Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
+		t.Errorf("the disk is still in use: %+v", u)
+	}
+	if u := in.memory.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
+		t.Errorf("memory is still in use: %+v", u)
+	}
+}
+
+// awaitSpilling waits until n files are on disk.
+func (in *inside) awaitSpilling(t *testing.T, n int) {
+	t.Helper()
+	ctx := client.Within(t)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for in.spill.Usage().Files < n {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%+v", in.spill.Usage())
+		}
+	}
+}
+
+// trickle sends the first n bytes of a body at once and then one every two
+// seconds, until stop or until the server does not want any more.
+func trickle(t *testing.T, address, contentType string, body []byte, n int, stop <-chan struct{}) error {
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "POST /upload/ HTTP/1.1\r\nHost: spillway\r\nAuth-Token: dev\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", contentType, len(body))
+	if err == nil {
+		_, err = conn.Write(body[:n])
+	}
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if _, err := conn.Write(body[n : n+1]); err != nil {
+				return nil // the server has closed: it has had its say
+			}
+			n++
+		case <-stop:
+			return nil
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package serve
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+)
+
+// A disk that is full again and again: the first time is a warning, the third
+// takes the instance out of the balancer, what is under way ends well, and once
+// there is room for long enough the instance comes back. What clients are
+// refused for does nothing of it.
+func TestPressure(t *testing.T) {
+	disk := &faultyDisk{}
+	in := startInside(t, overrides{
+		pressureWindow: 6 * time.Second,
+		openDisk: func(path string) (_ stream.Disk, err error) {
+			disk.Disk, err = stream.OpenDisk(path)
+			return disk, err
+		},
+	}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-upload-quota=20MiB")
+	defer in.end(t)
+	api := "http://" + in.public.address()
+	want := func(when string, balancer int, spill string) {
+		t.Helper()
+		if told := client.Get(t, api+"/__lbheartbeat__"); told.Status != balancer {
+			t.Errorf("%s the balancer is told %d, want %d", when, told.Status, balancer)
+		}
+		var beat struct{ Checks map[string]string }
+		if err := json.Unmarshal(client.Get(t, api+"/__heartbeat__").Body, &beat); err != nil || beat.Checks["spill"] != spill {
+			t.Errorf("%s the heartbeat's checks are %v, want spill to be %q", when, beat.Checks, spill)
+		}
+	}
+	for range 4 {
+		if a, err := client.Send(client.Within(t), api, "dev", archive.NeedsDisk(1, 30<<20).Reader()); err != nil || a.Status != http.StatusRequestEntityTooLarge {
+			t.Fatalf("%+v, error %v", a, err)
+		}
+	}
+	want("after archives that are too large", http.StatusOK, "ok")
+	whole, sending := io.Pipe()
+	underWay := make(chan client.Answer, 1)
+	go func() {
+		a, err := client.Send(client.Within(t), api, "dev", whole)
+		if err != nil {
+			t.Error(err)
+		}
+		underWay <- a
+	}()
+	zip := archive.PythonZipfile(archive.Samples(5)...)
+	if _, err := sending.Write(zip[:len(zip)/2]); err != nil {
+		t.Fatal(err)
+	}
+	for i, state := range []struct {
+		balancer int
+		spill    string
+	}{{http.StatusOK, "warning"}, {http.StatusOK, "warning"}, {http.StatusServiceUnavailable, "error"}} {
+		disk.fail("allocate", syscall.ENOSPC)
+		if a, err := client.Send(client.Within(t), api, "dev", archive.NeedsDisk(1, 3<<20).Reader()); err != nil || a.Status != http.StatusServiceUnavailable {
+			t.Fatalf("%+v, error %v", a, err)
+		}
+		disk.fail("", nil)
+		want(fmt.Sprintf("after %d full disks", i+1), state.balancer, state.spill)
+	}
+	if _, err := sending.Write(zip[len(zip)/2:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := sending.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-underWay; a.Status != http.StatusCreated {
+		t.Errorf("what was under way: %+v", a)
+	}
+	// Uploads go on: the balancer decides who gets more of them.
+	if a, err := client.Send(client.Within(t), api, "dev", archive.NeedsDisk(11, 3<<20).Reader()); err != nil || a.Status != http.StatusCreated {
+		t.Errorf("under pressure: %+v, error %v", a, err)
+	}
+	defer in.watch(t)() // not before: what the service sees itself would count as well
+	client.AwaitStatus(t, api+"/__lbheartbeat__", http.StatusOK)
+	want("with room again", http.StatusOK, "ok")
+}

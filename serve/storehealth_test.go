@@ -1,0 +1,198 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"spillway/s3sink"
+	"spillway/testdata/archive"
+	"spillway/testdata/client"
+	"spillway/testdata/s3fault"
+	"spillway/testdata/s3server"
+)
+
+// startBeforeProxy starts a service whose requests to a real S3 server go through
+// a proxy, and whose heartbeat asks that store whenever it is asked itself. Outcomes
+// of uploads count for outcomeWindow.
+func startBeforeProxy(t *testing.T, outcomeWindow time.Duration, args ...string) (*inside, *s3fault.Proxy, string) {
+	t.Helper()
+	server := s3server.Start(t)
+	useCredentialsOf(t, server)
+	proxy, err := s3fault.NewProxy(server.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewServer(proxy)
+	t.Cleanup(front.Close)
+	in := startInsideBefore(t, server.Client, front.URL, overrides{
+		probeLife:     time.Nanosecond,
+		outcomeWindow: outcomeWindow,
+		adjustStore:   func(cfg *s3sink.Config) { cfg.MaxBackoff = 10 * time.Millisecond },
+	}, append([]string{"--spill-dir=" + t.TempDir()}, args...)...)
+	go func() {
+		for range in.events { // nobody else takes them
+		}
+	}()
+	t.Cleanup(func() { in.stop(t) })
+	return in, proxy, "http://" + in.public.address()
+}
+
+// A store that begins uploads and takes no bodies: the heartbeat names what it says,
+// of the probe and of the uploads that failed. The balancer does not hear of it. With
+// the store well again, the next upload is stored and the heartbeat green.
+func TestStoreThatTakesNoBodies(t *testing.T) {
+	_, proxy, api := startBeforeProxy(t, 0)
+	if h := client.GetHeartbeat(t, api); h.Status != http.StatusOK {
+		t.Fatalf("before: %+v", h)
+	}
+	proxy.InjectSome(func(call string) *s3fault.Fault {
+		if strings.HasPrefix(call, "UploadPart") || strings.HasPrefix(call, "PutObject") {
+			return &s3fault.Fault{Kind: s3fault.InternalError}
+		}
+		return nil
+	})
+	upload := func(want int) {
+		t.Helper()
+		zip := archive.PythonZipfile(archive.Samples(1)...)
+		if a, err := client.Send(client.Within(t), api, "dev", bytes.NewReader(zip)); err != nil || a.Status != want {
+			t.Fatalf("%+v, error %v; want %d", a, err, want)
+		}
+	}
+	h := client.GetHeartbeat(t, api)
+	if m := h.Message("storage"); h.Status != http.StatusInternalServerError || !strings.Contains(m, "UploadPart of ") || !strings.Contains(m, "failed: InternalError.") {
+		t.Errorf("storage: %d %q", h.Status, m)
+	}
+	for i, level := range []string{"warning", "error"} {
+		upload(http.StatusServiceUnavailable)
+		h := client.GetHeartbeat(t, api)
+		if m := h.Message("uploads"); h.Checks["uploads"] != level || !strings.Contains(m, fmt.Sprintf("%d because S3 failed", i+1)) || !strings.Contains(m, "PutObject: InternalError") {
+			t.Errorf("after %d uploads: %s: %q", i+1, h.Checks["uploads"], m)
+		}
+	}
+	if told := client.Get(t, api+"/__lbheartbeat__"); told.Status != http.StatusOK {
+		t.Errorf("the balancer is told %d", told.Status)
+	}
+	proxy.InjectSome(nil)
+	upload(http.StatusCreated)
+	if h := client.GetHeartbeat(t, api); h.Status != http.StatusOK || h.Checks["uploads"] != "ok" {
+		t.Errorf("well again: %+v", h)
+	}
+}
+
+// A store that answers every request, and takes bodies at 30 KB/s: parts of uploads
+// never arrive in time, and the heartbeat says so.
+func TestStoreThatIsSlow(t *testing.T) {
+	_, proxy, api := startBeforeProxy(t, 0)
+	proxy.SlowDown(30_000)
+	h := client.GetHeartbeat(t, api)
+	if m := h.Message("storage"); h.Status != http.StatusInternalServerError || !strings.Contains(m, "UploadPart of ") || !strings.Contains(m, "failed: no answer in time.") {
+		t.Errorf("storage: %d %q", h.Status, m)
+	}
+	proxy.SlowDown(0)
+	if h := client.GetHeartbeat(t, api); h.Status != http.StatusOK {
+		t.Errorf("well again: %+v", h)
+	}
+}
+
+// Slow clients have all turns, and others are refused for minutes: the heartbeat
+// warns, then fails, and names the uploads that have the turns.
+func TestTurnsOfSlowClients(t *testing.T) {
+	_, _, api := startBeforeProxy(t, 3*time.Second, "--max-uploads=2", "--room-wait=100ms")
+	zip := archive.PythonZipfile(archive.Samples(2)...)
+	answers := make(chan client.Answer, 2)
+	var rest []*io.PipeWriter
+	for range 2 {
+		content, sending := io.Pipe()
+		rest = append(rest, sending)
+		go func() {
+			a, err := client.Send(client.Within(t), api, "dev", content)
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- a
+		}()
+		if _, err := sending.Write(zip[:len(zip)/2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	patient := client.Within(t)
+	var refused sync.WaitGroup
+	refused.Go(func() {
+		for ctx.Err() == nil {
+			if a, err := client.Send(patient, api, "dev", bytes.NewReader(zip)); err != nil || a.Status != http.StatusServiceUnavailable {
+				t.Errorf("%+v, error %v", a, err)
+				return
+			}
+		}
+	})
+	client.AwaitCheck(t, api, "uploads", "warning")
+	h := client.AwaitCheck(t, api, "uploads", "error")
+	if told := client.Get(t, api+"/__lbheartbeat__"); told.Status != http.StatusOK {
+		t.Errorf("the balancer is told %d", told.Status)
+	}
+	end()
+	refused.Wait()
+	for _, sending := range rest {
+		if _, err := sending.Write(zip[len(zip)/2:]); err != nil {
+			t.Fatal(err)
+		}
+		if err := sending.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := h.Message("uploads")
+	for range rest {
+		a := <-answers
+		if a.Status != http.StatusCreated || !strings.Contains(m, fmt.Sprint(a.Upload.ID)) {
+			t.Errorf("%+v; it had a turn, and the message was %q", a, m)
+		}
+	}
+	if !strings.Contains(m, "every turn was taken") || !strings.Contains(m, "--max-uploads") || !strings.Contains(m, "--max-token-uploads") {
+		t.Errorf("the message is %q", m)
+	}
+	client.AwaitCheck(t, api, "uploads", "ok")
+}
+
+// A store that was down while uploads came: once it answers again, every upload is
+// stored, although one request in ten fails, as for an instance that has just begun.
+func TestUploadsAfterAnOutage(t *testing.T) {
+	_, proxy, api := startBeforeProxy(t, 0)
+	zip := archive.PythonZipfile(archive.Samples(4)...)
+	upload := func(want int) {
+		t.Helper()
+		if a, err := client.Send(client.Within(t), api, "dev", bytes.NewReader(zip)); err != nil || a.Status != want {
+			t.Errorf("%+v, error %v; want %d", a, err, want)
+		}
+	}
+	down := &s3fault.Fault{Kind: s3fault.InternalError}
+	proxy.InjectSome(func(string) *s3fault.Fault { return down })
+	var load sync.WaitGroup
+	for range 8 {
+		load.Go(func() {
+			for range 3 {
+				upload(http.StatusServiceUnavailable)
+			}
+		})
+	}
+	load.Wait()
+	n := 0
+	proxy.InjectSome(func(string) *s3fault.Fault {
+		if n++; n%10 == 5 {
+			return down
+		}
+		return nil
+	})
+	for range 4 {
+		upload(http.StatusCreated)
+	}
+}

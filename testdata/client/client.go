@@ -1,0 +1,131 @@
+// Package client uploads to Spillway as its clients do, and checks what it answers
+// and what it stores. What goes wrong fails the test.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// Within returns a context that ends long after everything here should have.
+func Within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Answer is what an upload came to.
+type Answer struct {
+	Status     int    `json:"-"`
+	RetryAfter string `json:"-"`
+	Error      string `json:"error"`
+	Upload     struct {
+		ID           int64    `json:"id"`
+		Size         int64    `json:"size"`
+		Filename     string   `json:"filename"`
+		Bucket       string   `json:"bucket"`
+		SkippedKeys  []string `json:"skipped_keys"`
+		UploadedKeys []string `json:"uploaded_keys"`
+		IgnoredKeys  []string `json:"ignored_keys"`
+	} `json:"upload"`
+}
+
+// Send posts a form whose only part is a file with that content. Content may be
+// read from until it ends, even when Send has returned.
+func Send(ctx context.Context, api, token string, content io.Reader) (Answer, error) {
+	body, w := io.Pipe()
+	form := multipart.NewWriter(w)
+	go func() {
+		file, err := form.CreateFormFile("symbols.zip", "symbols.zip")
+		if err == nil {
+			_, err = io.Copy(file, content)
+		}
+		if err == nil {
+			err = form.Close()
+		}
+		w.CloseWithError(err)
+	}()
+	defer body.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", body)
+	if err != nil {
+		return Answer{}, err
+	}
+	req.Header.Set("Content-Type", form.FormDataContentType())
+	req.Header.Set("Auth-Token", token)
+	return RoundTrip(req)
+}
+
+// SendWhole is [Send] with a Content-Length.
+func SendWhole(ctx context.Context, api, token string, zip []byte) (Answer, error) {
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	file, err := form.CreateFormFile("symbols.zip", "symbols.zip")
+	if err == nil {
+		_, err = file.Write(zip)
+	}
+	if err == nil {
+		err = form.Close()
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", &body)
+	if err != nil {
+		return Answer{}, err
+	}
+	req.Header.Set("Content-Type", form.FormDataContentType())
+	req.Header.Set("Auth-Token", token)
+	return RoundTrip(req)
+}
+
+// RoundTrip sends a request and reads the answer, which must be JSON.
+func RoundTrip(req *http.Request) (Answer, error) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer resp.Body.Close()
+	a := Answer{Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After")}
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := json.Unmarshal(text, &a); err != nil {
+		return Answer{}, fmt.Errorf("%s: %q: %w", resp.Status, text, err)
+	}
+	return a, nil
+}
+
+// MustSend is [Send] of an archive that is there whole.
+func MustSend(t *testing.T, api, token string, zip []byte) Answer {
+	t.Helper()
+	a, err := Send(Within(t), api, token, bytes.NewReader(zip))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Form returns an archive in a form, and the form's content type.
+func Form(t *testing.T, zip []byte) (body []byte, contentType string) {
+	t.Helper()
+	var buf bytes.Buffer
+	w := multipart.NewWriter(&buf)
+	file, err := w.CreateFormFile("symbols.zip", "symbols.zip")
+	if err == nil {
+		_, err = file.Write(zip)
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes(), w.FormDataContentType()
+}

@@ -1,0 +1,114 @@
+package tokens
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"unicode"
+)
+
+// tokensFile is what a tokens file has in it.
+type tokensFile struct {
+	Tokens []Token `json:"tokens"`
+}
+
+// maxTokensFile bounds a tokens file, in bytes: some 15,000 tokens. It is read
+// into memory that is not part of --memory.
+const maxTokensFile = 4 << 20
+
+// errTokensTooLarge says that a tokens file is larger than maxTokensFile.
+var errTokensTooLarge = fmt.Errorf("it is larger than %d MiB", maxTokensFile>>20)
+
+// errNotRegular says that a path names something other than a regular file.
+var errNotRegular = errors.New("it is not a regular file")
+
+// read reads a tokens file and checks it.
+func read(path string) ([]Token, error) {
+	data, err := readRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	var file tokensFile
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&file); err != nil {
+		return nil, fmt.Errorf("tokens file %s: %w", path, err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, fmt.Errorf("tokens file %s: something follows its end", path)
+	}
+	if err := valid(file.Tokens); err != nil {
+		return nil, fmt.Errorf("tokens file %s: %w", path, err)
+	}
+	return file.Tokens, nil
+}
+
+// readRegular reads the regular file that path leads to, through links as well.
+// Whatever else is there, such as a FIFO, is refused without waiting for it.
+func readRegular(path string) (_ []byte, err error) {
+	// To open a device may do something.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("tokens file %s: %w", path, errNotRegular)
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// It may have been replaced meanwhile.
+	if info, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("tokens file %s: %w", path, errNotRegular)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxTokensFile+1))
+	if err == nil && len(data) > maxTokensFile {
+		err = fmt.Errorf("tokens file %s: %w", path, errTokensTooLarge)
+	}
+	return data, err
+}
+
+// valid checks entries for what would let nobody, or the wrong one, in.
+func valid(tokens []Token) error {
+	digests := make(map[string]bool)
+	for i, t := range tokens {
+		digest := strings.ToLower(t.SHA256)
+		if raw, err := hex.DecodeString(digest); err != nil || len(raw) != 32 {
+			return fmt.Errorf("entry %d: sha256 is not 64 hexadecimal digits", i+1)
+		}
+		if digests[digest] {
+			return fmt.Errorf("entry %d: its token has an entry already", i+1)
+		}
+		digests[digest] = true
+		if err := validToken(t); err != nil {
+			return fmt.Errorf("entry %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func validToken(t Token) error {
+	switch {
+	case !strings.Contains(t.Email, "@") || strings.ContainsFunc(t.Email, unicode.IsControl):
+		return fmt.Errorf("%q is no email address", t.Email)
+	case t.ExpiresAt.IsZero():
+		return errors.New("it has no expires_at")
+	}
+	for _, p := range t.Permissions {
+		if p != PermissionUpload && p != PermissionUploadTry {
+			return fmt.Errorf("unknown permission %q: there are %s and %s", p, PermissionUpload, PermissionUploadTry)
+		}
+	}
+	return nil
+}
