@@ -196,7 +196,7 @@ func startHTTPS(t *testing.T, args ...string) *daemon.Daemon {
 		t.Fatal(err)
 	}
 	d := startMeasured(t, []string{"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x"},
-		append(args, "--s3-bucket=b", "--s3-region=r", "--tokens-file="+tokens, "--tls-cert="+cert, "--tls-key="+key)...)
+		append([]string{"--s3-bucket=b", "--s3-region=r", "--tokens-file=" + tokens, "--tls-cert=" + cert, "--tls-key=" + key}, args...)...)
 	d.API = strings.Replace(d.API, "http:", "https:", 1)
 	return d
 }

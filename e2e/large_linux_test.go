@@ -42,7 +42,7 @@ func TestLargeEntry(t *testing.T) {
 	server := s3server.Start(t)
 	bucket := server.Bucket(t)
 	d := start(t, credentialsOf(server),
-		"--dev", "--log-format=json", "--memory=64MiB", "--s3-endpoint="+server.Endpoint, "--s3-bucket="+bucket)
+		"--dev", "--log-format=json", "--memory=64MiB", "--spill-quota=0", "--s3-endpoint="+server.Endpoint, "--s3-bucket="+bucket)
 	before := usedBy(t, d).Written
 
 	entry := newLargeEntry(t)

@@ -75,11 +75,12 @@ func newConnLimiter(l net.Listener, maxKept int) *connLimiter {
 type limitedConn struct {
 	*net.TCPConn
 	limiter *connLimiter
-	reads   atomic.Bool  // Read is under way
-	writes  atomic.Bool  // Write is under way
-	asked   atomic.Bool  // a request is complete and not yet answered
-	taken   atomic.Int64 // bytes read before that
-	most    atomic.Int64 // of them
+	reads   atomic.Bool                 // Read is under way
+	writes  atomic.Bool                 // Write is under way
+	asked   atomic.Bool                 // a request is complete and not yet answered
+	taken   atomic.Int64                // bytes read before that
+	most    atomic.Int64                // of them
+	arrived atomic.Pointer[func(n int)] // called with the bytes of each read of a request's body; may be nil
 
 	// guarded by limiter.mu
 	place *list.Element // in limiter.spare; nil while kept, or once evicted
@@ -215,7 +216,11 @@ func (c *limitedConn) Read(p []byte) (int, error) {
 	c.reads.Store(true)
 	defer c.reads.Store(false)
 	if c.asked.Load() {
-		return c.TCPConn.Read(p)
+		n, err := c.TCPConn.Read(p)
+		if arrived := c.arrived.Load(); arrived != nil && n > 0 {
+			(*arrived)(n)
+		}
+		return n, err
 	}
 	left := c.most.Load() - c.taken.Load()
 	if left <= 0 {
@@ -297,6 +302,18 @@ func keepConnection(ctx context.Context) (release func()) {
 		return c.keep()
 	}
 	return func() {}
+}
+
+// onArrival has arrived called with the bytes of each read from a request's connection
+// until stop is called. ctx is the request's. It reports false if it is of no
+// limitedConn.
+func onArrival(ctx context.Context, arrived func(n int)) (stop func(), ok bool) {
+	c, ok := ctx.Value(connKey{}).(*limitedConn)
+	if !ok {
+		return func() {}, false
+	}
+	c.arrived.Store(&arrived)
+	return func() { c.arrived.Store(nil) }, true
 }
 
 // limit has server, which serves from l, tell l what its connections are doing.

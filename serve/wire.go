@@ -111,6 +111,7 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 		IdleTimeout:     s.IdleTimeout,
 		UploadTimeout:   s.UploadTimeout,
 		KeepConnection:  keepConnection,
+		OnArrival:       onArrival,
 	})
 	svc.health = health.New(health.Config{
 		Version:   version,

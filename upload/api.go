@@ -74,6 +74,12 @@ type Config struct {
 	// called, however many other connections come. It is called for uploads with
 	// a token. If nil, nothing closes connections.
 	KeepConnection func(ctx context.Context) (release func())
+
+	// OnArrival has arrived called with the number of bytes of each read from the
+	// connection of a request, by the goroutine that reads, until stop is called.
+	// ctx is the request's. It reports false where it cannot. If nil, it never can.
+	// Without it, chunked bodies are read in small pieces.
+	OnArrival func(ctx context.Context, arrived func(n int)) (stop func(), ok bool)
 }
 
 // API is the http.Handler of all that clients talk to.
@@ -121,6 +127,9 @@ func New(cfg Config) *API {
 	}
 	if cfg.KeepConnection == nil {
 		cfg.KeepConnection = func(context.Context) func() { return func() {} }
+	}
+	if cfg.OnArrival == nil {
+		cfg.OnArrival = func(context.Context, func(int)) (func(), bool) { return func() {}, false }
 	}
 	a := &API{cfg: cfg, drains: make(chan struct{}, maxDrains), idle: make(chan struct{})}
 	a.claims = claims{uploads: cfg.MaxTokenUploads, bytes: cfg.MaxTokenBytes, byToken: map[string]*claimed{}}

@@ -76,15 +76,18 @@ type body struct {
 
 	// owned by the reading goroutine
 	count   int64
-	started bool          // Read was called: a 100 (Continue) that was asked for is sent
-	broken  bool          // a read has failed, perhaps by a deadline of ours
-	waited  time.Duration // for the client, in this window of rateWindow
-	got     int64         // bytes in it
+	started bool // Read was called: a 100 (Continue) that was asked for is sent
+	broken  bool // a read has failed, perhaps by a deadline of ours
+	watched bool // arrived is called as bytes arrive
+	prompt  bool // the last read was fast
 
 	// mu makes setting a deadline one with knowing that it is the right one.
 	mu      sync.Mutex
-	stopped error // why reads are interrupted
-	ended   bool  // all has been read, or release was called: hands off the deadline
+	stopped error         // why reads are interrupted
+	ended   bool          // all has been read, or release was called: hands off the deadline
+	waited  time.Duration // for the client, in this window of rateWindow
+	got     int64         // bytes in it
+	since   time.Time     // during a read: up to when waited counts
 }
 
 func newBody(r *http.Request, answer *http.ResponseController, idle time.Duration, limit int64, over error) *body {
@@ -108,17 +111,16 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	b.started = true
 	if b.chunked {
-		// The server's reader of chunks returns when p is full or the chunk ends,
-		// and not as bytes arrive. What a client that is not too slow sends in half
-		// of the idle timeout is as much as may be waited for in one read.
-		p = p[:min(len(p), max(1, int(minRate*b.idle/(2*time.Second))))]
+		p = p[:min(len(p), b.chunkedRead())]
 	}
 	before := b.account.Switch(stream.OnClient)
 	began := time.Now()
 	n, err := b.src.Read(p)
+	now := time.Now()
 	b.account.Switch(before)
 	b.count += int64(n)
-	slow := b.pace(int64(n), time.Since(began))
+	b.prompt = now.Sub(began) <= promptRead*time.Duration(n)/formBuffer
+	slow := b.readEnded(n, now)
 	if err == io.EOF {
 		b.mu.Lock()
 		b.ended = true
@@ -144,10 +146,23 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, &goneError{err}
 }
 
-// pace notes a read. Its error is a [*slowError]; after one, a new window begins.
-func (b *body) pace(n int64, took time.Duration) error {
-	b.got += n
-	if b.waited += took; b.waited < rateWindow {
+// readEnded notes the end of a read of n bytes. Its error is a [*slowError].
+func (b *body) readEnded(n int, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.watched {
+		n = 0 // arrived has counted them
+	}
+	return b.pace(n, now)
+}
+
+// pace notes that n bytes have come by now. Its error is a [*slowError]; after one,
+// a new window begins. The caller holds b.mu.
+func (b *body) pace(n int, now time.Time) error {
+	b.got += int64(n)
+	b.waited += now.Sub(b.since)
+	b.since = now
+	if b.waited < rateWindow {
 		return nil
 	}
 	waited, got := b.waited, b.got
@@ -162,6 +177,7 @@ func (b *body) pace(n int64, took time.Duration) error {
 func (b *body) arm() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.since = time.Now()
 	switch {
 	case b.ended:
 		// The server reads on by itself now, to learn when the client leaves.
@@ -169,7 +185,7 @@ func (b *body) arm() error {
 	case b.stopped != nil:
 		return b.stopped
 	}
-	if err := b.control.SetReadDeadline(time.Now().Add(b.idle)); err != nil {
+	if err := b.control.SetReadDeadline(b.since.Add(b.idle)); err != nil {
 		return &goneError{err}
 	}
 	return nil
@@ -179,9 +195,13 @@ func (b *body) arm() error {
 func (b *body) interrupt(cause error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.ended || b.stopped != nil {
-		return
+	if !b.ended && b.stopped == nil {
+		b.stop(cause)
 	}
+}
+
+// stop is interrupt of what is not interrupted yet. The caller holds b.mu.
+func (b *body) stop(cause error) {
 	b.stopped = cause
 	// An error means that there is no connection any more: no read is blocked.
 	_ = b.control.SetReadDeadline(time.Now())

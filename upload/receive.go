@@ -63,6 +63,11 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	body := newBody(r, control, a.cfg.IdleTimeout, a.cfg.MaxUploadSize+formRoom, &tooLargeError{a.cfg.MaxUploadSize})
 	defer body.release()
+	if body.chunked {
+		stop, ok := a.cfg.OnArrival(r.Context(), body.arrived)
+		defer stop()
+		body.watched = ok
+	}
 	rest := a.answerUpload(w, r, control, body) //nolint:contextcheck // take says why an upload has a context of its own
 	// From here on nothing of the upload is in use, whatever the client sends.
 	rest.read()

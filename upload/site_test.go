@@ -69,6 +69,8 @@ type site struct {
 	memory *stream.Memory
 	store  *memoryStore
 	logs   *observer.ObservedLogs
+
+	arrivals arrivals // in a bubble
 }
 
 // newSite makes one with room for two uploads. At the test's end, it sees to
@@ -88,7 +90,7 @@ func newSite(t testing.TB, change ...func(*Config)) *site {
 	cfg := Config{
 		Memory: memory, Store: s.store, Tokens: tokens, Log: zap.New(core),
 		MaxUploadSize: 1 << 20, MaxEntries: 100, MaxExpanded: 64 << 20,
-		IdleTimeout: 10 * time.Second, UploadTimeout: time.Minute,
+		IdleTimeout: 10 * time.Second, UploadTimeout: time.Minute, OnArrival: onArrival,
 	}
 	for _, c := range change {
 		c(&cfg)
@@ -115,6 +117,7 @@ func (s *site) serve() (address string) {
 	s.t.Helper()
 	server := httptest.NewUnstartedServer(LimitHeader(s.api))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Listener = watchArrivals(server.Config, server.Listener)
 	server.Start()
 	s.t.Cleanup(func() {
 		server.Close() // waits for requests, but for those that have taken their connection over
@@ -303,10 +306,11 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"
 func (s *site) serveInBubble() (connect func() *client, stop func()) {
 	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	server := &http.Server{Handler: LimitHeader(s.api), ErrorLog: log.New(io.Discard, "", 0)}
+	s.arrivals = watchArrivals(server, p)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = server.Serve(p)
+		_ = server.Serve(s.arrivals)
 	}()
 	connect = func() *client {
 		here, there := net.Pipe()

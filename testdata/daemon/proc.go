@@ -12,6 +12,7 @@ import (
 type Usage struct {
 	CPU      time.Duration // user and system, of children that it has waited for as well
 	Written  int64         // bytes that it has caused to be written to a disk
+	Reads    int64         // calls that read, from files and connections
 	Resident int64         // bytes
 	Peak     int64         // most that was resident, in bytes
 }
@@ -34,7 +35,7 @@ func UsageOf(pid int) (u Usage, err error) {
 		}
 		u.CPU += time.Duration(n) * clockTick
 	}
-	io, err := linesOf(fmt.Sprintf("/proc/%d/io", pid), "write_bytes")
+	io, err := linesOf(fmt.Sprintf("/proc/%d/io", pid), "write_bytes", "syscr")
 	if err != nil {
 		return u, err
 	}
@@ -43,7 +44,7 @@ func UsageOf(pid int) (u Usage, err error) {
 	if err != nil {
 		return u, err
 	}
-	u.Written, u.Resident, u.Peak = io[0], memory[0]<<10, memory[1]<<10
+	u.Written, u.Reads, u.Resident, u.Peak = io[0], io[1], memory[0]<<10, memory[1]<<10
 	return u, nil
 }
 
