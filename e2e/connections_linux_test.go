@@ -117,14 +117,16 @@ func crowd(t *testing.T, address string, count int, sends []byte) []net.Conn {
 }
 
 // probe asks for url again and again, each time on a new connection, and reports
-// how long the slowest answer took. It is an error if one is not 200. stop ends it.
+// how long the slowest answer took. It is an error if one is not 200, or if two in a
+// row get none: where this process is short of CPU, its own request may come too late
+// to be told from a connection that stalls. stop ends it.
 func probe(t *testing.T, url string) (stop func() (slowest time.Duration, answers int)) {
 	t.Helper()
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 	var slowest time.Duration
-	answers := 0
+	answers, failures := 0, 0 // failures in a row
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -141,10 +143,15 @@ func probe(t *testing.T, url string) (stop func() (slowest time.Duration, answer
 				return
 			}
 			resp, err := client.Do(r)
+			if failures++; err != nil && failures < 2 {
+				t.Logf("a probe failed after %v: %v", time.Since(began), err)
+				continue
+			}
 			if err != nil {
-				t.Errorf("a probe failed after %v: %v", time.Since(began), err)
+				t.Errorf("two probes in a row failed, the last after %v: %v", time.Since(began), err)
 				return
 			}
+			failures = 0
 			_, _ = io.Copy(io.Discard, resp.Body)
 			_ = resp.Body.Close()
 			if resp.StatusCode != http.StatusOK {
