@@ -62,7 +62,7 @@ func testThrottling(t *testing.T, refusal func() *http.Response) {
 	t.Logf("%d requests in %v, of which %d were refused before", 2*files, time.Since(begun), refused)
 	// Those that were on their way when the first was refused, and a few while the
 	// rate is raised to find out what the store takes now.
-	if refused == 0 || refused > atOnce+files/10 {
+	if refused == 0 || refused > atOnce+files/5 {
 		t.Errorf("%d requests were refused; %d were on their way when the first was", refused, atOnce)
 	}
 	if took := time.Since(begun); took > 3*2*files/rate*time.Second {
@@ -198,7 +198,7 @@ func TestOutage(t *testing.T) {
 				if _, err := r.upload(t, small(fmt.Sprint(i), 100)...); err != nil {
 					t.Errorf("upload %d, %v after the outage: %v", i, time.Since(begun)-outage, err)
 				}
-				if took := time.Since(asked); took > 2*time.Second {
+				if took := time.Since(asked); took > 4*time.Second {
 					t.Errorf("upload %d, %v after the outage, took %v", i, time.Since(begun)-outage, took)
 				}
 			}
@@ -241,7 +241,7 @@ func TestSpellOfThrottling(t *testing.T) {
 		if _, err := r.upload(t, small("a", 300)...); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(asked); took > 2*time.Second {
+		if took := time.Since(asked); took > 4*time.Second {
 			t.Errorf("600 requests take %v, %v after the last refusal", took, asked.Sub(begun)-spell)
 		}
 	})
