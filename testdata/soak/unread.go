@@ -40,7 +40,7 @@ func (l *load) ignore(ctx context.Context, p *parcel) error {
 		err = p.writeForm(conn, head, end)
 	}
 	if err != nil {
-		return nil //nolint:nilerr // it was refused for want of room, which goes unread as well
+		return nil // refused for want of room, which goes unread as well
 	}
 	select {
 	case <-time.After(unreadFor):
