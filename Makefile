@@ -61,7 +61,7 @@ page: ## the live page, driven in Chromium, which has to be there; drawn into th
 	cd testdata/browser && $(GO) test -count=1 -timeout 5m .
 
 .PHONY: fuzz
-fuzz: ## each fuzz test for FUZZTIME (30s)
+fuzz: ## each fuzz test for FUZZTIME (30s, or a number of runs such as 1000x)
 	@set -e; found=; \
 	for package in $$($(GO) list $(PACKAGES)); do \
 		names=$$($(GO) test -list '^Fuzz' $$package); \
