@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"spillway/health/answer"
+	"spillway/internal/account"
 )
 
 const (
@@ -223,7 +224,7 @@ func (l *live) since(told uint64) (event string, data []byte, number uint64, nex
 		return "moment", l.encoded, l.number, l.next
 	}
 	b := beginning{
-		moment: l.last, Version: l.h.cfg.Version, Started: l.started, Labels: labelNames[:], History: l.history,
+		moment: l.last, Version: l.h.cfg.Version, Started: l.started, Labels: account.Names(), History: l.history,
 	}
 	b.Ended, _ = l.h.cfg.Uploads.since(0)
 	return "beginning", encode(b), l.number, l.next

@@ -89,7 +89,7 @@ func TestLivePageIsTold(t *testing.T) {
 	e := ended(health.Stored, health.NoReason)
 	e.Shape.Filename = "<b>\n\u2028data: x"
 	upload := i.uploads.Begin(7, func() health.Progress {
-		return health.Progress{Stage: health.Receiving, Expected: 2000, Shape: e.Shape, Account: e.Account}
+		return health.Progress{Stage: health.Receiving, Expected: 2000, Shape: e.Shape, Spent: e.Spent}
 	})
 
 	next := watchPage(t, server.URL)

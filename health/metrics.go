@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spillway/internal/account"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -54,7 +56,7 @@ type Metrics struct {
 	size     prometheus.Histogram
 	contents prometheus.Histogram
 	memory   prometheus.Histogram
-	spent    [labels]prometheus.Counter
+	spent    [account.Labels]prometheus.Counter
 	workers  prometheus.Counter
 
 	archiveBytes, spilledBytes prometheus.Counter
@@ -91,7 +93,7 @@ func NewMetrics(v Version) *Metrics {
 	m.contents = m.histogram("upload_entries", "How many files the archives of stored uploads had.", prometheus.ExponentialBuckets(1, 4, 8))
 	m.memory = m.histogram("upload_peak_memory_bytes", "The most that uploads had at once of the memory budget, beside their fixed room.", bytes)
 	spent := m.counters("upload_time_seconds_total", "What the time of ended uploads went to. Together it is the sum of spillway_upload_duration_seconds.", "on")
-	for l := range Label(labels) {
+	for l := range account.Label(account.Labels) {
 		m.spent[l] = spent.WithLabelValues(l.String())
 	}
 	m.workers = m.counter("upload_worker_seconds_total", "How long workers worked for ended uploads, beside the uploads' own time.")
@@ -158,11 +160,11 @@ func (m *Metrics) handler(log *zap.Logger) http.Handler {
 func (m *Metrics) ended(e *Ended) {
 	outcome := labelValue(e.Outcome)
 	m.uploads.WithLabelValues(outcome, labelValue(e.Reason)).Inc()
-	m.duration.WithLabelValues(outcome).Observe(e.Account.Wall().Seconds())
-	for l, d := range e.Account.Spent {
+	m.duration.WithLabelValues(outcome).Observe(e.Spent.Wall().Seconds())
+	for l, d := range e.Spent.By {
 		m.spent[l].Add(max(d, 0).Seconds())
 	}
-	m.workers.Add(max(e.Account.Workers, 0).Seconds())
+	m.workers.Add(max(e.Spent.Workers, 0).Seconds())
 
 	s := &e.Shape
 	if e.Outcome == Stored {

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"spillway/health"
+	"spillway/internal/account"
 )
 
 // scrape is the metrics of an instance, without those of Go and the process.
@@ -43,9 +44,9 @@ func ended(o health.Outcome, r health.Reason) health.Ended {
 		Kinds:   []health.Kind{{Name: "sym", Files: 2, Bytes: 4900}, {Name: "txt", Files: 1, Bytes: 100}},
 		Biggest: "a.pdb/1/a.sym", BiggestBytes: 4000, At: "build-symbols.txt",
 	}}
-	e.Account.Spent[health.OnClient] = 3 * time.Second
-	e.Account.Spent[health.OnS3] = time.Second
-	e.Account.Workers = 2 * time.Second
+	e.Spent.By[account.OnClient] = 3 * time.Second
+	e.Spent.By[account.OnStore] = time.Second
+	e.Spent.Workers = 2 * time.Second
 	return e
 }
 
@@ -195,7 +196,7 @@ func BenchmarkScrape(b *testing.B) {
 	e := ended(health.Stored, health.NoReason)
 	for n := range 16 {
 		i.uploads.Begin(int64(n), func() health.Progress {
-			return health.Progress{Stage: health.Receiving, Shape: e.Shape, Account: e.Account}
+			return health.Progress{Stage: health.Receiving, Shape: e.Shape, Spent: e.Spent}
 		})
 	}
 	for b.Loop() {

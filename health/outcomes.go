@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"spillway/internal/account"
 )
 
 const (
@@ -75,7 +77,7 @@ func causeOf(e *Ended) (cause, bool) {
 		if e.Reason != TotalTooLong {
 			return 0, false
 		}
-		c, ok := map[Label]cause{OnS3: slowStore, OnMemory: slowRoom, OnDisk: slowDisk, OnCPU: slowWork}[e.Account.Longest()]
+		c, ok := map[account.Label]cause{account.OnStore: slowStore, account.OnMemory: slowRoom, account.OnDisk: slowDisk, account.OnCPU: slowWork}[e.Spent.Longest()]
 		return c, ok
 	}
 	return 0, false

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"spillway/health"
+	"spillway/internal/account"
 )
 
 // end has an upload end. It was receiving its archive.
@@ -43,9 +44,9 @@ var (
 	noRoom      = health.Ended{Outcome: health.Refused, Reason: health.NoRoom}
 )
 
-func timedOut(on health.Label) health.Ended {
+func timedOut(on account.Label) health.Ended {
 	e := health.Ended{Outcome: health.TimedOut, Reason: health.TotalTooLong}
-	e.Account.Spent[on] = time.Minute
+	e.Spent.By[on] = time.Minute
 	return e
 }
 
@@ -83,7 +84,7 @@ func TestFailuresOfUploads(t *testing.T) {
 			{0, append(several(storeFailed, 3), stored), "warning", "Of 4 uploads in the last 5m0s, 3 failed"},
 			{time.Minute, several(stored, 3), "ok", ""},
 		},
-		"several causes": {{0, append(several(timedOut(health.OnS3), 3), storeFailed), "error", "1 because S3 failed, 3 because S3 was too slow for --upload-timeout"}},
+		"several causes": {{0, append(several(timedOut(account.OnStore), 3), storeFailed), "error", "1 because S3 failed, 3 because S3 was too slow for --upload-timeout"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -113,12 +114,12 @@ func TestWhatCountsAsFailure(t *testing.T) {
 		"disk":              {health.Ended{Outcome: health.Failed, Reason: health.DiskFailing}, "the spill disk failed"},
 		"something":         {health.Ended{Outcome: health.Failed, Reason: "new"}, "something else"},
 		"defect":            {health.Ended{Outcome: health.Defect}, "a defect"},
-		"slow store":        {timedOut(health.OnS3), "S3 was too slow"},
-		"slow room":         {timedOut(health.OnMemory), "waited for memory"},
-		"slow disk":         {timedOut(health.OnDisk), "disk was too slow"},
-		"slow machine":      {timedOut(health.OnCPU), "too little CPU"},
-		"slow client":       {timedOut(health.OnClient), ""},
-		"slow remote":       {timedOut(health.OnRemote), ""},
+		"slow store":        {timedOut(account.OnStore), "S3 was too slow"},
+		"slow room":         {timedOut(account.OnMemory), "waited for memory"},
+		"slow disk":         {timedOut(account.OnDisk), "disk was too slow"},
+		"slow machine":      {timedOut(account.OnCPU), "too little CPU"},
+		"slow client":       {timedOut(account.OnClient), ""},
+		"slow remote":       {timedOut(account.OnRemote), ""},
 		"idle client":       {health.Ended{Outcome: health.TimedOut, Reason: health.IdleTooLong}, ""},
 		"client gone":       {health.Ended{Outcome: health.ClientGone}, ""},
 		"shut down":         {health.Ended{Outcome: health.ShutDown}, ""},

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"spillway/internal/account"
+
 	"github.com/getsentry/sentry-go"
 )
 
@@ -168,7 +170,7 @@ func (r *Reporter) PressureOut(why string) {
 func (r *Reporter) timedOut(u *Ended) {
 	e := sentry.NewEvent()
 	e.Level = sentry.LevelWarning
-	longest := u.Account.Longest().String()
+	longest := u.Spent.Longest().String()
 	e.Fingerprint = []string{"timed out", string(u.Reason), longest}
 	e.Tags["kind"] = "timed out"
 	e.Message = fmt.Sprintf("An upload timed out (%s); most of its time went to %s", u.Reason, longest)
@@ -180,15 +182,15 @@ func (r *Reporter) timedOut(u *Ended) {
 func describeUpload(e *sentry.Event, u *Ended) {
 	e.Tags["outcome"] = string(u.Outcome)
 	e.Tags["reason"] = string(u.Reason)
-	e.Tags["longest_on"] = u.Account.Longest().String()
+	e.Tags["longest_on"] = u.Spent.Longest().String()
 	shape := sentry.Context{}
 	if data, err := json.Marshal(u.Shape.bounded()); err == nil {
 		_ = json.Unmarshal(data, &shape) // it is an object of our own making
 	}
 	e.Contexts["archive"] = shape
-	spent := sentry.Context{"wall_seconds": u.Account.Wall().Seconds(), "worker_seconds": u.Account.Workers.Seconds()}
-	for l, d := range u.Account.Spent {
-		spent[Label(l).String()+"_seconds"] = d.Seconds()
+	spent := sentry.Context{"wall_seconds": u.Spent.Wall().Seconds(), "worker_seconds": u.Spent.Workers.Seconds()}
+	for l, d := range u.Spent.By {
+		spent[account.Label(l).String()+"_seconds"] = d.Seconds()
 	}
 	e.Contexts["time"] = spent
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"spillway/internal/account"
 )
 
 // recentUploads is how many of the uploads that have ended are remembered.
@@ -28,7 +30,7 @@ type Progress struct {
 	Stage    Stage
 	Expected int64 // bytes that the archive will have, about; 0 if nobody knows
 	Shape    Shape
-	Account  Account // up to now
+	Spent    account.Spent // up to now
 }
 
 // Ended is all there is to say of an upload that has ended.
@@ -38,7 +40,7 @@ type Ended struct {
 	Status  int    // of the answer
 	Message string // of the answer; empty where it is a success
 	Shape   Shape
-	Account Account
+	Spent   account.Spent
 
 	// Detail is what failed at the store, for people: its operation and error code.
 	// Empty: it was not the store.
@@ -79,10 +81,10 @@ type endedUpload struct {
 }
 
 // spent is an account in seconds, by label.
-type spent [labels]float64
+type spent [account.Labels]float64
 
-func (a *Account) seconds() (s spent) {
-	for l, d := range a.Spent {
+func seconds(a *account.Spent) (s spent) {
+	for l, d := range a.By {
 		s[l] = d.Seconds()
 	}
 	return s
@@ -152,7 +154,7 @@ func (x *Upload) End(e Ended) {
 	u.counts[e.Outcome]++
 	u.recent[u.ended%recentUploads] = endedUpload{
 		Number: u.ended, ID: x.id, At: time.Now(), Outcome: e.Outcome, Reason: e.Reason, Status: e.Status, Message: clip(e.Message),
-		Shape: e.Shape.bounded(), Spent: e.Account.seconds(), Workers: e.Account.Workers.Seconds(),
+		Shape: e.Shape.bounded(), Spent: seconds(&e.Spent), Workers: e.Spent.Workers.Seconds(),
 	}
 	u.bytes += e.Shape.ArchiveBytes
 	u.late.add(&e, stage)
@@ -199,7 +201,7 @@ func (u *Uploads) underWay() (active []activeUpload, received int64) {
 		received += p.Shape.ArchiveBytes
 		active = append(active, activeUpload{
 			ID: x.id, Stage: p.Stage, Expected: p.Expected, Shape: p.Shape.bounded(),
-			Spent: p.Account.seconds(), Workers: p.Account.Workers.Seconds(),
+			Spent: seconds(&p.Spent), Workers: p.Spent.Workers.Seconds(),
 		})
 	}
 	slices.SortFunc(active, func(a, b activeUpload) int { return cmp.Compare(a.ID, b.ID) })

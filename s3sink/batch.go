@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"spillway/internal/guard"
 	"spillway/stream"
 )
 
@@ -93,10 +94,10 @@ func (b *Batch) fail(err error) {
 }
 
 // spawn calls work in a goroutine of the group. Its error is for failed, and so is
-// its panic, as a [*stream.PanicError].
+// its panic, as a [*guard.PanicError].
 func spawn(group *sync.WaitGroup, work func() error, failed func(error)) {
 	group.Go(func() {
-		if err := stream.Guard(work); err != nil {
+		if err := guard.Do(work); err != nil {
 			failed(err)
 		}
 	})

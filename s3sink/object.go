@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"spillway/internal/guard"
 	"spillway/stream"
 )
 
@@ -332,7 +333,7 @@ func (o *object) sendAll(body stream.Body) error {
 		if err != nil {
 			send = func(context.Context) error { return err }
 		}
-		parts.Go(func() error { return stream.Guard(func() error { return send(ctx) }) })
+		parts.Go(func() error { return guard.Do(func() error { return send(ctx) }) })
 	}
 	if err := parts.Wait(); err != nil {
 		return err

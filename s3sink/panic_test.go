@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"spillway/internal/guard"
 	"spillway/stream"
 )
 
@@ -31,7 +32,7 @@ func panicking(operation string, first int) *fakeStore {
 // it was.
 func wantPanic(t *testing.T, err error, value string) {
 	t.Helper()
-	p, ok := errors.AsType[*stream.PanicError](err)
+	p, ok := errors.AsType[*guard.PanicError](err)
 	if !ok || p.Value != value || !strings.Contains(string(p.Stack), "fake_test.go") {
 		t.Errorf("error %v, want a panic %q and its stack", err, value)
 	}

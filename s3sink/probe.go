@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"spillway/internal/guard"
 	"spillway/stream"
 )
 
@@ -89,7 +90,7 @@ func probersOf(regular, try place, api *store) []*prober {
 // asks for an object that is not there, of which S3 says 403 to those who may not
 // list the bucket. It ends with ctx, whatever the store does: an upload that it could not
 // abort by then is aborted by the next probe, or swept. The error is a
-// [*stream.StoreError] or a [*stream.PanicError]. See [Explain].
+// [*stream.StoreError] or a [*guard.PanicError]. See [Explain].
 func (s *Sink) Probe(ctx context.Context) error {
 	errs := make([]error, len(s.probers))
 	var probes sync.WaitGroup
@@ -110,7 +111,7 @@ func (p *prober) probe(ctx context.Context) error {
 	errs := make([]error, len(steps))
 	var running sync.WaitGroup
 	for i, step := range steps {
-		running.Go(func() { errs[i] = stream.Guard(func() error { return step(ctx) }) })
+		running.Go(func() { errs[i] = guard.Do(func() error { return step(ctx) }) })
 	}
 	running.Wait()
 	return firstError(errs)

@@ -23,7 +23,7 @@ var errEnded = errors.New("s3: the batch has ended")
 // every object is at the store. When the store fails, or the time is over, no further object is
 // published, and everything that has not been published is aborted and
 // released before Publish returns; what has been published stays. The error is
-// a [*stream.StoreError], which a [*stream.PanicError] may be the cause of.
+// a [*stream.StoreError], which a [*guard.PanicError] may be the cause of.
 func (b *Batch) Publish(ctx context.Context) error {
 	if !b.end() {
 		return &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: errEnded}
@@ -229,7 +229,7 @@ func (o *object) put(ctx context.Context, body stream.Body) error {
 // Abort gives up everything that has not been published. It waits for the
 // requests in flight and releases every buffer. It may be called more than
 // once, and does nothing after Publish. The error says which uploads could not
-// be aborted: each is a [*stream.StoreError], or a [*stream.PanicError].
+// be aborted: each is a [*stream.StoreError], or a [*guard.PanicError].
 func (b *Batch) Abort() error {
 	if !b.end() {
 		return nil

@@ -163,7 +163,7 @@ func (s *Sink) MaxName() int {
 
 // Begin begins the objects of one archive, whose buffers are of share. The
 // returned context ends with ctx, and when something fails in the background:
-// its cause is a [*stream.StoreError] then, or a [*stream.PanicError]. Whoever
+// its cause is a [*stream.StoreError] then, or a [*guard.PanicError]. Whoever
 // began the batch ends it, with [Batch.Publish] or [Batch.Abort], after the last
 // call of the methods of its objects has returned, and closes share only after
 // that.

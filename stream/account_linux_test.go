@@ -10,54 +10,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"spillway/internal/account"
 	"spillway/stream"
 	"spillway/testdata/archive"
 )
 
-func TestAccount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		a := stream.NewAccount()
-		time.Sleep(1 * time.Second)
-		if before := a.Switch(stream.OnClient); before != stream.OnNothing {
-			t.Errorf("in the beginning it is on %v", before)
-		}
-		time.Sleep(2 * time.Second)
-		before := a.Switch(stream.OnStore)
-		time.Sleep(4 * time.Second)
-		a.Switch(before)
-		time.Sleep(8 * time.Second)
-		a.Worked(time.Minute)
-		spent, workers := a.Spent()
-		want := [stream.Waits]time.Duration{stream.OnNothing: 1 * time.Second, stream.OnClient: 10 * time.Second, stream.OnStore: 4 * time.Second}
-		if spent != want || workers != time.Minute {
-			t.Errorf("spent %v and %v of workers, want %v", spent, workers, want)
-		}
-		if wall := total(spent); wall != time.Since(began) {
-			t.Errorf("it adds up to %v, after %v", wall, time.Since(began))
-		}
-		var none *stream.Account
-		none.Switch(none.Switch(stream.OnDisk))
-		none.Worked(time.Second)
-	})
-}
-
-func total(spent [stream.Waits]time.Duration) (wall time.Duration) {
-	for _, d := range spent {
-		wall += d
-	}
-	return wall
-}
-
 // slowReader takes its time for each read.
 type slowReader struct {
 	io.Reader
-	account *stream.Account
+	account *account.Account
 	each    time.Duration
 }
 
 func (r slowReader) Read(p []byte) (int, error) {
-	defer r.account.Switch(r.account.Switch(stream.OnClient)) // as whoever reads a request does
+	defer r.account.Switch(r.account.Switch(account.OnClient)) // as whoever reads a request does
 	time.Sleep(r.each)
 	return r.Reader.Read(p)
 }
@@ -70,26 +36,26 @@ func TestWaitsAreTold(t *testing.T) {
 	tests := []struct {
 		name    string
 		archive []byte
-		want    stream.Wait
+		want    account.Label
 		slow    func(t *testing.T, r *slowReader, s *store, d *slowDisk, m *stream.Memory) (end func())
 	}{
-		{"client", parts, stream.OnClient, func(_ *testing.T, r *slowReader, _ *store, _ *slowDisk, _ *stream.Memory) func() {
+		{"client", parts, account.OnClient, func(_ *testing.T, r *slowReader, _ *store, _ *slowDisk, _ *stream.Memory) func() {
 			r.each = time.Second
 			return func() {}
 		}},
-		{"store", parts, stream.OnStore, func(_ *testing.T, _ *slowReader, s *store, _ *slowDisk, _ *stream.Memory) func() {
+		{"store", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *store, _ *slowDisk, _ *stream.Memory) func() {
 			s.onPart = func(context.Context, *object) (bool, error) { time.Sleep(time.Second); return true, nil }
 			return func() {}
 		}},
-		{"store, at the end", parts, stream.OnStore, func(_ *testing.T, _ *slowReader, s *store, _ *slowDisk, _ *stream.Memory) func() {
+		{"store, at the end", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *store, _ *slowDisk, _ *stream.Memory) func() {
 			s.onCommit = func(context.Context, *object) error { time.Sleep(time.Second); return nil }
 			return func() {}
 		}},
-		{"disk", held, stream.OnDisk, func(_ *testing.T, _ *slowReader, _ *store, d *slowDisk, _ *stream.Memory) func() {
+		{"disk", held, account.OnDisk, func(_ *testing.T, _ *slowReader, _ *store, d *slowDisk, _ *stream.Memory) func() {
 			d.each = time.Second
 			return func() {}
 		}},
-		{"memory", parts, stream.OnMemory, func(t *testing.T, _ *slowReader, _ *store, _ *slowDisk, m *stream.Memory) func() {
+		{"memory", parts, account.OnMemory, func(t *testing.T, _ *slowReader, _ *store, _ *slowDisk, m *stream.Memory) func() {
 			ctx, other := admit(t, m)
 			all := leaseAll(t, ctx, other)
 			for _, b := range all {
@@ -110,15 +76,15 @@ func TestWaitsAreTold(t *testing.T) {
 				end := tt.slow(t, r, s, disk, m)
 				ctx, share := admit(t, m)
 				began := time.Now()
-				account := stream.NewAccount()
+				account := account.New()
 				r.account = account
 				share.Measure(account)
 				if _, err := stream.ReadZip(ctx, r, share, s, ordinary); err != nil {
 					t.Fatal(err)
 				}
 				s.close()
-				spent, _ := account.Spent()
-				if wall := time.Since(began); total(spent) != wall || spent[tt.want] != wall || wall < time.Second {
+				spent := account.Spent()
+				if wall := time.Since(began); spent.Wall() != wall || spent.By[tt.want] != wall || wall < time.Second {
 					t.Errorf("of %v, spent %v, want all on %v", wall, spent, tt.want)
 				}
 				share.Close()
@@ -158,7 +124,7 @@ func BenchmarkAccount(b *testing.B) {
 	}
 	data := archive.Build(entries...)
 	m := newMemory(b)
-	read := func(a *stream.Account) time.Duration {
+	read := func(a *account.Account) time.Duration {
 		before := cpuTime(b)
 		ctx, share, err := m.Admit(b.Context())
 		if err != nil {
@@ -177,7 +143,7 @@ func BenchmarkAccount(b *testing.B) {
 	var with, without time.Duration
 	for b.Loop() {
 		without += read(nil)
-		with += read(stream.NewAccount())
+		with += read(account.New())
 	}
 	b.ReportMetric(float64(with)/float64(without), "with/without")
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 
+	"spillway/internal/account"
+
 	"github.com/klauspost/compress/flate"
 )
 
@@ -68,7 +70,7 @@ func (w *body) Write(p []byte) (int, error) {
 			w.b = nil
 			w.parts++
 			resume := w.turn.pause()
-			before := w.share.account.Switch(OnStore)
+			before := w.share.account.Switch(account.OnStore)
 			err := handOver(full, func() error {
 				wanted, err := w.obj.Part(w.ctx, full)
 				w.unwanted = !wanted

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"spillway/internal/guard"
 )
 
 const (
@@ -83,7 +85,7 @@ func (c *diskCalls) do(ctx context.Context, call func() error, late func()) (end
 	k := c.begin()
 	done := make(chan error, 1)
 	go func() {
-		err := Guard(call)
+		err := guard.Do(call)
 		c.end(k)
 		if k.claimed.CompareAndSwap(false, true) {
 			done <- err
@@ -147,7 +149,7 @@ func (c *diskCalls) always(call func() error, then func()) <-chan struct{} {
 		defer close(ended)
 		c.slots <- struct{}{}
 		k := c.begin()
-		_ = Guard(call)
+		_ = guard.Do(call)
 		c.end(k)
 		then()
 	}()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"spillway/internal/guard"
 	"spillway/stream/inflate"
 )
 
@@ -312,8 +313,8 @@ func (m *Memory) endSlowest() (again time.Duration) {
 		m.endSlow(share)
 	default:
 		go func() {
-			err := Guard(part.toDisk)
-			if p, ok := errors.AsType[*PanicError](err); ok {
+			err := guard.Do(part.toDisk)
+			if p, ok := errors.AsType[*guard.PanicError](err); ok {
 				share.cancel(p)
 			} else if err != nil {
 				m.endSlow(share)

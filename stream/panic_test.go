@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/testdata/archive"
 )
@@ -72,7 +73,7 @@ func TestPanicsEndTheirUpload(t *testing.T) {
 					rest = d
 				}
 				_, err := stream.ReadZip(ctx, io.MultiReader(half, rest), share, d, rules)
-				p, ok := errors.AsType[*stream.PanicError](err)
+				p, ok := errors.AsType[*guard.PanicError](err)
 				if !ok || p.Value != "in "+method || !strings.Contains(string(p.Stack), "defective.call") {
 					t.Errorf("error %v, want a panic in %s", err, method)
 				}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"spillway/internal/account"
 )
 
 // A Share is one upload's part of the budget. Whoever admitted it closes it.
@@ -21,8 +23,8 @@ type Share struct {
 	disk    context.Context // of the calls of the disk that have none of their own
 	endDisk context.CancelCauseFunc
 
-	owner   string   // whose it is
-	account *Account // of the goroutine that reads; nil if nobody wants to know
+	owner   string           // whose it is
+	account *account.Account // of the goroutine that reads; nil if nobody wants to know
 
 	// guarded by m.mu
 	leases   int   // buffers
@@ -142,7 +144,7 @@ func (s *Share) grow(ctx context.Context, n int64) error {
 
 // Measure has the waits of the upload counted. It is called before any other
 // method.
-func (s *Share) Measure(a *Account) { s.account = a }
+func (s *Share) Measure(a *account.Account) { s.account = a }
 
 // reads has the upload's calls of the disk end with ctx, under which the archive
 // is read, until over is called: publishing goes on whatever ends that.
@@ -157,15 +159,15 @@ func (s *Share) OwnedBy(owner string) { s.owner = owner }
 
 // waitsOn is what an upload that waits for memory is blocked on: the store,
 // where that has parts of its own, which it will give back.
-func (s *Share) waitsOn() Wait {
+func (s *Share) waitsOn() account.Label {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	for b := range s.buffers {
 		if b.filling.IsZero() {
-			return OnStore
+			return account.OnStore
 		}
 	}
-	return OnMemory
+	return account.OnMemory
 }
 
 // Wanted receives when another call waits for room and the upload should give

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+
+	"spillway/internal/account"
 )
 
 const (
@@ -108,7 +110,7 @@ func (w *window) fill() error {
 	)
 	if w.held {
 		resume := w.src.turn.pause()
-		before := w.file.share.account.Switch(OnDisk)
+		before := w.file.share.account.Switch(account.OnDisk)
 		n, err = w.file.readAt(w.src.ctx, w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
 		w.file.share.account.Switch(before)
 		resume()
@@ -194,7 +196,7 @@ func (w *window) hold(share *Share, size int64) error {
 	w.origin = w.offset
 	for {
 		if w.filled == len(w.buf) {
-			before := share.account.Switch(OnDisk)
+			before := share.account.Switch(account.OnDisk)
 			err := w.overflow(share, size)
 			if share.account.Switch(before); err != nil {
 				return err
@@ -213,7 +215,7 @@ func (w *window) hold(share *Share, size int64) error {
 	if w.file == nil {
 		return nil
 	}
-	defer share.account.Switch(share.account.Switch(OnDisk))
+	defer share.account.Switch(share.account.Switch(account.OnDisk))
 	if err := w.file.write(w.src.ctx, w.buf[:w.filled]); err != nil {
 		return err
 	}

@@ -2,7 +2,11 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"sync"
+
+	"spillway/internal/account"
+	"spillway/internal/guard"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -15,7 +19,7 @@ const atOnce = 64
 // next. What they keep the reader waiting for goes to its account.
 type workers struct {
 	group   errgroup.Group // its functions return no errors: fail has them
-	account *Account
+	account *account.Account
 	fail    func(error)
 
 	mu      sync.Mutex // guards what follows; taken before Account.mu
@@ -23,7 +27,7 @@ type workers struct {
 	waits   bool       // the reader waits for workers
 }
 
-func (w *workers) init(a *Account, fail func(error)) {
+func (w *workers) init(a *account.Account, fail func(error)) {
 	w.account, w.fail = a, fail
 	w.group.SetLimit(atOnce)
 }
@@ -32,7 +36,7 @@ func (w *workers) init(a *Account, fail func(error)) {
 func (w *workers) do(f func() error) {
 	defer w.waiting()()
 	w.group.Go(func() error {
-		if err := Guard(f); err != nil {
+		if err := guard.Do(f); err != nil {
 			w.fail(err)
 		}
 		return nil
@@ -78,9 +82,19 @@ func (w *workers) stores(n int) {
 
 // on is what a reader that waits for workers is blocked on. While all of them
 // work, the upload does. The caller holds w.mu.
-func (w *workers) on() Wait {
+func (w *workers) on() account.Label {
 	if w.storing > 0 {
-		return OnStore
+		return account.OnStore
 	}
-	return OnNothing
+	return account.OnCPU
+}
+
+// handOver calls what takes b over. b may be nil. If the call panics, b is released
+// all the same.
+func handOver(b Body, call func() error) error {
+	err := guard.Do(call)
+	if _, ok := errors.AsType[*guard.PanicError](err); ok && b != nil {
+		b.Release()
+	}
+	return err
 }

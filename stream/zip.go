@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"slices"
+
+	"spillway/internal/guard"
 )
 
 // maxPrefix is how far into an archive its first header may stand, in bytes.
@@ -66,7 +68,7 @@ type Interrupter interface {
 // An entry is refused as soon as its local header or its bytes are seen to be
 // wrong; r may be an [Interrupter]. Errors are [ErrNotZip], [*FormatError], [*ChecksumError],
 // [*DuplicateError], [*LimitError], [*SpillError], [*NoRoomError],
-// [*DiskError], [*SourceError], [*PanicError], what rules.Form or sink returned,
+// [*DiskError], [*SourceError], [*guard.PanicError], what rules.Form or sink returned,
 // or the context's cause.
 //
 // What the table of entries took of share stays reserved until that is closed,
@@ -102,7 +104,7 @@ func ReadZip(ctx context.Context, r io.Reader, share *Share, sink Sink, rules Ru
 	defer z.in.close()
 
 	var kept map[*entry]bool
-	err := Guard(func() (err error) {
+	err := guard.Do(func() (err error) {
 		kept, err = z.read()
 		return err
 	})

@@ -17,6 +17,7 @@ import (
 
 	"spillway/health"
 	"spillway/health/answer"
+	"spillway/internal/guard"
 	"spillway/internal/throttle"
 	"spillway/stream"
 	"spillway/tokens"
@@ -142,14 +143,14 @@ func New(cfg Config) *API {
 // something has been answered already, a 500.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tracked := &answer.Tracked{ResponseWriter: w}
-	err := guard(func() error {
+	err := guarded(func() error {
 		a.route(tracked, r)
 		return nil
 	})
 	if err == nil {
 		return
 	}
-	if e, ok := errors.AsType[*stream.PanicError](err); ok {
+	if e, ok := errors.AsType[*guard.PanicError](err); ok {
 		a.cfg.Log.Error("panic", zap.Error(err), zap.String("path", r.URL.Path), zap.ByteString("stack", e.Stack))
 		a.cfg.Reporter.Panic(e.Value, e.Stack)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"spillway/health/answer"
+	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/testdata/archive"
 	"spillway/tokens"
@@ -288,14 +289,14 @@ func TestStoreFailures(t *testing.T) {
 		}, 500, "defect", "Internal Server Error"},
 		{"by a panic in the background", func(s *memoryStore) {
 			s.onPublish = func(context.Context) error {
-				panicked := stream.Guard(func() error { panic("in Publish") })
+				panicked := guard.Do(func() error { panic("in Publish") })
 				return &stream.StoreError{Op: "Publish", Err: errors.Join(errStore, panicked)}
 			}
 		}, 500, "defect", "Internal Server Error"},
 		{"by a panic in an abort", func(s *memoryStore) {
 			s.onPublish = func(context.Context) error { return errStore }
 			s.onAbort = func() error {
-				panicked := stream.Guard(func() error { panic("after Publish") })
+				panicked := guard.Do(func() error { panic("after Publish") })
 				return errors.Join(errStore, panicked)
 			}
 		}, 500, "defect", "Internal Server Error"},
@@ -464,5 +465,5 @@ func TestAbortHandlerPassesOn(t *testing.T) {
 			t.Errorf("panic %v, want http.ErrAbortHandler", p)
 		}
 	}()
-	_ = guard(func() error { panic(http.ErrAbortHandler) })
+	_ = guarded(func() error { panic(http.ErrAbortHandler) })
 }

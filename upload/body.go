@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"spillway/stream"
+	"spillway/internal/account"
 )
 
 // closeGrace is how long a client whose body is not read any further has to
@@ -70,7 +70,7 @@ type body struct {
 	} // of what src reads from
 	chunked bool
 	idle    time.Duration
-	account *stream.Account
+	account *account.Account
 	limit   int64 // bytes that may be read; beyond, Read returns over
 	over    error
 
@@ -113,7 +113,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.chunked {
 		p = p[:min(len(p), b.chunkedRead())]
 	}
-	before := b.account.Switch(stream.OnClient)
+	before := b.account.Switch(account.OnClient)
 	began := time.Now()
 	n, err := b.src.Read(p)
 	now := time.Now()

@@ -9,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"spillway/health"
+	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/tokens"
 )
@@ -89,7 +90,7 @@ func verdictOn(err error) verdict {
 // against, and nothing of what is inside.
 func verdictOnAny(err error) verdict {
 	// Before all others: what fails beside a panic may have failed because of it.
-	if _, ok := errors.AsType[*stream.PanicError](err); ok {
+	if _, ok := errors.AsType[*guard.PanicError](err); ok {
 		return defect
 	}
 	for _, f := range fixed {

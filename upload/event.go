@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"spillway/health"
+	"spillway/internal/account"
+	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/tokens"
 )
@@ -28,9 +30,9 @@ var levels = map[health.Outcome]zapcore.Level{
 // end writes the one event of an upload, and reports it: what it was, how it
 // ended, and where its time went.
 func (u *upload) end(v verdict, err error) {
-	shape, account := u.shape(), u.timeAccount()
+	shape, spent := u.shape(), u.account.Spent()
 	shape.Uploaded, shape.Skipped, shape.SentBytes = u.uploaded, u.skipped, u.sentBytes
-	ended := health.Ended{Outcome: v.outcome, Reason: v.reason, Status: v.status, Shape: shape, Account: account, Err: err}
+	ended := health.Ended{Outcome: v.outcome, Reason: v.reason, Status: v.status, Shape: shape, Spent: spent, Err: err}
 	if v.outcome != health.Stored {
 		ended.Message = v.message
 	}
@@ -41,7 +43,7 @@ func (u *upload) end(v verdict, err error) {
 		zap.String("reason", string(v.reason)),
 		zap.Int("status", v.status),
 	}, shapeFields(&shape)...)
-	fields = append(fields, timeFields(&account)...)
+	fields = append(fields, timeFields(&spent)...)
 	if err != nil {
 		fields = append(fields, zap.String("error", err.Error()))
 	}
@@ -51,7 +53,7 @@ func (u *upload) end(v verdict, err error) {
 	if e, ok := errors.AsType[*stream.StoreError](err); ok {
 		ended.Detail = e.Op + ": " + e.Code
 	}
-	if e, ok := errors.AsType[*stream.PanicError](err); ok {
+	if e, ok := errors.AsType[*guard.PanicError](err); ok {
 		ended.Stack = e.Stack
 		fields = append(fields, zap.ByteString("stack", e.Stack))
 	}
@@ -75,7 +77,7 @@ func (u *upload) log(level zapcore.Level, err error, fields []zap.Field) {
 
 // look is the upload as it is, for the live page.
 func (u *upload) look() health.Progress {
-	return health.Progress{Stage: u.stageNow(), Expected: max(0, u.r.ContentLength), Shape: u.shape(), Account: u.timeAccount()}
+	return health.Progress{Stage: u.stageNow(), Expected: max(0, u.r.ContentLength), Shape: u.shape(), Spent: u.account.Spent()}
 }
 
 func (u *upload) stageNow() health.Stage {
@@ -109,26 +111,6 @@ func (u *upload) shape() health.Shape {
 		s.PeakMemoryBytes, s.SpilledBytes = u.share.Peak(), u.share.PeakSpilled()
 	}
 	return s
-}
-
-// labels are the waits by the names that they are reported with.
-var labels = [stream.Waits]health.Label{
-	stream.OnNothing: health.OnCPU,
-	stream.OnClient:  health.OnClient,
-	stream.OnMemory:  health.OnMemory,
-	stream.OnStore:   health.OnS3,
-	stream.OnDisk:    health.OnDisk,
-	stream.OnRemote:  health.OnRemote,
-}
-
-// timeAccount is the account up to now.
-func (u *upload) timeAccount() (a health.Account) {
-	spent, workers := u.account.Spent()
-	for wait, d := range spent {
-		a.Spent[labels[wait]] = d
-	}
-	a.Workers = workers
-	return a
 }
 
 // shapeFields are what the log says of the archive.
@@ -172,16 +154,16 @@ func (k kinds) MarshalLogObject(out zapcore.ObjectEncoder) error {
 
 // timeFields are the upload's duration and where it went: all but the workers'
 // adds up to it.
-func timeFields(a *health.Account) []zap.Field {
+func timeFields(s *account.Spent) []zap.Field {
 	return []zap.Field{
-		zap.Duration("duration", a.Wall()),
-		zap.Duration("waited_client", a.Spent[health.OnClient]),
-		zap.Duration("waited_memory", a.Spent[health.OnMemory]),
-		zap.Duration("waited_s3", a.Spent[health.OnS3]),
-		zap.Duration("waited_disk", a.Spent[health.OnDisk]),
-		zap.Duration("waited_remote", a.Spent[health.OnRemote]),
-		zap.Duration("worked", a.Spent[health.OnCPU]),
-		zap.Duration("workers_worked", a.Workers),
+		zap.Duration("duration", s.Wall()),
+		zap.Duration("waited_client", s.By[account.OnClient]),
+		zap.Duration("waited_memory", s.By[account.OnMemory]),
+		zap.Duration("waited_s3", s.By[account.OnStore]),
+		zap.Duration("waited_disk", s.By[account.OnDisk]),
+		zap.Duration("waited_remote", s.By[account.OnRemote]),
+		zap.Duration("worked", s.By[account.OnCPU]),
+		zap.Duration("workers_worked", s.Workers),
 	}
 }
 

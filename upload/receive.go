@@ -14,6 +14,8 @@ import (
 
 	"spillway/health"
 	"spillway/health/answer"
+	"spillway/internal/account"
+	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/tokens"
 )
@@ -28,7 +30,7 @@ type upload struct {
 	id      int64
 	began   time.Time
 
-	account  *stream.Account
+	account  *account.Account
 	reported *health.Upload
 
 	// what has become known of it
@@ -78,12 +80,12 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 func (a *API) answerUpload(w http.ResponseWriter, r *http.Request, control *http.ResponseController, body *body) *bodyRest {
 	u := &upload{
 		api: a, w: w, r: r, control: control, id: a.ids.next(time.Now()), began: time.Now(), stage: health.Waiting,
-		body: body, account: stream.NewAccount(),
+		body: body, account: account.New(),
 	}
 	body.account = u.account
 	defer u.leave()
 	u.reported = a.cfg.Uploads.Begin(u.id, u.look)
-	err := guard(func() error {
+	err := guarded(func() error {
 		// Where reading and writing at once cannot be had, an answer could not
 		// be given before the body's end.
 		if err := control.EnableFullDuplex(); err != nil {
@@ -116,10 +118,10 @@ func (u *upload) leave() {
 	}
 }
 
-// guard is [stream.Guard], but for the panic that net/http wants to see.
-func guard(f func() error) error {
-	err := stream.Guard(f)
-	if p, ok := errors.AsType[*stream.PanicError](err); ok && p.Value == any(http.ErrAbortHandler) {
+// guarded is [guard.Do], but for the panic that net/http wants to see.
+func guarded(f func() error) error {
+	err := guard.Do(f)
+	if p, ok := errors.AsType[*guard.PanicError](err); ok && p.Value == any(http.ErrAbortHandler) {
 		panic(p.Value)
 	}
 	return err
@@ -171,7 +173,7 @@ func (u *upload) take(requested context.Context) (err error) {
 func (u *upload) admit(requested, ctx context.Context, end context.CancelCauseFunc) (context.Context, error) {
 	defer context.AfterFunc(requested, func() { end(&goneError{context.Cause(requested)}) })()
 	defer context.AfterFunc(u.api.stopping, func() { end(errShuttingDown) })()
-	before := u.account.Switch(stream.OnMemory)
+	before := u.account.Switch(account.OnMemory)
 	ctx, share, err := u.api.cfg.Memory.Admit(ctx)
 	u.account.Switch(before)
 	if err != nil {
@@ -259,10 +261,10 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 	published := false
 	defer func() {
 		if !published {
-			u.account.Switch(stream.OnStore)
+			u.account.Switch(account.OnStore)
 			u.abortErr = u.batch.Abort()
-			u.account.Switch(stream.OnNothing)
-			if p, ok := errors.AsType[*stream.PanicError](u.abortErr); ok {
+			u.account.Switch(account.OnCPU)
+			if p, ok := errors.AsType[*guard.PanicError](u.abortErr); ok {
 				err = errors.Join(err, p)
 			}
 		}
@@ -288,9 +290,9 @@ func (u *upload) receive(ctx context.Context, boundary string) (err error) {
 	// leaving nor any timeout of the upload stops it: what is being published
 	// would be half there, and a retry would have to begin again.
 	u.note(func() { u.stage = health.Publishing })
-	u.account.Switch(stream.OnStore)
+	u.account.Switch(account.OnStore)
 	err = u.batch.Publish(context.WithoutCancel(ctx))
-	u.account.Switch(stream.OnNothing)
+	u.account.Switch(account.OnCPU)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ type Store interface {
 	// Begin makes the batch of one upload, whose buffers come out of share.
 	// The context it returns, which is derived from ctx, ends when the store
 	// fails the upload; its cause is a [*stream.StoreError], a
-	// [*stream.NoRoomError] or a [*stream.PanicError] then. Begin waits for nothing.
+	// [*stream.NoRoomError] or a [*guard.PanicError] then. Begin waits for nothing.
 	Begin(ctx context.Context, share *stream.Share, try bool) (context.Context, Batch)
 
 	// Bucket is the name of the bucket for try symbols, or for the others.
@@ -29,7 +29,7 @@ type Batch interface {
 
 	// Publish makes all objects that were committed and not dropped visible.
 	// It is called at most once, after the last call of the Sink. Its error is
-	// a [*stream.StoreError], which a [*stream.PanicError] may be the cause of;
+	// a [*stream.StoreError], which a [*guard.PanicError] may be the cause of;
 	// objects that are visible by then stay. It ends in a time of its own,
 	// whatever the store does.
 	Publish(ctx context.Context) error

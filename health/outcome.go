@@ -3,57 +3,7 @@ package health
 import (
 	"slices"
 	"strings"
-	"time"
 )
-
-// A Label says what an upload's own goroutine is blocked on. At any moment it
-// is one of them; whatever is not waiting is CPU.
-type Label int
-
-const (
-	OnClient Label = iota // the client has bytes to send, or none is there yet
-	OnMemory              // room in the memory budget, and the upload's turn
-	OnS3                  // requests to the store
-	OnDisk                // the spill folder, and room there
-	OnRemote              // the host that an archive is fetched from
-	OnCPU                 // nothing: it works
-
-	labels int = iota
-)
-
-var labelNames = [labels]string{"client", "memory", "s3", "disk", "remote", "cpu"}
-
-// String is the label's name in logs, metrics and on the page.
-func (l Label) String() string { return labelNames[l] }
-
-// An Account says where an upload's time went. What Spent has adds up to the
-// upload's wall time exactly: there is no other record of that.
-type Account struct {
-	Spent [labels]time.Duration // by Label
-
-	// Workers is how long others worked for the upload meanwhile: verifying,
-	// compressing. It is beside the wall time and not a part of it.
-	Workers time.Duration
-}
-
-// Wall is the upload's wall time.
-func (a *Account) Wall() (d time.Duration) {
-	for _, spent := range a.Spent {
-		d += spent
-	}
-	return d
-}
-
-// Longest is the label that has most of the time; of several, the first.
-func (a *Account) Longest() Label {
-	longest := OnClient
-	for l := range Label(labels) {
-		if a.Spent[l] > a.Spent[longest] {
-			longest = l
-		}
-	}
-	return longest
-}
 
 // An Outcome is how an upload ended.
 type Outcome string
