@@ -10,12 +10,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"spillway/internal/account"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"spillway/internal/account"
 )
 
 // This file and gauges.go know of Prometheus, and no other does. Labels have values out of

@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"spillway/internal/account"
-
 	"github.com/getsentry/sentry-go"
+
+	"spillway/internal/account"
 )
 
 // This is the one file that knows of Sentry.

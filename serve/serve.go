@@ -15,9 +15,9 @@ import (
 	"syscall"
 	"time"
 
-	"spillway/settings"
-
 	"go.uber.org/zap"
+
+	"spillway/settings"
 )
 
 const (

@@ -8,10 +8,10 @@ import (
 	"os"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"spillway/settings"
 	"spillway/testdata/client"
-
-	"go.uber.org/zap"
 )
 
 // TestHTTPS: with a certificate the API is https, and no less than TLS 1.2.

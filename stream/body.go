@@ -4,9 +4,9 @@ import (
 	"context"
 	"io"
 
-	"spillway/internal/account"
-
 	"github.com/klauspost/compress/flate"
+
+	"spillway/internal/account"
 )
 
 const (

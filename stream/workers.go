@@ -5,10 +5,10 @@ import (
 	"errors"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"spillway/internal/account"
 	"spillway/internal/guard"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // atOnce is how many entries of an archive may be on their way through

@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"spillway/health/answer"
 	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/testdata/archive"
 	"spillway/tokens"
-
-	"go.uber.org/zap"
 )
 
 func TestUpload(t *testing.T) {
