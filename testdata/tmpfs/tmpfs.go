@@ -1,71 +1,47 @@
-// Package tmpfs mounts file systems of a chosen size, of which tests can say
-// exactly how much is in use, and that can be full.
+// Package tmpfs mounts file systems of a chosen size. Tests read exactly how much of one
+// is in use, and can fill it.
 package tmpfs
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"spillway/testdata/keeper"
 )
 
-// keeper mounts a tmpfs with options at a folder, says so, and unmounts it when its
-// standard input ends, which it does with this process, however that dies.
-const keeper = `mount -t tmpfs -o "$2" spillway-test "$1" || exit
-echo mounted
+// mount mounts a tmpfs with options at a folder, and unmounts it in the end.
+const mount = `mount -t tmpfs -o "$2" spillway-test "$1" || exit
+echo ready
 read -r _
 umount -l "$1"; rmdir "$1"`
 
-// FS is a file system of its own.
+// FS is a mounted file system.
 type FS struct {
 	Path string
 
-	command *exec.Cmd
-	hold    io.Closer // the keeper's standard input
-	stderr  strings.Builder
+	keeper *keeper.Keeper
 }
 
-// Mount mounts a file system of size bytes, with more options (mount(8)) if there
-// are any. It takes the rights to; the error says what is missing. The caller
-// closes it.
-func Mount(size int64, options ...string) (_ *FS, err error) {
+// Mount mounts a file system of size bytes, with further options of mount(8) if any.
+// Only root may mount. The caller closes it.
+func Mount(size int64, options ...string) (*FS, error) {
 	path, err := os.MkdirTemp("", "spillway-tmpfs-")
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, ignoreMissing(os.Remove(path)))
-		}
-	}()
-	f := &FS{Path: path}
-	f.command = exec.CommandContext(context.Background(), "/bin/sh", "-c", keeper, "sh", path, strings.Join(append(options, "size="+strconv.FormatInt(size, 10)), ","))
-	f.command.Stderr = &f.stderr
-	hold, err := f.command.StdinPipe()
+	k, err := keeper.Start(mount, path, strings.Join(append(options, "size="+strconv.FormatInt(size, 10)), ","))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("no tmpfs can be mounted: %w", err), ignoreMissing(os.Remove(path)))
 	}
-	f.hold = hold
-	out, err := f.command.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := f.command.Start(); err != nil {
-		return nil, err
-	}
-	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "mounted\n" {
-		err := errors.Join(hold.Close(), f.command.Wait())
-		return nil, fmt.Errorf("no tmpfs can be mounted: %w: %s", err, strings.TrimSpace(f.stderr.String()))
-	}
-	return f, nil
+	return &FS{Path: path, keeper: k}, nil
 }
 
 func ignoreMissing(err error) error {
@@ -75,7 +51,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// Used is how much of it is in use, in bytes, files without a name included.
+// Used returns how many bytes are in use, by files without a name as well.
 func (f *FS) Used() (int64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(f.Path, &s); err != nil {
@@ -84,8 +60,7 @@ func (f *FS) Used() (int64, error) {
 	return int64(s.Blocks-s.Bfree) * int64(s.Bsize), nil
 }
 
-// Fill takes all of it but for free bytes, until the returned function is
-// called.
+// Fill writes a file that leaves only free bytes. The returned function removes it.
 func (f *FS) Fill(free int64) (empty func() error, err error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(f.Path, &s); err != nil {
@@ -98,7 +73,7 @@ func (f *FS) Fill(free int64) (empty func() error, err error) {
 	return func() error { return os.Remove(name) }, nil
 }
 
-// Remount changes options, such as "ro".
+// Remount changes mount options, such as "ro".
 func (f *FS) Remount(ctx context.Context, options string) error {
 	if out, err := exec.CommandContext(ctx, "mount", "-o", "remount,"+options, f.Path).CombinedOutput(); err != nil {
 		return fmt.Errorf("remounting with %s: %w: %s", options, err, bytes.TrimSpace(out))
@@ -107,10 +82,4 @@ func (f *FS) Remount(ctx context.Context, options string) error {
 }
 
 // Close unmounts it.
-func (f *FS) Close() error {
-	err := errors.Join(f.hold.Close(), f.command.Wait())
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, strings.TrimSpace(f.stderr.String()))
-	}
-	return nil
-}
+func (f *FS) Close() error { return f.keeper.Close() }
