@@ -10,43 +10,12 @@ import (
 
 	"spillway/stream/bzip2"
 	"spillway/testdata/archive"
+	"spillway/testdata/pieces"
 )
-
-// source hands out at most so many bytes at a time, in a slice that is
-// overwritten as soon as it is no longer valid.
-type source struct {
-	data []byte
-	at   int
-	most int
-	err  error // at the end; nil: io.EOF
-	lent []byte
-}
-
-func (s *source) Peek() ([]byte, error) {
-	for i := range s.lent {
-		s.lent[i] = 0xAA
-	}
-	if s.at == len(s.data) {
-		if s.err != nil {
-			return nil, s.err
-		}
-		return nil, io.EOF
-	}
-	s.lent = bytes.Clone(s.data[s.at:min(len(s.data), s.at+s.most)])
-	return s.lent, nil
-}
-
-func (s *source) Discard(n int) {
-	if n > len(s.lent) {
-		panic("more is discarded than was handed out")
-	}
-	s.lent = s.lent[n:]
-	s.at += n
-}
 
 // decode reads a stream that comes in pieces of at most so many bytes.
 func decode(r *bzip2.Reader, data []byte, most int) ([]byte, error) {
-	r.Reset(&source{data: data, most: most})
+	r.Reset(&pieces.Source{Data: data, Most: most})
 	return io.ReadAll(r)
 }
 
@@ -126,7 +95,7 @@ func TestCutOff(t *testing.T) {
 		}
 	}
 	failure := errors.New("the source fails")
-	r.Reset(&source{data: stream[:100], most: 10, err: failure})
+	r.Reset(&pieces.Source{Data: stream[:100], Most: 10, Err: failure})
 	if _, err := io.ReadAll(r); !errors.Is(err, failure) {
 		t.Errorf("error %v, want the source's", err)
 	}
@@ -196,7 +165,7 @@ func FuzzReader(f *testing.F) {
 	r := bzip2.New()
 	f.Fuzz(func(t *testing.T, data []byte, most uint16) {
 		const enough = 2 << 20 // a few bytes may be many
-		r.Reset(&source{data: data, most: int(most) + 1})
+		r.Reset(&pieces.Source{Data: data, Most: int(most) + 1})
 		got, err := io.ReadAll(io.LimitReader(r, enough))
 		want, wantErr := io.ReadAll(io.LimitReader(stdbzip2.NewReader(bytes.NewReader(data)), enough))
 		if err == nil && (wantErr != nil || !bytes.Equal(got, want)) {

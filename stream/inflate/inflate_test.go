@@ -13,39 +13,8 @@ import (
 
 	"spillway/stream/inflate"
 	"spillway/testdata/archive"
+	"spillway/testdata/pieces"
 )
-
-// source hands out at most so many bytes at a time, in a slice that is
-// overwritten as soon as it is no longer valid.
-type source struct {
-	data []byte
-	at   int
-	most int
-	err  error // at the end; nil: io.EOF
-	lent []byte
-}
-
-func (s *source) Peek() ([]byte, error) {
-	for i := range s.lent {
-		s.lent[i] = 0xAA
-	}
-	if s.at == len(s.data) {
-		if s.err != nil {
-			return nil, s.err
-		}
-		return nil, io.EOF
-	}
-	s.lent = bytes.Clone(s.data[s.at:min(len(s.data), s.at+s.most)])
-	return s.lent, nil
-}
-
-func (s *source) Discard(n int) {
-	if n > len(s.lent) {
-		panic("more is discarded than was handed out")
-	}
-	s.lent = s.lent[n:]
-	s.at += n
-}
 
 // all reads a stream to its end. The last run but one must still be there.
 func all(r *inflate.Reader, s inflate.Source) ([]byte, error) {
@@ -113,13 +82,13 @@ func TestStreams(t *testing.T) {
 		for _, level := range []int{fastflate.HuffmanOnly, 0, 1, 5, 9} {
 			packed := deflated(t, data, level)
 			for _, most := range []int{1, 2, 3, 5, 7, 8, 9, 11, 17, 4096, 1 << 20} {
-				s := &source{data: append(bytes.Clone(packed), "what follows"...), most: most}
+				s := &pieces.Source{Data: append(bytes.Clone(packed), "what follows"...), Most: most}
 				got, err := all(r, s)
 				if err != nil || !bytes.Equal(got, data) {
 					t.Fatalf("%s, level %d, %d bytes at a time: %d bytes of %d, error %v", name, level, most, len(got), len(data), err)
 				}
-				if s.at != len(packed) {
-					t.Fatalf("%s, level %d, %d bytes at a time: used %d bytes of %d", name, level, most, s.at, len(packed))
+				if s.At != len(packed) {
+					t.Fatalf("%s, level %d, %d bytes at a time: used %d bytes of %d", name, level, most, s.At, len(packed))
 				}
 			}
 		}
@@ -128,16 +97,16 @@ func TestStreams(t *testing.T) {
 
 // split hands out data in two pieces.
 type split struct {
-	source
+	pieces.Source
 	cut int
 }
 
 func (s *split) Peek() ([]byte, error) {
-	s.most = len(s.data)
-	if s.at < s.cut {
-		s.most = s.cut - s.at
+	s.Most = len(s.Data)
+	if s.At < s.cut {
+		s.Most = s.cut - s.At
 	}
-	return s.source.Peek()
+	return s.Source.Peek()
 }
 
 // TestEverySplitAndEveryEnd: where the input is split does not matter, and a
@@ -148,16 +117,16 @@ func TestEverySplitAndEveryEnd(t *testing.T) {
 	for _, level := range []int{fastflate.HuffmanOnly, 0, 6} {
 		packed := deflated(t, data, level)
 		for cut := range len(packed) {
-			got, err := all(r, &split{source{data: packed}, cut})
+			got, err := all(r, &split{pieces.Source{Data: packed}, cut})
 			if err != nil || !bytes.Equal(got, data) {
 				t.Fatalf("level %d, split at %d: error %v", level, cut, err)
 			}
-			got, err = all(r, &source{data: packed[:cut], most: 1000})
+			got, err = all(r, &pieces.Source{Data: packed[:cut], Most: 1000})
 			if !errors.Is(err, io.ErrUnexpectedEOF) || !bytes.HasPrefix(data, got) {
 				t.Fatalf("level %d, ends at %d: %d bytes, error %v", level, cut, len(got), err)
 			}
 			boom := errors.New("boom")
-			if _, err = all(r, &source{data: packed[:cut], most: 1000, err: boom}); !errors.Is(err, boom) {
+			if _, err = all(r, &pieces.Source{Data: packed[:cut], Most: 1000, Err: boom}); !errors.Is(err, boom) {
 				t.Fatalf("level %d, fails at %d: error %v", level, cut, err)
 			}
 		}
@@ -255,13 +224,13 @@ func TestRules(t *testing.T) {
 		"code lengths that are no code":   {dynamic(257, 1, 1, 1, 1, 1), "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &source{data: c.stream.bytes, most: 100}
+			s := &pieces.Source{Data: c.stream.bytes, Most: 100}
 			got, err := all(inflate.New(), s)
 			if string(got) != c.want || (err == nil) != c.valid {
 				t.Errorf("got %q, error %v", got, err)
 			}
-			if c.valid && s.at != len(s.data) {
-				t.Errorf("used %d bytes of %d", s.at, len(s.data))
+			if c.valid && s.At != len(s.Data) {
+				t.Errorf("used %d bytes of %d", s.At, len(s.Data))
 			}
 			compare(t, c.stream.bytes, 3)
 		})
@@ -273,7 +242,7 @@ func TestRules(t *testing.T) {
 // code that an only distance lacks.
 func compare(t *testing.T, data []byte, most int) {
 	t.Helper()
-	s := &source{data: data, most: most}
+	s := &pieces.Source{Data: data, Most: most}
 	got, err := all(inflate.New(), s)
 	in := bytes.NewReader(data)
 	want, wantErr := io.ReadAll(flate.NewReader(in))
@@ -287,8 +256,8 @@ func compare(t *testing.T, data []byte, most int) {
 	if err != nil {
 		return
 	}
-	if used := len(data) - in.Len(); s.at != used {
-		t.Fatalf("used %d bytes, the library %d", s.at, used)
+	if used := len(data) - in.Len(); s.At != used {
+		t.Fatalf("used %d bytes, the library %d", s.At, used)
 	}
 	if again, err := io.ReadAll(fastflate.NewReader(bytes.NewReader(data))); err != nil || !bytes.Equal(got, again) {
 		t.Fatalf("klauspost says %v, and its output differs: %t", err, !bytes.Equal(got, again))
@@ -305,8 +274,8 @@ func TestAgain(t *testing.T) {
 		if n > 0 {
 			broken[n*7%len(broken)] ^= 0x55
 		}
-		_, _ = all(r, &source{data: broken, most: 100}) // whatever that is
-		if got, err := all(r, &source{data: packed, most: 1000}); err != nil || !bytes.Equal(got, data) {
+		_, _ = all(r, &pieces.Source{Data: broken, Most: 100}) // whatever that is
+		if got, err := all(r, &pieces.Source{Data: packed, Most: 1000}); err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("after a broken stream: %v", err)
 		}
 	}
