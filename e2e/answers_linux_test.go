@@ -71,7 +71,7 @@ func settle(t *testing.T, d *daemon.Daemon, outcome string, count int) {
 func TestAnswersThatNobodyReads(t *testing.T) {
 	const clients, names, memory = 14, 10_000, 64
 	d := startMeasured(t, nil, "--dev", "--s3-endpoint=http://127.0.0.1:1", fmt.Sprintf("--memory=%dMiB", memory))
-	body, contentType := client.Form(t, ignoredNames(names))
+	body, contentType := client.Form(ignoredNames(names))
 	for range clients {
 		post(t, d, contentType, len(body), body)
 	}
@@ -108,7 +108,7 @@ func TestRefusedUploadsThatGoOn(t *testing.T) {
 	d := startMeasured(t, nil, "--dev", "--s3-endpoint=http://127.0.0.1:1", fmt.Sprintf("--memory=%dMiB", memory))
 	zip := ignoredNames(names)
 	zip = zip[:bytes.Index(zip, []byte("PK\x01\x02"))] // without the central directory
-	body, contentType := client.Form(t, append(zip, archive.Build(archive.Entry{Name: "no symbol key"})...))
+	body, contentType := client.Form(append(zip, archive.Build(archive.Entry{Name: "no symbol key"})...))
 	for range clients {
 		post(t, d, contentType, 2*len(body), body)
 	}

@@ -57,7 +57,7 @@ func TestLongChunks(t *testing.T) {
 	tokens := filepath.Join(t.TempDir(), "tokens.json")
 	token, _ := command(t, 0, "token", "create", "--tokens-file="+tokens, "--email=a@example.com")
 	upload := longChunk{token: strings.TrimSpace(token)}
-	upload.body, upload.contentType = client.Form(t, archive.PythonZipfile(archive.File{Name: "a-symbols.txt", Data: archive.Noise(1, size)}))
+	upload.body, upload.contentType = client.Form(archive.PythonZipfile(archive.File{Name: "a-symbols.txt", Data: archive.Noise(1, size)}))
 	for _, c := range []struct {
 		name  string
 		start func(*testing.T) *daemon.Daemon

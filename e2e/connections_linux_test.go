@@ -262,7 +262,7 @@ func TestManyUploadsThatWait(t *testing.T) {
 	d := startMeasured(t, credentialsOf(server), "--dev", "--s3-endpoint="+server.Endpoint, "--s3-bucket="+server.Bucket(t),
 		fmt.Sprintf("--memory=%dMiB", memory), fmt.Sprintf("--max-uploads=%d", turns), "--room-wait=1h")
 	address := strings.TrimPrefix(d.API, "http://")
-	body, contentType := client.Form(t, archive.PythonZipfile(archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 10_000)}))
+	body, contentType := client.Form(archive.PythonZipfile(archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 10_000)}))
 	const withToken = "Auth-Token: dev\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
 	head := fmt.Appendf(unfinishedHeader(100), withToken, contentType, len(body))
 	admitted := crowd(t, address, turns, append(head, body[:len(body)/2]...))

@@ -50,7 +50,7 @@ func TestShutdownTakesWhatItSays(t *testing.T) {
 		waits  bool // for as long as --drain-timeout
 	}{
 		{"an unread answer", plain, func(t *testing.T, d *daemon.Daemon) {
-			body, contentType := client.Form(t, ignoredNames(10_000))
+			body, contentType := client.Form(ignoredNames(10_000))
 			post(t, d, contentType, len(body), body)
 			awaitLog(t, d, `"outcome":"stored"`)
 		}, true},
@@ -58,7 +58,7 @@ func TestShutdownTakesWhatItSays(t *testing.T) {
 			answered(t, dial(t, d.API, "POST /upload/ HTTP/1.1\r\nHost: x\r\nAuth-Token: nobody\r\nContent-Length: 1000000\r\n\r\nx"))
 		}, false},
 		{"a refused archive that goes on", plain, func(t *testing.T, d *daemon.Daemon) {
-			body, contentType := client.Form(t, bytes.Repeat([]byte("nonsense"), 20_000))
+			body, contentType := client.Form(bytes.Repeat([]byte("nonsense"), 20_000))
 			answered(t, post(t, d, contentType, 2*len(body), body))
 		}, false},
 		{"a live page", plain, func(t *testing.T, d *daemon.Daemon) {

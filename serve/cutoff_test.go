@@ -208,7 +208,7 @@ func TestCutOff(t *testing.T) {
 	for i := range uint64(5) {
 		files = append(files, archive.File{Name: archive.SymbolsName(i), Data: archive.Noise(i, 40_000)})
 	}
-	body, contentType := client.Form(t, archive.PythonZipfile(files...))
+	body, contentType := client.Form(archive.PythonZipfile(files...))
 	for at := 0; at < len(body); at += 1000 {
 		in.sendBroken(t, contentType, len(body), bytes.NewReader(body[:at]))
 		in.wantNothing(t, fmt.Sprintf("cut off at byte %d", at))
@@ -232,7 +232,7 @@ func TestCutOff(t *testing.T) {
 func TestCutOffWithinParts(t *testing.T) {
 	in := startInside(t, overrides{})
 	defer in.end(t)
-	body, contentType := client.Form(t, archive.PythonZipfile(
+	body, contentType := client.Form(archive.PythonZipfile(
 		archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 100_000)},
 		archive.File{Name: archive.SymbolsName(2), Data: archive.Noise(2, 100<<20)},
 	))

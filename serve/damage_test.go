@@ -53,7 +53,7 @@ func TestEveryByteOfAnArchive(t *testing.T) {
 	}
 	stored := 0
 	try := func(what string, data []byte) {
-		body, contentType := client.Form(t, data)
+		body, contentType := client.Form(data)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+in.public.address()+"/upload/", bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)

@@ -117,7 +117,7 @@ func declare(t *testing.T, address string, length int64, zip []byte) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	body, contentType := client.Form(t, zip)
+	body, contentType := client.Form(zip)
 	_, err = fmt.Fprintf(conn, "POST /upload/ HTTP/1.1\r\nHost: spillway\r\nAuth-Token: dev\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", contentType, length)
 	if err == nil {
 		_, err = conn.Write(body[:len(zip)])
@@ -180,7 +180,7 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 			}
 			defer limitFiles(t)()
 			for _, c := range conns[1:] {
-				body, contentType := client.Form(t, archive.NeedsDisk(1, 3<<20).Bytes())
+				body, contentType := client.Form(archive.NeedsDisk(1, 3<<20).Bytes())
 				if status, says := c.post(t, contentType, body); status != http.StatusServiceUnavailable || !strings.Contains(says, "descriptors") {
 					t.Errorf("%d %s", status, says)
 				}

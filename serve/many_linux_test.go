@@ -20,7 +20,7 @@ func TestManySpillAtOnce(t *testing.T) {
 	stop := make(chan struct{})
 	slow := make(chan error, 4)
 	for i := range uint64(4) {
-		body, contentType := client.Form(t, archive.NeedsDisk(5000+10*i, size).Bytes())
+		body, contentType := client.Form(archive.NeedsDisk(5000+10*i, size).Bytes())
 		go func() { slow <- trickle(t, in.public.address(), contentType, body, len(body)/2, stop) }()
 	}
 	in.awaitSpilling(t, 4)

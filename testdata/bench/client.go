@@ -1,15 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"spillway/testdata/form"
 )
 
 // lastRead notes when a reader came to its end.
@@ -39,21 +39,15 @@ func upload(ctx context.Context, api, path string) (took, answer time.Duration, 
 	if err != nil {
 		return 0, 0, err
 	}
-	var head bytes.Buffer
-	form := multipart.NewWriter(&head)
-	if _, err := form.CreateFormFile("symbols.zip", "symbols.zip"); err != nil {
-		return 0, 0, err
-	}
-	end := "\r\n--" + form.Boundary() + "--\r\n"
-	length := int64(head.Len()) + info.Size() + int64(len(end))
+	archiveForm := form.New()
 	var sent atomic.Pointer[time.Time]
-	body := lastRead{io.MultiReader(&head, f, bytes.NewReader([]byte(end))), &sent}
+	body := lastRead{archiveForm.Reader(f), &sent}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", body)
 	if err != nil {
 		return 0, 0, err
 	}
-	req.ContentLength = length
-	req.Header.Set("Content-Type", form.FormDataContentType())
+	req.ContentLength = archiveForm.Length(info.Size())
+	req.Header.Set("Content-Type", archiveForm.ContentType)
 	req.Header.Set("Auth-Token", "dev")
 	begun := time.Now()
 	resp, err := http.DefaultClient.Do(req)

@@ -6,13 +6,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"testing"
 	"time"
+
+	"spillway/testdata/form"
 )
 
 // Within returns a context that ends long after everything here should have.
@@ -39,50 +39,31 @@ type Answer struct {
 	} `json:"upload"`
 }
 
-// Send posts a form whose only part is a file with that content. Content may be
-// read from until it ends, even when Send has returned.
+// Send posts a form whose only part is a file with that content. The length is not
+// declared. Content may be read from until it ends, even after Send has returned.
 func Send(ctx context.Context, api, token string, content io.Reader) (Answer, error) {
+	f := form.New()
 	body, w := io.Pipe()
-	form := multipart.NewWriter(w)
 	go func() {
-		file, err := form.CreateFormFile("symbols.zip", "symbols.zip")
-		if err == nil {
-			_, err = io.Copy(file, content)
-		}
-		if err == nil {
-			err = form.Close()
-		}
+		_, err := io.Copy(w, f.Reader(content))
 		w.CloseWithError(err)
 	}()
 	defer body.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", body)
-	if err != nil {
-		return Answer{}, err
-	}
-	req.Header.Set("Content-Type", form.FormDataContentType())
-	req.Header.Set("Auth-Token", token)
-	return RoundTrip(req)
+	return post(ctx, api, token, f.ContentType, body)
 }
 
 // SendWhole is [Send] with a Content-Length.
 func SendWhole(ctx context.Context, api, token string, zip []byte) (Answer, error) {
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	file, err := form.CreateFormFile("symbols.zip", "symbols.zip")
-	if err == nil {
-		_, err = file.Write(zip)
-	}
-	if err == nil {
-		err = form.Close()
-	}
+	f := form.New()
+	return post(ctx, api, token, f.ContentType, bytes.NewReader(f.Bytes(zip)))
+}
+
+func post(ctx context.Context, api, token, contentType string, body io.Reader) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", body)
 	if err != nil {
 		return Answer{}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", &body)
-	if err != nil {
-		return Answer{}, err
-	}
-	req.Header.Set("Content-Type", form.FormDataContentType())
+	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Auth-Token", token)
 	return RoundTrip(req)
 }
@@ -115,17 +96,8 @@ func MustSend(t *testing.T, api, token string, zip []byte) Answer {
 	return a
 }
 
-// Form returns an archive in a form, and the form's content type.
-func Form(t *testing.T, zip []byte) (body []byte, contentType string) {
-	t.Helper()
-	var buf bytes.Buffer
-	w := multipart.NewWriter(&buf)
-	file, err := w.CreateFormFile("symbols.zip", "symbols.zip")
-	if err == nil {
-		_, err = file.Write(zip)
-	}
-	if err = errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes(), w.FormDataContentType()
+// Form returns the body of a form with an archive, and its content type.
+func Form(zip []byte) (body []byte, contentType string) {
+	f := form.New()
+	return f.Bytes(zip), f.ContentType
 }

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"os"
 	"strings"
@@ -20,6 +19,7 @@ import (
 
 	"spillway/testdata/archive"
 	"spillway/testdata/daemon"
+	"spillway/testdata/form"
 )
 
 func main() {
@@ -112,23 +112,12 @@ type answer struct {
 
 // upload sends an archive as a form, shows the answer and returns it.
 func upload(ctx context.Context, out io.Writer, api string, zip []byte) (*answer, error) {
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	file, err := form.CreateFormFile("symbols.zip", "symbols.zip")
-	if err == nil {
-		_, err = file.Write(zip)
-	}
-	if err == nil {
-		err = form.Close()
-	}
+	f := form.New()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", bytes.NewReader(f.Bytes(zip)))
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/", &body)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", form.FormDataContentType())
+	req.Header.Set("Content-Type", f.ContentType)
 	req.Header.Set("Auth-Token", "dev")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -11,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"mime/multipart"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"spillway/testdata/form"
 )
 
 const (
@@ -137,21 +137,18 @@ type answer struct {
 }
 
 func (l *load) send(ctx context.Context, p *parcel) (status int, a answer, err error) {
-	head, end, contentType, err := formAround()
-	if err != nil {
-		return 0, a, err
-	}
+	f := form.New()
 	body, w := io.Pipe()
 	defer body.Close() // ends the writer
-	go func() { w.CloseWithError(p.writeForm(w, head, end)) }()
+	go func() { w.CloseWithError(p.writeForm(w, f)) }()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.daemon.API+"/upload/", body)
 	if err != nil {
 		return 0, a, err
 	}
 	if !p.chunked {
-		req.ContentLength = p.formLength(head, end)
+		req.ContentLength = f.Length(p.length())
 	}
-	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Content-Type", f.ContentType)
 	req.Header.Set("Auth-Token", "dev")
 	resp, err := l.http.Do(req)
 	if err != nil {
@@ -165,32 +162,19 @@ func (l *load) send(ctx context.Context, p *parcel) (status int, a answer, err e
 	return resp.StatusCode, a, json.Unmarshal(text, &a)
 }
 
-// formAround returns what stands before and after an archive in a form.
-func formAround() (head []byte, end, contentType string, err error) {
-	var out bytes.Buffer
-	form := multipart.NewWriter(&out)
-	_, err = form.CreateFormFile("symbols.zip", "symbols.zip")
-	return out.Bytes(), "\r\n--" + form.Boundary() + "--\r\n", form.FormDataContentType(), err
-}
-
-// formLength is the length of the form with the archive in it, in bytes.
-func (p *parcel) formLength(head []byte, end string) int64 {
-	return int64(len(head)) + p.length() + int64(len(end))
-}
-
-// writeForm writes the archive between the form's head and its end.
-func (p *parcel) writeForm(w io.Writer, head []byte, end string) error {
+// writeForm writes a form with the archive.
+func (p *parcel) writeForm(w io.Writer, f form.Form) error {
 	out := &paced{w: w, rate: p.rate, began: time.Now(), left: -1}
 	if p.cutAt > 0 {
 		out.left = p.cutAt
 	}
-	if _, err := w.Write(head); err != nil {
+	if _, err := w.Write(f.Head); err != nil {
 		return err
 	}
 	if err := p.write(out); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, end)
+	_, err := w.Write(f.Tail)
 	return err
 }
 

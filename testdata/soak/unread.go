@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/url"
 	"time"
+
+	"spillway/testdata/form"
 )
 
 const (
@@ -18,10 +20,7 @@ const (
 
 // ignore sends a parcel and does not read the answer.
 func (l *load) ignore(ctx context.Context, p *parcel) error {
-	head, end, contentType, err := formAround()
-	if err != nil {
-		return err
-	}
+	f := form.New()
 	api, err := url.Parse(l.daemon.API)
 	if err != nil {
 		return err
@@ -35,9 +34,9 @@ func (l *load) ignore(ctx context.Context, p *parcel) error {
 		return err
 	}
 	_, err = fmt.Fprintf(conn, "POST /upload/ HTTP/1.1\r\nHost: %s\r\nAuth-Token: dev\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
-		api.Host, contentType, p.formLength(head, end))
+		api.Host, f.ContentType, f.Length(p.length()))
 	if err == nil {
-		err = p.writeForm(conn, head, end)
+		err = p.writeForm(conn, f)
 	}
 	if err != nil {
 		return nil // refused for want of room, which goes unread as well
