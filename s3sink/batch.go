@@ -15,13 +15,8 @@ type Batch struct {
 	place place
 	share *stream.Share
 
-	endReading context.CancelCauseFunc // of the context that Begin returned
-	unfollow   func() bool             // ends ctx's following of the context that Begin was given
-
-	// ctx is what the batch works under. It ends with the context that Begin
-	// was given, until publishing starts, and when the store fails.
-	ctx        context.Context
-	endWorking context.CancelCauseFunc
+	ctx  context.Context   // the upload's. Requests in the background end with it.
+	fail func(cause error) // ends ctx. The first cause stays.
 
 	work sync.WaitGroup // requests in the background
 
@@ -86,13 +81,6 @@ func (b *Batch) all() []*object {
 	return slices.Clone(b.objects)
 }
 
-// fail ends the batch's work because of an error of the store, or a panic. The
-// first cause stays: what fails after it, fails because of it.
-func (b *Batch) fail(err error) {
-	b.endWorking(err)
-	b.endReading(context.Cause(b.ctx))
-}
-
 // spawn calls work in a goroutine of the group. Its error is for failed, and so is
 // its panic, as a [*guard.PanicError].
 func spawn(group *sync.WaitGroup, work func() error, failed func(error)) {
@@ -103,9 +91,9 @@ func spawn(group *sync.WaitGroup, work func() error, failed func(error)) {
 	})
 }
 
-// run waits for the store's leave to begin an operation and runs it in the
-// background, where its error is for failed. The error of run is the cause of the
-// end of ctx or of the batch's work. The operation must not call run.
+// run waits until the store may begin another operation, and runs it in the
+// background. failed gets the operation's error. run returns the cause if ctx ends
+// first. The operation must not call run.
 func (b *Batch) run(ctx context.Context, operation func() error, failed func(error)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -120,17 +108,6 @@ func (b *Batch) run(ctx context.Context, operation func() error, failed func(err
 		return operation()
 	}, failed)
 	return nil
-}
-
-// joined returns a context that ends with the batch's work and with ctx,
-// whichever is first. The caller calls leave.
-func (b *Batch) joined(ctx context.Context) (both context.Context, leave func()) {
-	both, cancel := context.WithCancelCause(b.ctx)
-	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	return both, func() {
-		stop()
-		cancel(context.Canceled)
-	}
 }
 
 // discard aborts a multipart upload that nobody wants any more. Its parts in

@@ -33,7 +33,7 @@ func mixed(part int) []file {
 func testInvisible(t *testing.T, r *rig) {
 	ctx, share := r.admit(t)
 	defer share.Close()
-	ctx, batch := r.sink.Begin(ctx, share, false)
+	ctx, batch := r.begin(ctx, share, false)
 	defer end(t, batch)
 	files := mixed(r.memory.PartSize())
 	for _, f := range files {
@@ -44,7 +44,7 @@ func testInvisible(t *testing.T, r *rig) {
 	if keys := r.Keys(t, r.bucket); len(keys) > 0 {
 		t.Errorf("visible before Publish: %q", keys)
 	}
-	if err := batch.Publish(t.Context()); err != nil {
+	if err := batch.Publish(); err != nil {
 		t.Fatal(err)
 	}
 	if keys := r.Keys(t, r.bucket); len(keys) != len(files) {
@@ -56,7 +56,7 @@ func testInvisible(t *testing.T, r *rig) {
 	for _, f := range files {
 		r.wantStored(t, f)
 	}
-	if err := batch.Publish(t.Context()); err == nil {
+	if err := batch.Publish(); err == nil {
 		t.Error("a second Publish succeeds")
 	}
 }
@@ -69,7 +69,7 @@ func testAbort(t *testing.T, r *rig) {
 	} {
 		ctx, share := r.admit(t)
 		ctx, cancel := context.WithCancelCause(ctx)
-		reading, batch := r.sink.Begin(ctx, share, false)
+		reading, batch := r.begin(ctx, share, false)
 		for _, f := range mixed(r.memory.PartSize()) {
 			if _, err := f.write(reading, share, batch, r.memory.PartSize()); err != nil {
 				t.Fatal(err)
@@ -107,7 +107,7 @@ func testAbort(t *testing.T, r *rig) {
 func testDrop(t *testing.T, r *rig) {
 	ctx, share := r.admit(t)
 	defer share.Close()
-	ctx, batch := r.sink.Begin(ctx, share, false)
+	ctx, batch := r.begin(ctx, share, false)
 	defer end(t, batch)
 	for _, f := range mixed(r.memory.PartSize()) {
 		o, err := f.write(ctx, share, batch, r.memory.PartSize())
@@ -132,7 +132,7 @@ func testDrop(t *testing.T, r *rig) {
 	if _, err := kept.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 		t.Fatal(err)
 	}
-	if err := batch.Publish(t.Context()); err != nil {
+	if err := batch.Publish(); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := r.Keys(t, r.bucket), []string{"v1/a/1/kept"}; !slices.Equal(got, want) {
@@ -155,14 +155,14 @@ func testTry(t *testing.T, r *rig) {
 	}
 	_, share := tries.admit(t)
 	defer share.Close()
-	ctx, batch := tries.sink.Begin(t.Context(), share, true)
+	ctx, batch := tries.begin(t.Context(), share, true)
 	defer end(t, batch)
 	for _, f := range mixed(tries.memory.PartSize()) {
 		if _, err := f.write(ctx, share, batch, tries.memory.PartSize()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := batch.Publish(t.Context()); err != nil {
+	if err := batch.Publish(); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.Keys(t, r.bucket); len(got) > 0 {
@@ -177,7 +177,7 @@ func testTry(t *testing.T, r *rig) {
 func testTwice(t *testing.T, r *rig) {
 	ctx, share := r.admit(t)
 	defer share.Close()
-	ctx, batch := r.sink.Begin(ctx, share, false)
+	ctx, batch := r.begin(ctx, share, false)
 	defer end(t, batch)
 	var last file
 	for i := range 4 {
@@ -190,7 +190,7 @@ func testTwice(t *testing.T, r *rig) {
 			o.Drop()
 		}
 	}
-	if err := batch.Publish(t.Context()); err != nil {
+	if err := batch.Publish(); err != nil {
 		t.Fatal(err)
 	}
 	r.wantStored(t, last)
@@ -205,7 +205,7 @@ func testTwice(t *testing.T, r *rig) {
 func testStageOut(t *testing.T, r *rig) {
 	_, share := r.admit(t)
 	defer share.Close()
-	ctx, batch := r.sink.Begin(t.Context(), share, false)
+	ctx, batch := r.begin(t.Context(), share, false)
 	defer end(t, batch)
 	var files []file
 	for i := 0; ; i++ {
@@ -244,7 +244,7 @@ func testStageOut(t *testing.T, r *rig) {
 	for _, b := range leased {
 		b.Release()
 	}
-	if err := batch.Publish(t.Context()); err != nil {
+	if err := batch.Publish(); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range files {
@@ -315,7 +315,7 @@ func TestManyDrops(t *testing.T) {
 		r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Concurrency = concurrency })
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		var objects []stream.Object
 		for i := range files {
 			f := file{name: fmt.Sprintf("a/1/%d", i), form: stream.AsIs, data: data(10, byte(i)), leased: true}

@@ -222,13 +222,13 @@ func TestCompleteTimeGrows(t *testing.T) {
 			})
 			_, share := r.admit(t)
 			defer share.Close()
-			ctx, batch := r.sink.Begin(t.Context(), share, false)
+			ctx, batch := r.begin(t.Context(), share, false)
 			defer end(t, batch)
 			o := batch.Create(stream.Entry{Name: "a/1/large", Form: stream.Gzip})
 			if err := o.Commit(ctx, zeros(size), stream.Facts{Size: size}); err != nil {
 				t.Fatal(err)
 			}
-			if err := batch.Publish(t.Context()); err == nil != test.stored {
+			if err := batch.Publish(); err == nil != test.stored {
 				t.Errorf("stored: %v, want %t", err, test.stored)
 			}
 		})
@@ -249,7 +249,7 @@ func TestCompletesLeaveRoom(t *testing.T) {
 		r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Concurrency = concurrency })
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		defer end(t, batch)
 		for i := range many {
 			f := file{name: fmt.Sprint("a/1/", i), form: stream.AsIs, data: data(10, 1), leased: true}
@@ -258,7 +258,7 @@ func TestCompletesLeaveRoom(t *testing.T) {
 			}
 		}
 		published := make(chan error, 1)
-		go func() { published <- batch.Publish(context.WithoutCancel(ctx)) }()
+		go func() { published <- batch.Publish() }()
 		time.Sleep(time.Minute)
 		begun := time.Now()
 		if _, err := r.upload(t, small("b", 100)...); err != nil {

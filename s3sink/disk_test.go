@@ -104,14 +104,14 @@ func (r *rig) uploadDisk(t *testing.T, f file, d *watchedDisk, before func(*test
 	t.Helper()
 	ctx, share := r.admit(t)
 	defer share.Close()
-	ctx, batch := r.sink.Begin(ctx, share, false)
+	ctx, batch := r.begin(ctx, share, false)
 	defer end(t, batch)
 	o := batch.Create(f.entry())
 	if err := o.Commit(ctx, d, f.facts()); err != nil {
 		t.Fatal(err)
 	}
 	before(t, batch, o, d)
-	return batch, batch.Publish(t.Context())
+	return batch, batch.Publish()
 }
 
 func asItIs(*testing.T, *s3sink.Batch, stream.Object, *watchedDisk) {}
@@ -218,7 +218,8 @@ func TestDiskCutOff(t *testing.T) {
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		upload, cancel := context.WithCancelCause(t.Context())
+		ctx, batch := r.begin(upload, share, false)
 		defer end(t, batch)
 		f := file{name: "a/1/a", form: stream.AsIs, data: data(8*r.memory.PartSize(), 1)}
 		d := &watchedDisk{data: f.data}
@@ -226,9 +227,8 @@ func TestDiskCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop := errors.New("the second signal")
-		publishing, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(5*time.Second, func() { cancel(stop) })
-		if err := batch.Publish(publishing); !errors.Is(storeError(t, err), stop) {
+		if err := batch.Publish(); !errors.Is(storeError(t, err), stop) {
 			t.Errorf("got error %v, want that %v", err, stop)
 		}
 		if parts := store.count("UploadPart"); parts == 0 || parts >= 8 {
@@ -254,10 +254,10 @@ func TestOtherBytes(t *testing.T) {
 		{name: "a/1/parts", form: stream.AsIs, data: data(part+1, 1)},
 	} {
 		ctx, share := r.admit(t)
-		ctx, batch := r.sink.Begin(ctx, share, false)
+		ctx, batch := r.begin(ctx, share, false)
 		_, err := f.write(ctx, share, otherSum{batch}, part)
 		if err == nil {
-			err = batch.Publish(t.Context())
+			err = batch.Publish()
 		}
 		wantStoreError(t, err)
 		end(t, batch)

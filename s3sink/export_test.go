@@ -10,10 +10,8 @@ func (s *Sink) SetSweepPage(uploads int32) { s.sweepPage = uploads }
 // there.
 func (b *Batch) Leave() {
 	b.end()
-	b.unfollow()
 	b.work.Wait()
-	b.endWorking(errEnded)
-	b.endReading(errEnded)
+	b.fail(errEnded)
 }
 
 // Unfinished is how many multipart uploads of the batch are neither completed nor aborted.

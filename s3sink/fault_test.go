@@ -125,7 +125,7 @@ func TestAbortFaults(t *testing.T) {
 					r := newRig(t, store, func(cfg *s3sink.Config) { cfg.AttemptTimeout = attemptTimeout / 4 })
 					ctx, share := r.admit(t)
 					defer share.Close()
-					ctx, batch := r.sink.Begin(ctx, share, false)
+					ctx, batch := r.begin(ctx, share, false)
 					for _, f := range mixed(r.memory.PartSize()) {
 						if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 							t.Fatal(err)
@@ -165,7 +165,7 @@ func TestCutOffWhilePartsAreInFlight(t *testing.T) {
 			defer share.Close()
 			client, leave := context.WithCancel(t.Context())
 			defer leave()
-			ctx, batch := r.sink.Begin(client, share, false)
+			ctx, batch := r.begin(client, share, false)
 			r.wire.OnRequest(func(n int) {
 				if n > after {
 					leave()

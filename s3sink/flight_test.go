@@ -68,7 +68,7 @@ func TestBucketThatHangs(t *testing.T) {
 			r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Concurrency, cfg.TryBucket = concurrency, "silent" })
 			begin := func(try bool) (context.Context, *stream.Share, *s3sink.Batch) {
 				_, share := r.admit(t)
-				ctx, batch := r.sink.Begin(t.Context(), share, try)
+				ctx, batch := r.begin(t.Context(), share, try)
 				return ctx, share, batch
 			}
 			write := func(ctx context.Context, share *stream.Share, batch *s3sink.Batch, leased bool, n int) (err error) {
@@ -97,7 +97,7 @@ func TestBucketThatHangs(t *testing.T) {
 					t.Fatal(err)
 				}
 				if publish {
-					if err := batch.Publish(t.Context()); err != nil {
+					if err := batch.Publish(); err != nil {
 						t.Errorf("not published: %v", err)
 					}
 				}
@@ -130,7 +130,7 @@ func TestPauseHoldsNoSlot(t *testing.T) {
 		slow := file{name: "a/1/slow", form: stream.AsIs, data: data(10, 1)}
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		defer end(t, batch)
 		if _, err := slow.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 			t.Fatal(err)
@@ -145,7 +145,7 @@ func TestPauseHoldsNoSlot(t *testing.T) {
 		if n := store.count("HeadObject"); n != 2 || time.Since(begun) != 0 {
 			t.Errorf("%d requests after %s, want 2 at once", n, time.Since(begun))
 		}
-		if err := batch.Publish(t.Context()); err != nil {
+		if err := batch.Publish(); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -210,7 +210,7 @@ func TestFailureEndsReading(t *testing.T) {
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		defer end(t, batch)
 		o := batch.Create(stream.Entry{Name: "a/1/a", Form: stream.AsIs})
 		for i := range 2 {
@@ -230,7 +230,7 @@ func TestFailureEndsReading(t *testing.T) {
 				t.Errorf("failed at %s", failed.Op)
 			}
 		}
-		wantStoreError(t, batch.Publish(t.Context()))
+		wantStoreError(t, batch.Publish())
 		if n := store.count("AbortMultipartUpload"); n == 0 {
 			t.Error("the upload was not aborted")
 		}
@@ -257,7 +257,7 @@ func TestCreateOutlivesItsReader(t *testing.T) {
 			defer share.Close()
 			gone := errors.New("the client has gone")
 			client, leave := context.WithCancelCause(t.Context())
-			ctx, batch := r.sink.Begin(client, share, false)
+			ctx, batch := r.begin(client, share, false)
 			defer end(t, batch)
 			time.AfterFunc(time.Second, func() { leave(gone) })
 			size := 10
@@ -323,7 +323,7 @@ func TestPartOutlivesItsReader(t *testing.T) {
 			_, share := r.admit(t)
 			defer share.Close()
 			client, leave := context.WithCancel(t.Context())
-			ctx, batch := r.sink.Begin(client, share, false)
+			ctx, batch := r.begin(client, share, false)
 			f := file{name: "a/1/a", form: stream.AsIs, data: data(1000, 1), leased: true}
 			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 				t.Fatal(err)
@@ -348,47 +348,35 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// TestPublishOutlivesItsReader: once publishing has begun, the end of the
-// context that the batch was begun with does not stop it; only its own does.
-func TestPublishOutlivesItsReader(t *testing.T) {
-	for _, own := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			store := &fakeStore{answer: func(op string, _ int, req *http.Request) (*http.Response, error) {
-				if op == "UploadPart" || op == "PutObject" {
-					select {
-					case <-time.After(10 * time.Second):
-					case <-req.Context().Done():
-						return nil, context.Cause(req.Context())
-					}
-				}
-				return nil, nil
-			}}
-			r := newFakeRig(t, store, nil)
-			_, share := r.admit(t)
-			defer share.Close()
-			client, leave := context.WithCancel(t.Context())
-			defer leave()
-			ctx, batch := r.sink.Begin(client, share, false)
-			defer end(t, batch)
-			for _, f := range mixed(r.memory.PartSize()) {
-				if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
-					t.Fatal(err)
+// TestPublishEndsWithItsUpload: the end of the upload's context stops publishing.
+// Whoever ends it decides whether it may.
+func TestPublishEndsWithItsUpload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{answer: func(op string, _ int, req *http.Request) (*http.Response, error) {
+			if op == "UploadPart" || op == "PutObject" {
+				select {
+				case <-time.After(10 * time.Second):
+				case <-req.Context().Done():
+					return nil, context.Cause(req.Context())
 				}
 			}
-			publishing := t.Context()
-			if own {
-				publishing = client
+			return nil, nil
+		}}
+		r := newFakeRig(t, store, nil)
+		_, share := r.admit(t)
+		defer share.Close()
+		upload, end := context.WithCancel(t.Context())
+		ctx, batch := r.begin(upload, share, false)
+		for _, f := range mixed(r.memory.PartSize()) {
+			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+				t.Fatal(err)
 			}
-			time.AfterFunc(15*time.Second, leave)
-			err := batch.Publish(publishing)
-			if !own && (err != nil || len(batch.Uploaded()) != 5) {
-				t.Errorf("uploaded %q, %v", batch.Uploaded(), err)
-			}
-			if own && !errors.Is(storeError(t, err), context.Canceled) {
-				t.Errorf("got error %v", err)
-			}
-		})
-	}
+		}
+		time.AfterFunc(15*time.Second, end)
+		if err := batch.Publish(); !errors.Is(storeError(t, err), context.Canceled) {
+			t.Errorf("got error %v", err)
+		}
+	})
 }
 
 // TestPublishAfterTheReadersEnd: a reader that has been ended is not published.
@@ -398,13 +386,13 @@ func TestPublishAfterTheReadersEnd(t *testing.T) {
 	_, share := r.admit(t)
 	defer share.Close()
 	client, leave := context.WithCancel(t.Context())
-	ctx, batch := r.sink.Begin(client, share, false)
+	ctx, batch := r.begin(client, share, false)
 	f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1)}
 	if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 		t.Fatal(err)
 	}
 	leave()
-	if err := batch.Publish(t.Context()); !errors.Is(storeError(t, err), context.Canceled) {
+	if err := batch.Publish(); !errors.Is(storeError(t, err), context.Canceled) {
 		t.Errorf("got error %v", err)
 	}
 	if store.count("PutObject") > 0 {
@@ -441,7 +429,7 @@ func TestAbortRepeats(t *testing.T) {
 				r := newFakeRig(t, store, nil)
 				_, share := r.admit(t)
 				defer share.Close()
-				ctx, batch := r.sink.Begin(t.Context(), share, false)
+				ctx, batch := r.begin(t.Context(), share, false)
 				f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1), leased: true}
 				if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 					t.Fatal(err)
@@ -471,7 +459,7 @@ func TestAbortGivesUp(t *testing.T) {
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1), leased: true}
 		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 			t.Fatal(err)
@@ -529,7 +517,7 @@ func TestHeldWhileOthersWait(t *testing.T) {
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		defer end(t, batch)
 		var bodies []*stream.Buffer
 		for {
@@ -564,7 +552,7 @@ func TestHeldWhileOthersWait(t *testing.T) {
 		if err := <-leased; err != nil {
 			t.Errorf("the other upload got no memory: %v", err)
 		}
-		if err := batch.Publish(t.Context()); err != nil {
+		if err := batch.Publish(); err != nil {
 			t.Fatal(err)
 		}
 		if got := len(batch.Uploaded()); got != len(bodies) || store.count("PutObject") == 0 {

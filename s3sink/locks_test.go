@@ -1,7 +1,6 @@
 package s3sink_test
 
 import (
-	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -33,7 +32,7 @@ func TestNothingWaitsForARequest(t *testing.T) {
 			}}
 			r := newFakeRig(t, store, nil)
 			_, share := r.admit(t)
-			ctx, batch := r.sink.Begin(t.Context(), share, false)
+			ctx, batch := r.begin(t.Context(), share, false)
 			f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1), leased: test.leased}
 			o, err := f.write(ctx, share, batch, r.memory.PartSize())
 			if err != nil {
@@ -44,7 +43,7 @@ func TestNothingWaitsForARequest(t *testing.T) {
 				if test.abort {
 					o.Drop() // Publish aborts it
 				}
-				ended <- batch.Publish(context.WithoutCancel(ctx))
+				ended <- batch.Publish()
 				share.Close()
 			}()
 			<-arrived

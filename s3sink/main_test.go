@@ -226,14 +226,20 @@ func (r *rig) upload(t *testing.T, files ...file) (*s3sink.Batch, error) {
 	t.Helper()
 	ctx, share := r.admit(t)
 	defer share.Close()
-	ctx, batch := r.sink.Begin(ctx, share, false)
+	ctx, batch := r.begin(ctx, share, false)
 	defer end(t, batch)
 	for _, f := range files {
 		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 			return batch, errors.Join(err, batch.Abort())
 		}
 	}
-	return batch, batch.Publish(context.WithoutCancel(ctx))
+	return batch, batch.Publish()
+}
+
+// begin begins a batch of an upload, whose context is derived from ctx.
+func (r *rig) begin(ctx context.Context, share *stream.Share, try bool) (context.Context, *s3sink.Batch) {
+	ctx, fail := context.WithCancelCause(ctx)
+	return ctx, r.sink.Begin(ctx, fail, share, try)
 }
 
 // end aborts a batch that has not been ended, before its share is closed.

@@ -99,19 +99,17 @@ func (o *object) Part(ctx context.Context, buf stream.Body) (wanted bool, err er
 // unstated size is not asked for: it is never skipped.
 func (o *object) beginParts(ctx context.Context) error {
 	b := o.batch
-	both, leave := b.joined(ctx)
-	defer leave()
 	if o.known.sized {
-		stored, err := b.place.store.head(both, o.target())
+		stored, err := b.place.store.head(ctx, o.target())
 		if err != nil {
-			return o.failed(both, err)
+			return o.failed(ctx, err)
 		}
 		o.stored = stored
 		o.verdict = compare(o.form, o.known, stored, b.sink.skipBySize)
 	}
 	if o.verdict != equal {
-		if err := o.begin(both); err != nil {
-			return o.failed(both, err)
+		if err := o.begin(ctx); err != nil {
+			return o.failed(ctx, err)
 		}
 	}
 	o.inParts = true
@@ -174,9 +172,7 @@ func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Fact
 		return o.commitParts(rest, stated) //nolint:contextcheck // what goes on in the background outlives the call
 	}
 	o.committed(rest)
-	both, leave := o.batch.joined(ctx)
-	defer leave()
-	err := o.batch.run(both, func() error { return o.settle(rest) }, o.batch.fail) //nolint:contextcheck // what goes on in the background outlives the call
+	err := o.batch.run(ctx, func() error { return o.settle(rest) }, o.batch.fail) //nolint:contextcheck // what goes on in the background outlives the call
 	if err != nil {
 		release(rest)
 	}

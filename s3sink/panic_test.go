@@ -68,7 +68,7 @@ func TestPanicsEndTheirBatch(t *testing.T) {
 			store := panicking(test.operation, math.MaxInt)
 			r := newFakeRig(t, store, nil)
 			_, share := r.admit(t)
-			ctx, batch := r.sink.Begin(t.Context(), share, false)
+			ctx, batch := r.begin(t.Context(), share, false)
 			o, err := test.write(ctx, share, batch, r.memory.PartSize())
 			if err != nil {
 				t.Fatal(err)
@@ -77,7 +77,7 @@ func TestPanicsEndTheirBatch(t *testing.T) {
 			if test.drop {
 				o.Drop()
 			}
-			wantPanic(t, batch.Publish(context.WithoutCancel(ctx)), "in "+test.operation)
+			wantPanic(t, batch.Publish(), "in "+test.operation)
 			if ctx.Err() == nil {
 				t.Error("the archive is read on")
 			}
@@ -105,7 +105,7 @@ func TestPanicsOfAborts(t *testing.T) {
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		for i := range 3 {
 			f := file{name: fmt.Sprint("a/1/", i), form: stream.AsIs, data: data(10, 1), leased: true}
 			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
@@ -128,7 +128,7 @@ func TestPanicWhileOthersWait(t *testing.T) {
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		for i := 0; ; i++ {
 			b, ok := share.Hold(1 << 20)
 			if !ok {

@@ -13,45 +13,51 @@ import (
 // that aborting them all may take.
 const abortTimeoutEach = 10 * time.Millisecond
 
-// errEnded is the cause of the end of a batch's work when nothing failed.
+// errEnded is the cause of an upload's end when its batch is aborted and nothing has
+// ended the upload before.
 var errEnded = errors.New("s3: the batch has ended")
 
-// Publish makes all objects visible that have been committed and neither
-// dropped nor skipped. From its start on only ctx can interrupt the batch, not
-// the context that it was begun with, and a time of its own, which grows with the
-// entries and with the bytes that are still to be sent or joined. Nothing is visible before every part of
-// every object is at the store. When the store fails, or the time is over, no further object is
-// published, and everything that has not been published is aborted and
-// released before Publish returns; what has been published stays. The error is
-// a [*stream.StoreError], which a [*guard.PanicError] may be the cause of.
-func (b *Batch) Publish(ctx context.Context) error {
+// Publish makes every object visible that was committed and neither dropped nor
+// skipped. Nothing is visible before the store has every part of every object.
+//
+// When the store fails, or the upload's context ends, no further object is
+// published: Publish aborts and releases the rest before it returns, and the objects
+// that are visible by then stay. Publish ends the upload's context itself if it takes
+// too long. Its limit grows with the number of entries and with the bytes that still
+// have to be sent or joined.
+//
+// The error is a [*stream.StoreError], which may wrap a [*guard.PanicError].
+func (b *Batch) Publish() error {
 	if !b.end() {
-		return &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: errEnded}
-	}
-	if !b.unfollow() {
-		<-b.ctx.Done()
+		return b.publishError(errEnded)
 	}
 	limit := b.publishTime()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit.limit, limit)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { b.endWorking(context.Cause(ctx)) })
-	defer stop()
+	timer := time.AfterFunc(limit.limit, func() { b.fail(b.publishError(limit)) })
+	defer timer.Stop()
 	b.work.Wait()
-	b.abortDropped() //nolint:contextcheck // ctx ends the batch's own context
-	b.stageLarge()   //nolint:contextcheck // ctx ends the batch's own context
+	b.abortDropped()
+	b.stageLarge()
 
-	err := b.publish()                 //nolint:contextcheck // ctx ends the batch's own context
-	if left := b.clear(); err != nil { //nolint:contextcheck // aborts outlive ctx
-		err = errors.Join(err, left)
-	} else {
-		err = left
+	err := b.publish()
+	if err != nil {
+		b.fail(err)
 	}
-	b.endWorking(errEnded)
-	b.endReading(errEnded)
-	return err
+	return errors.Join(err, b.clear())
 }
 
-// publishTime is how long publishing may take, as the cause of its end.
+// publishError says why the objects, or some of them, could not be published.
+func (b *Batch) publishError(err error) error {
+	if _, ok := errors.AsType[*stream.StoreError](err); ok {
+		return err
+	}
+	failed := &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: err}
+	if _, ok := errors.AsType[*publishTimeError](err); ok {
+		failed.Code = codeOutOfTime
+	}
+	return failed
+}
+
+// publishTime is how long publishing may take, as an error for when that is over.
 func (b *Batch) publishTime() *publishTimeError {
 	objects := b.all()
 	var toSend, toJoin int64
@@ -113,8 +119,9 @@ func (b *Batch) stageLarge() {
 
 // publish publishes until the first failure.
 func (b *Batch) publish() error {
-	// Not the batch's context: a request that makes an object visible is not
-	// cut off because that of another has failed.
+	// The first failure ends this context, under which the next object waits for its
+	// turn. Requests run under the upload's context: those that are making an object
+	// visible already are not cut off.
 	publishing, cancel := context.WithCancelCause(b.ctx)
 	defer cancel(errEnded)
 	failed := func(err error) {
@@ -139,15 +146,7 @@ func (b *Batch) publish() error {
 	if publishing.Err() == nil {
 		return nil
 	}
-	err := context.Cause(publishing)
-	if _, ok := errors.AsType[*stream.StoreError](err); ok {
-		return err
-	}
-	failure := &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: err}
-	if _, ok := errors.AsType[*publishTimeError](err); ok {
-		failure.Code = codeOutOfTime
-	}
-	return failure
+	return b.publishError(context.Cause(publishing))
 }
 
 // runComplete is run for an operation that completes a multipart upload, which
@@ -226,17 +225,16 @@ func (o *object) put(ctx context.Context, body stream.Body) error {
 	return err
 }
 
-// Abort gives up everything that has not been published. It waits for the
-// requests in flight and releases every buffer. It may be called more than
-// once, and does nothing after Publish. The error says which uploads could not
-// be aborted: each is a [*stream.StoreError], or a [*guard.PanicError].
+// Abort ends the upload's context and gives up everything that has not been
+// published. It waits for the requests in flight and releases every buffer. It may be
+// called more than once, and does nothing after Publish. The error joins those of the
+// multipart uploads that could not be aborted: each is a [*stream.StoreError], or a
+// [*guard.PanicError].
 func (b *Batch) Abort() error {
 	if !b.end() {
 		return nil
 	}
-	b.unfollow()
-	b.endWorking(errEnded)
-	b.endReading(errEnded)
+	b.fail(errEnded)
 	b.work.Wait()
 	return b.clear()
 }

@@ -1,7 +1,6 @@
 package s3sink_test
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -27,7 +26,7 @@ func TestPublishingHasAnEnd(t *testing.T) {
 		}}
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		files := append(small("a", entries-1), file{name: "a/1/staged", form: stream.AsIs, data: data(10, 1), leased: true})
 		for _, f := range files {
 			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
@@ -35,7 +34,7 @@ func TestPublishingHasAnEnd(t *testing.T) {
 			}
 		}
 		begun := time.Now()
-		err := batch.Publish(context.WithoutCancel(ctx))
+		err := batch.Publish()
 		share.Close()
 		failed := storeError(t, err)
 		if failed.Op != "Publish" || failed.Code != "out of time" || !strings.Contains(err.Error(), "16m10s that it has for 200 entries") {
@@ -92,7 +91,7 @@ func TestPublishingTimeGrows(t *testing.T) {
 			})
 			_, share := r.admit(t)
 			defer share.Close()
-			ctx, batch := r.sink.Begin(t.Context(), share, false)
+			ctx, batch := r.begin(t.Context(), share, false)
 			defer end(t, batch)
 			for _, f := range test.files {
 				if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
@@ -106,7 +105,7 @@ func TestPublishingTimeGrows(t *testing.T) {
 				}
 			}
 			begun := time.Now()
-			err := batch.Publish(t.Context())
+			err := batch.Publish()
 			took := time.Since(begun)
 			switch {
 			case err == nil != test.stored:

@@ -161,26 +161,23 @@ func (s *Sink) MaxName() int {
 	return maxKey - max(len(s.regular.prefix), len(s.try.prefix))
 }
 
-// Begin begins the objects of one archive, whose buffers are of share. The
-// returned context ends with ctx, and when something fails in the background:
-// its cause is a [*stream.StoreError] then, or a [*guard.PanicError]. Whoever
-// began the batch ends it, with [Batch.Publish] or [Batch.Abort], after the last
-// call of the methods of its objects has returned, and closes share only after
-// that.
-func (s *Sink) Begin(ctx context.Context, share *stream.Share, try bool) (context.Context, *Batch) {
-	reading, endReading := context.WithCancelCause(ctx)
-	working, endWorking := context.WithCancelCause(context.WithoutCancel(ctx))
+// Begin begins the objects of one upload. ctx is the upload's context: the batch's
+// requests end with it, except aborts. fail ends ctx with a cause, unless it has
+// ended before. The batch calls it when something fails in the background, with a
+// [*stream.StoreError] or a [*guard.PanicError]. Buffers come out of share.
+//
+// The caller ends the batch, with [Batch.Publish] or [Batch.Abort], after all calls of
+// its objects' methods have returned, and closes share after that.
+func (s *Sink) Begin(ctx context.Context, fail func(cause error), share *stream.Share, try bool) *Batch {
 	b := &Batch{
-		sink:       s,
-		place:      s.place(try),
-		share:      share,
-		endReading: endReading,
-		ctx:        working,
-		endWorking: endWorking,
-		nudge:      make(chan struct{}, 1),
-		stopRoom:   make(chan struct{}),
+		sink:     s,
+		place:    s.place(try),
+		share:    share,
+		ctx:      ctx,
+		fail:     fail,
+		nudge:    make(chan struct{}, 1),
+		stopRoom: make(chan struct{}),
 	}
-	b.unfollow = context.AfterFunc(ctx, func() { endWorking(context.Cause(ctx)) })
-	spawn(&b.room, func() error { b.makeRoom(); return nil }, b.fail)
-	return reading, b
+	spawn(&b.room, func() error { b.makeRoom(); return nil }, b.fail) //nolint:contextcheck // the batch works under ctx
+	return b
 }

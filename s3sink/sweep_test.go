@@ -20,7 +20,7 @@ import (
 func (r *rig) leave(t *testing.T, try bool, n int) {
 	t.Helper()
 	ctx, share := r.admit(t)
-	ctx, batch := r.sink.Begin(ctx, share, try)
+	ctx, batch := r.begin(ctx, share, try)
 	for i := range n {
 		f := file{name: fmt.Sprintf("left/%d/left", i), form: stream.AsIs, data: data(10, byte(i)), leased: true}
 		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {

@@ -269,7 +269,7 @@ func TestDropIsAbortedFirst(t *testing.T) {
 		r := newFakeRig(t, store, nil)
 		_, share := r.admit(t)
 		defer share.Close()
-		ctx, batch := r.sink.Begin(t.Context(), share, false)
+		ctx, batch := r.begin(t.Context(), share, false)
 		defer end(t, batch)
 		var objects []stream.Object
 		for _, f := range mixed(r.memory.PartSize()) {
@@ -283,7 +283,7 @@ func TestDropIsAbortedFirst(t *testing.T) {
 		for _, o := range objects[1:] {
 			o.Drop()
 		}
-		if failed := storeError(t, batch.Publish(t.Context())); failed.Op != "AbortMultipartUpload" {
+		if failed := storeError(t, batch.Publish()); failed.Op != "AbortMultipartUpload" {
 			t.Errorf("failed at %s", failed.Op)
 		}
 		if store.count("PutObject") > 0 {

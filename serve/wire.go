@@ -250,8 +250,8 @@ type store struct {
 }
 
 // Begin implements [upload.Store].
-func (s store) Begin(ctx context.Context, share *stream.Share, try bool) (context.Context, upload.Batch) {
-	return s.Sink.Begin(ctx, share, try)
+func (s store) Begin(ctx context.Context, fail func(cause error), share *stream.Share, try bool) upload.Batch {
+	return s.Sink.Begin(ctx, fail, share, try)
 }
 
 // MaxName implements [upload.Store].

@@ -1,7 +1,6 @@
 package upload
 
 import (
-	"context"
 	"testing"
 	"time"
 )
@@ -24,7 +23,7 @@ func TestTimeIsAccounted(t *testing.T) {
 		},
 		"storage": {
 			func(s *site, c *client) {
-				s.store.onPublish = func(context.Context) error { time.Sleep(5 * time.Second); return nil }
+				s.store.onPublish = func() error { time.Sleep(5 * time.Second); return nil }
 				c.send(request(len(f), asDev), string(f[:1000]))
 				time.Sleep(2 * time.Second)
 				c.send(string(f[1000:]))

@@ -273,28 +273,28 @@ func TestStoreFailures(t *testing.T) {
 			s.onCommit = func(context.Context, string) error { return errStore }
 		}, 503, "failed", "The storage behind this server failed. Nothing is wrong with the upload: trying it again later is safe."},
 		{"for the whole upload", func(s *memoryStore) {
-			s.onBegin = func(fail context.CancelCauseFunc) { fail(errStore) }
+			s.onBegin = func(fail func(error)) { fail(errStore) }
 		}, 503, "failed", "The storage behind this server failed. Nothing is wrong with the upload: trying it again later is safe."},
 		{"in publishing", func(s *memoryStore) {
-			s.onPublish = func(context.Context) error { return errStore }
+			s.onPublish = func() error { return errStore }
 		}, 503, "failed", "The storage behind this server failed. Nothing is wrong with the upload: trying it again later is safe."},
 		{"for want of room", func(s *memoryStore) {
-			s.onBegin = func(fail context.CancelCauseFunc) { fail(noRoom) }
+			s.onBegin = func(fail func(error)) { fail(noRoom) }
 		}, 503, "refused", "This server has no room at the moment: memory for a part. Nothing is wrong with the upload: trying it again later is safe."},
 		{"in a way nobody thought of", func(s *memoryStore) {
-			s.onPublish = func(context.Context) error { return errors.New("what") }
+			s.onPublish = func() error { return errors.New("what") }
 		}, 500, "defect", "Internal Server Error"},
 		{"by a panic", func(s *memoryStore) {
-			s.onPublish = func(context.Context) error { panic("10.0.0.7") }
+			s.onPublish = func() error { panic("10.0.0.7") }
 		}, 500, "defect", "Internal Server Error"},
 		{"by a panic in the background", func(s *memoryStore) {
-			s.onPublish = func(context.Context) error {
+			s.onPublish = func() error {
 				panicked := guard.Do(func() error { panic("in Publish") })
 				return &stream.StoreError{Op: "Publish", Err: errors.Join(errStore, panicked)}
 			}
 		}, 500, "defect", "Internal Server Error"},
 		{"by a panic in an abort", func(s *memoryStore) {
-			s.onPublish = func(context.Context) error { return errStore }
+			s.onPublish = func() error { return errStore }
 			s.onAbort = func() error {
 				panicked := guard.Do(func() error { panic("after Publish") })
 				return errors.Join(errStore, panicked)

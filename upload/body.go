@@ -207,20 +207,10 @@ func (b *body) stop(cause error) {
 	_ = b.control.SetReadDeadline(time.Now())
 }
 
-// follow has reads interrupted with its cause when ctx ends, until stop is called.
-// What has been interrupted by then stays so, and no interruption comes later: it
-// would be taken for one of what reads next.
+// follow interrupts reads with ctx's cause when ctx ends, until stop is called.
+// Nothing interrupts the reads of whoever comes after that.
 func (b *body) follow(ctx context.Context) (stop func()) {
-	done := make(chan struct{})
-	unhook := context.AfterFunc(ctx, func() {
-		defer close(done)
-		b.interrupt(context.Cause(ctx))
-	})
-	return func() {
-		if !unhook() {
-			<-done
-		}
-	}
+	return follow(ctx, func() { b.interrupt(context.Cause(ctx)) })
 }
 
 // complete reports whether the client has sent all that it had to.

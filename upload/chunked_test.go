@@ -1,7 +1,6 @@
 package upload
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -119,7 +118,7 @@ func TestLongChunkThatStops(t *testing.T) {
 // upload that fails.
 func TestLongChunkIsInterrupted(t *testing.T) {
 	longChunks(t, func(t *testing.T, s *site, c *client, form []byte) {
-		s.store.onBegin = func(fail context.CancelCauseFunc) { time.AfterFunc(5500*time.Millisecond, func() { fail(errStore) }) }
+		s.store.onBegin = func(fail func(error)) { time.AfterFunc(5500*time.Millisecond, func() { fail(errStore) }) }
 		c.send(request(-1, asDev), fmt.Sprintf("%x\r\n", len(form)), string(form[:len(form)/2]))
 		began := time.Now()
 		sent := make(chan struct{})

@@ -18,7 +18,7 @@ import (
 var (
 	errUploadTimeout = errors.New("upload: it took longer than an upload may")
 	errShuttingDown  = errors.New("upload: shutting down")
-	errNotWanted     = errors.New("upload: nobody wants the rest of the archive")
+	errArchiveFailed = errors.New("upload: the archive cannot be stored")
 )
 
 // A tooLargeError says that a request is over --max-upload-size.

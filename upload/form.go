@@ -57,20 +57,18 @@ func (e *formLimitError) Error() string {
 	return fmt.Sprintf("upload: a form with more than %d %s", e.limit, e.what)
 }
 
-// boundaryOf returns the boundary of a multipart/form-data content type.
+// boundaryOf returns the boundary of a form's content type. It is empty for
+// application/x-www-form-urlencoded, whose forms have no files.
 func boundaryOf(contentType string) (string, error) {
 	mediaType, params, err := mime.ParseMediaType(contentType)
+	if err == nil && mediaType == "application/x-www-form-urlencoded" {
+		return "", nil
+	}
 	boundary := params["boundary"]
 	if err != nil || mediaType != "multipart/form-data" || boundary == "" || len(boundary) > maxBoundary {
 		return "", errNotForm
 	}
 	return boundary, nil
-}
-
-// isURLEncoded reports whether a content type is that of a form without files.
-func isURLEncoded(contentType string) bool {
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	return err == nil && mediaType == "application/x-www-form-urlencoded"
 }
 
 // form reads a multipart/form-data body (RFC 7578) forward: the fields before
@@ -81,13 +79,15 @@ type form struct {
 	count  int
 	fields int64 // bytes that the values of fields before the archive may still have
 
-	try bool // a field try with a value has come
+	try bool // the archive has try symbols: a field try with a value has come, or the token says so
 	url bool // a field url with a value has come
 }
 
-func newForm(body io.Reader, boundary string) *form {
+// newForm returns a reader of a form. onlyTry says that the archive has try symbols
+// whatever the form says.
+func newForm(body io.Reader, boundary string, onlyTry bool) *form {
 	raw := newRawForm(bufio.NewReaderSize(body, formBuffer), boundary)
-	return &form{raw: raw, parts: multipart.NewReader(raw, boundary), fields: maxFields}
+	return &form{raw: raw, parts: multipart.NewReader(raw, boundary), fields: maxFields, try: onlyTry}
 }
 
 // A filePart is the part of a form that has the archive.
@@ -131,8 +131,8 @@ func (f *form) file() (*filePart, error) {
 
 // rest reads what comes after the archive, up to the end of the body. It
 // returns nil only if the closing boundary has come and the body has ended.
-// A field try is an error there unless the archive went to try symbols.
-func (f *form) rest(try bool) error {
+// A field try is an error there unless the archive has try symbols anyway.
+func (f *form) rest() error {
 	for {
 		p, err := f.next()
 		if err != nil {
@@ -145,7 +145,7 @@ func (f *form) rest(try bool) error {
 		if err != nil {
 			return f.explain(err)
 		}
-		if length > 0 && p.name == "try" && p.filename == "" && !try {
+		if length > 0 && p.name == "try" && p.filename == "" && !f.try {
 			return errTryLate
 		}
 	}

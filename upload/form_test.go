@@ -14,14 +14,14 @@ import (
 
 // readForm reads a whole form as an upload does.
 func readForm(r io.Reader) (field, filename, content string, try bool, err error) {
-	f := newForm(r, boundary)
+	f := newForm(r, boundary, false)
 	file, err := f.file()
 	if err != nil {
 		return "", "", "", false, err
 	}
 	data, err := io.ReadAll(file.content)
 	if err == nil {
-		err = f.rest(f.try)
+		err = f.rest()
 	}
 	return file.field, file.filename, string(data), f.try, err
 }
@@ -194,7 +194,7 @@ func BenchmarkForm(b *testing.B) {
 	b.SetBytes(int64(len(form)))
 	buf := make([]byte, 64<<10)
 	for b.Loop() {
-		f := newForm(bytes.NewReader(form), boundary)
+		f := newForm(bytes.NewReader(form), boundary, false)
 		file, err := f.file()
 		if err != nil {
 			b.Fatal(err)
@@ -202,7 +202,7 @@ func BenchmarkForm(b *testing.B) {
 		if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, file.content, buf); err != nil {
 			b.Fatal(err)
 		}
-		if err := f.rest(false); err != nil {
+		if err := f.rest(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -29,6 +29,7 @@ type upload struct {
 	body    *body
 	id      int64
 	began   time.Time
+	life    *lifetime // from when the upload waits for its turn
 
 	account  *account.Account
 	reported *health.Upload
@@ -91,7 +92,7 @@ func (a *API) answerUpload(w http.ResponseWriter, r *http.Request, control *http
 		if err := control.EnableFullDuplex(); err != nil {
 			return err
 		}
-		return u.take(r.Context())
+		return u.take()
 	})
 	v := verdict{status: http.StatusCreated, outcome: health.Stored}
 	if err != nil {
@@ -129,15 +130,13 @@ func guarded(f func() error) error {
 
 // take checks what can be known before the body, waits for the upload's turn
 // and receives it.
-func (u *upload) take(requested context.Context) (err error) {
+func (u *upload) take() (err error) {
 	if u.token, err = u.api.cfg.Tokens.Authenticate(u.r, u.began); err != nil {
 		return err
 	}
-	contentType := u.r.Header.Get("Content-Type")
-	boundary, err := boundaryOf(contentType)
-	byURL := isURLEncoded(contentType)
+	boundary, err := boundaryOf(u.r.Header.Get("Content-Type"))
 	switch {
-	case err != nil && !byURL:
+	case err != nil:
 		return err
 	case u.r.ContentLength > u.api.cfg.MaxUploadSize+formRoom:
 		return &tooLargeError{u.api.cfg.MaxUploadSize}
@@ -150,44 +149,51 @@ func (u *upload) take(requested context.Context) (err error) {
 	}
 	defer u.claim.end()
 	shedHeader(u.r.Header)
-	u.unkeep = u.api.cfg.KeepConnection(requested)
+	u.unkeep = u.api.cfg.KeepConnection(u.r.Context())
 
-	// From here on the upload ends by causes of its own only. The request's
-	// context has nothing to say that reading the body does not say better: it
-	// ends when a read fails, be it by our own deadline.
-	ctx, end := context.WithCancelCause(context.WithoutCancel(requested))
-	defer end(nil)
-	defer context.AfterFunc(u.api.closing, func() { end(errShuttingDown) })() //nolint:contextcheck // the server's end is not the request's
-	if ctx, err = u.admit(requested, ctx, end); err != nil {
+	u.life = newLifetime(u.r.Context())
+	defer u.life.when(u.api.closing, shutDown)()
+	unlink, err := u.admit()
+	if err != nil {
 		return err
 	}
 	defer func() { u.settle(err) }()
-	if byURL {
-		return u.urlForm(ctx)
+	defer unlink()
+	timeout := time.AfterFunc(u.api.cfg.UploadTimeout, func() { u.life.end(errUploadTimeout) })
+	defer timeout.Stop()
+	defer u.body.follow(u.life.ctx)()
+	src, err := u.source(boundary)
+	if err != nil {
+		return err
 	}
-	return u.receive(ctx, boundary)
+	return u.store(src)
 }
+
+// shutDown is the cause of what ends with the server.
+func shutDown(context.Context) error { return errShuttingDown }
 
 // admit waits for the upload's turn, with the body unread. An upload that
 // waits is not yet one of those that a shutdown waits for.
-func (u *upload) admit(requested, ctx context.Context, end context.CancelCauseFunc) (context.Context, error) {
-	defer context.AfterFunc(requested, func() { end(&goneError{context.Cause(requested)}) })()
-	defer context.AfterFunc(u.api.stopping, func() { end(errShuttingDown) })()
+func (u *upload) admit() (unlink func(), err error) {
+	gone := u.life.when(u.r.Context(), func(requested context.Context) error { return &goneError{context.Cause(requested)} })
+	stopping := u.life.when(u.api.stopping, shutDown)
 	before := u.account.Switch(account.OnMemory)
-	ctx, share, err := u.api.cfg.Memory.Admit(ctx)
+	budget, share, err := u.api.cfg.Memory.Admit(u.life.ctx)
 	u.account.Switch(before)
+	stopping()
+	gone()
 	if err != nil {
-		return ctx, err
+		return nil, err
 	}
 	if !u.api.enter() {
 		share.Close()
-		return ctx, errShuttingDown
+		return nil, errShuttingDown
 	}
 	u.admitted = true
 	share.Measure(u.account)
 	share.OwnedBy(u.token.SHA256)
 	u.note(func() { u.share, u.stage = share, health.Receiving })
-	return ctx, nil
+	return u.life.when(budget, context.Cause), nil
 }
 
 // settle drops what the upload has gathered of its archive, but for the names of
@@ -212,21 +218,26 @@ func (u *upload) settle(err error) {
 	}
 }
 
-// interruptible bounds an upload's time, and has the body's reads end when ctx
-// does.
-func (u *upload) interruptible(ctx context.Context) (_ context.Context, stop func()) {
-	ctx, cancel := context.WithTimeoutCause(ctx, u.api.cfg.UploadTimeout, errUploadTimeout)
-	unfollow := u.body.follow(ctx)
-	return ctx, func() {
-		unfollow()
-		cancel()
+// source reads the form up to its archive, and takes note of what the archive is.
+func (u *upload) source(boundary string) (source, error) {
+	if boundary == "" {
+		return nil, u.urlForm()
 	}
+	form := newForm(u.body, boundary, u.token.OnlyTry())
+	file, err := form.file()
+	if err != nil {
+		return nil, err
+	}
+	name, err := archiveName(file.field, file.filename)
+	u.note(func() { u.filename, u.try = name, form.try })
+	if err != nil {
+		return nil, err
+	}
+	return &formSource{form, file.content, max(0, u.r.ContentLength)}, nil // -1: not known
 }
 
 // urlForm reads a form that cannot have a file, only a URL to fetch one from.
-func (u *upload) urlForm(ctx context.Context) error {
-	_, stop := u.interruptible(ctx)
-	defer stop()
+func (u *upload) urlForm() error {
 	data, err := io.ReadAll(io.LimitReader(u.body, maxURLForm+1))
 	if err != nil {
 		return err
@@ -240,74 +251,72 @@ func (u *upload) urlForm(ctx context.Context) error {
 	return errNoFile
 }
 
-// receive reads the form and puts the entries of its archive into the store.
-func (u *upload) receive(ctx context.Context, boundary string) (err error) {
-	cfg := &u.api.cfg
-	ctx, stop := u.interruptible(ctx)
-	defer stop()
-
-	form := newForm(u.body, boundary)
-	file, err := form.file()
-	if err != nil {
-		return err
-	}
-	name, err := archiveName(file.field, file.filename)
-	u.note(func() { u.filename, u.try = name, form.try || u.token.OnlyTry() })
-	if err != nil {
-		return err
-	}
-
-	ctx, u.batch = cfg.Store.Begin(ctx, u.share, u.try)
+// store puts the entries of the archive into the store: all of them, or it aborts
+// what is not published.
+func (u *upload) store(src source) (err error) {
+	u.batch = u.api.cfg.Store.Begin(u.life.ctx, u.life.fail, u.share, u.try)
 	published := false
 	defer func() {
 		if !published {
-			u.account.Switch(account.OnStore)
-			u.abortErr = u.batch.Abort()
-			u.account.Switch(account.OnCPU)
-			if p, ok := errors.AsType[*guard.PanicError](u.abortErr); ok {
-				err = errors.Join(err, p)
-			}
+			err = errors.Join(err, u.abort())
 		}
 	}()
-	defer u.body.follow(ctx)()
-	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
-	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
-	_, err = stream.ReadZip(ctx, &archiveReader{u, file.content}, u.share, entries, stream.Rules{
-		Form: names.form, MaxEntries: cfg.MaxEntries, MaxExpanded: cfg.MaxExpanded,
-		Size:     max(0, u.r.ContentLength), // -1 where it is not known
-		Progress: &u.progress,
-	})
-	if err != nil {
+	if err := u.ingest(src); err != nil {
 		return err
 	}
-	if err := form.rest(u.try); err != nil {
-		return err
-	}
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	// All has arrived and is verified. From here on neither the client's
-	// leaving nor any timeout of the upload stops it: what is being published
-	// would be half there, and a retry would have to begin again.
-	u.note(func() { u.stage = health.Publishing })
-	u.account.Switch(account.OnStore)
-	err = u.batch.Publish(context.WithoutCancel(ctx))
-	u.account.Switch(account.OnCPU)
-	if err != nil {
+	if err := u.publish(); err != nil {
 		return err
 	}
 	published = true
 	return nil
 }
 
+// ingest reads the archive to the end of its source, verifies it and stages its
+// entries in the store. Nothing is visible yet.
+func (u *upload) ingest(src source) error {
+	cfg := &u.api.cfg
+	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
+	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
+	_, err := stream.ReadZip(u.life.ctx, &archiveReader{u, src}, u.share, entries, stream.Rules{
+		Form: names.form, MaxEntries: cfg.MaxEntries, MaxExpanded: cfg.MaxExpanded,
+		Size:     src.Size(),
+		Progress: &u.progress,
+	})
+	if err != nil {
+		return err
+	}
+	return src.End()
+}
+
+// publish makes the entries visible. All of the archive has arrived and is verified.
+func (u *upload) publish() error {
+	if err := u.life.publish(); err != nil {
+		return err
+	}
+	u.note(func() { u.stage = health.Publishing })
+	defer u.account.Switch(u.account.Switch(account.OnStore))
+	return u.batch.Publish()
+}
+
+// abort gives up what is not published. The error is a panic's; others are for the
+// log alone.
+func (u *upload) abort() error {
+	defer u.account.Switch(u.account.Switch(account.OnStore))
+	u.abortErr = u.batch.Abort()
+	if p, ok := errors.AsType[*guard.PanicError](u.abortErr); ok {
+		return p
+	}
+	return nil
+}
+
 // archiveReader is the archive of an upload, counted and held to its limit.
 type archiveReader struct {
-	u       *upload
-	content io.Reader
+	u   *upload
+	src source
 }
 
 func (a *archiveReader) Read(p []byte) (int, error) {
-	n, err := a.content.Read(p)
+	n, err := a.src.Read(p)
 	read := a.u.archiveBytes.Add(int64(n))
 	if limit := a.u.api.cfg.MaxUploadSize; read > limit {
 		return n, &tooLargeError{limit}
@@ -320,7 +329,7 @@ func (a *archiveReader) Read(p []byte) (int, error) {
 
 // Interrupt makes a Read that waits for the client return, see
 // [stream.Interrupter].
-func (a *archiveReader) Interrupt() { a.u.body.interrupt(errNotWanted) }
+func (a *archiveReader) Interrupt() { a.u.body.interrupt(errArchiveFailed) }
 
 // wanted reports whether others wait for what the answer keeps of the budget.
 func (u *upload) wanted() bool { return u.kept != nil && u.kept.InTheWay() }

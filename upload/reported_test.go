@@ -1,7 +1,6 @@
 package upload
 
 import (
-	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -22,7 +21,7 @@ func TestDefectsAreReported(t *testing.T) {
 	uploads := health.NewUploads(health.NewMetrics(health.Version{}), reporter, health.OutcomeConfig{})
 	s := newSite(t, func(c *Config) { c.Uploads, c.Reporter = uploads, reporter })
 	address := s.serve()
-	s.store.onPublish = func(context.Context) error { panic("a defect in publishing") }
+	s.store.onPublish = func() error { panic("a defect in publishing") }
 	if r := s.upload(address, symbolForm(), asDev); r.StatusCode != 500 || r.message() != "Internal Server Error" {
 		t.Errorf("status %d: %s", r.StatusCode, r.body)
 	}

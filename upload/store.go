@@ -8,11 +8,11 @@ import (
 
 // A Store is where uploads go. It is used by many uploads at once.
 type Store interface {
-	// Begin makes the batch of one upload, whose buffers come out of share.
-	// The context it returns, which is derived from ctx, ends when the store
-	// fails the upload; its cause is a [*stream.StoreError], a
-	// [*stream.NoRoomError] or a [*guard.PanicError] then. Begin waits for nothing.
-	Begin(ctx context.Context, share *stream.Share, try bool) (context.Context, Batch)
+	// Begin makes the batch of one upload. The batch works under ctx, the
+	// upload's context, and takes its buffers out of share. When it fails in the
+	// background, it calls fail, which ends ctx, with a [*stream.StoreError], a
+	// [*stream.NoRoomError] or a [*guard.PanicError]. Begin waits for nothing.
+	Begin(ctx context.Context, fail func(cause error), share *stream.Share, try bool) Batch
 
 	// Bucket is the name of the bucket for try symbols, or for the others.
 	Bucket(try bool) string
@@ -27,17 +27,17 @@ type Store interface {
 type Batch interface {
 	stream.Sink
 
-	// Publish makes all objects that were committed and not dropped visible.
-	// It is called at most once, after the last call of the Sink. Its error is
-	// a [*stream.StoreError], which a [*guard.PanicError] may be the cause of;
-	// objects that are visible by then stay. It ends in a time of its own,
-	// whatever the store does.
-	Publish(ctx context.Context) error
+	// Publish makes all objects visible that were committed and not dropped. It
+	// is called at most once, after the last call of the Sink. It ends with the
+	// upload's context, and within a time limit of its own. Its error is a
+	// [*stream.StoreError], which may wrap a [*guard.PanicError]. Objects that are
+	// visible by then stay.
+	Publish() error
 
-	// Abort gives up whatever is not published and releases its buffers. It is
-	// called once, after the Sink's last call or after Publish failed, and
-	// runs on a context and within times of its own. Its error says what it
-	// could not clean up.
+	// Abort ends the upload's context, gives up what has not been published, and
+	// releases its buffers. It is called once, after the last call of the Sink or
+	// after Publish failed. It does not depend on the upload's context and has time
+	// limits of its own. Its error says what it could not clean up.
 	Abort() error
 
 	// Uploaded and Skipped are the names of the entries that were published,

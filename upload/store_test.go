@@ -23,9 +23,9 @@ type memoryStore struct {
 	t testing.TB
 
 	// The hooks run, if set, before what they are named for.
-	onBegin   func(fail context.CancelCauseFunc)
+	onBegin   func(fail func(error))
 	onCommit  func(ctx context.Context, name string) error
-	onPublish func(ctx context.Context) error
+	onPublish func() error
 	onAbort   func() error
 
 	// visible is how many objects Publish makes visible before it fails; 0: all.
@@ -40,16 +40,15 @@ func newMemoryStore(t testing.TB) *memoryStore {
 	return &memoryStore{t: t, objects: make(map[string][]byte)}
 }
 
-func (s *memoryStore) Begin(ctx context.Context, _ *stream.Share, try bool) (context.Context, Batch) {
-	ctx, fail := context.WithCancelCause(ctx)
-	b := &memoryBatch{store: s, try: try, fail: fail}
+func (s *memoryStore) Begin(ctx context.Context, fail func(error), _ *stream.Share, try bool) Batch {
+	b := &memoryBatch{store: s, try: try, ctx: ctx, fail: fail}
 	s.mu.Lock()
 	s.batches = append(s.batches, b)
 	s.mu.Unlock()
 	if s.onBegin != nil {
 		s.onBegin(fail)
 	}
-	return ctx, b
+	return b
 }
 
 func (s *memoryStore) Bucket(try bool) string {
@@ -107,7 +106,8 @@ func (s *memoryStore) check() {
 type memoryBatch struct {
 	store *memoryStore
 	try   bool
-	fail  context.CancelCauseFunc
+	ctx   context.Context // the upload's
+	fail  func(error)     // ends ctx
 
 	mu        sync.Mutex
 	objects   []*memoryObject
@@ -170,14 +170,14 @@ func (o *memoryObject) Drop() {
 
 // Publish makes objects visible under the key that the real store would use.
 // What is there already with the same body counts as skipped.
-func (b *memoryBatch) Publish(ctx context.Context) error {
+func (b *memoryBatch) Publish() error {
 	if b.store.onPublish != nil {
-		if err := b.store.onPublish(ctx); err != nil {
+		if err := b.store.onPublish(); err != nil {
 			return err
 		}
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("publishing on a context that has ended: %w", context.Cause(ctx))
+	if b.ctx.Err() != nil {
+		return fmt.Errorf("the upload ended while it was published: %w", context.Cause(b.ctx))
 	}
 	b.store.mu.Lock()
 	defer b.store.mu.Unlock()
@@ -207,7 +207,6 @@ func (b *memoryBatch) Publish(ctx context.Context) error {
 		}
 	}
 	b.ended = true
-	b.fail(nil)
 	return nil
 }
 
@@ -221,7 +220,7 @@ func (b *memoryBatch) Abort() (err error) {
 		b.store.t.Error("Abort after the batch's end")
 	}
 	b.ended = true
-	b.fail(nil)
+	b.fail(errors.New("aborted"))
 	return err
 }
 

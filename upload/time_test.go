@@ -87,7 +87,7 @@ func TestSlowClientIsNotIdle(t *testing.T) {
 // TestTimeInWhichNobodyReads is not the client's.
 func TestTimeInWhichNobodyReads(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		s.store.onBegin = func(context.CancelCauseFunc) { time.Sleep(50 * time.Second) }
+		s.store.onBegin = func(func(error)) { time.Sleep(50 * time.Second) }
 		c := connect()
 		f := symbolForm()
 		began := time.Now()
@@ -100,7 +100,7 @@ func TestTimeInWhichNobodyReads(t *testing.T) {
 // TestStoreFailsWhileTheClientIsSilent: the read is interrupted.
 func TestStoreFailsWhileTheClientIsSilent(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		s.store.onBegin = func(fail context.CancelCauseFunc) { time.AfterFunc(3*time.Second, func() { fail(errStore) }) }
+		s.store.onBegin = func(fail func(error)) { time.AfterFunc(3*time.Second, func() { fail(errStore) }) }
 		c := connect()
 		f := symbolForm()
 		c.send(request(len(f), asDev), string(f[:len(f)/2]))
@@ -115,7 +115,7 @@ func TestStoreFailsWhileTheClientIsSilent(t *testing.T) {
 // TestPublishingGoesOn without the client, and past the upload's timeout.
 func TestPublishingGoesOn(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		s.store.onPublish = func(context.Context) error {
+		s.store.onPublish = func() error {
 			time.Sleep(2 * time.Minute)
 			return nil
 		}
@@ -367,7 +367,7 @@ func TestDrainEndsUploadsInTheEnd(t *testing.T) {
 
 func TestDrainLetsPublishingEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		s.store.onPublish = func(context.Context) error {
+		s.store.onPublish = func() error {
 			time.Sleep(9 * time.Second)
 			return nil
 		}
@@ -387,7 +387,7 @@ func TestDrainLetsPublishingEnd(t *testing.T) {
 // TestDrainHasAnEnd, even if an upload has none.
 func TestDrainHasAnEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		s.store.onPublish = func(context.Context) error {
+		s.store.onPublish = func() error {
 			time.Sleep(time.Hour)
 			return nil
 		}
