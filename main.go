@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "token revoke <digest>":
 		err = tokens.RunRevoke(s.Token.TokensFile, s.Token.Revoke.Digest, stdout)
 	case "version":
-		_, err = fmt.Fprintln(stdout, serve.ReadBuildInfo())
+		_, err = fmt.Fprintln(stdout, serve.Version())
 	}
 	if err != nil {
 		complain(stderr, err)

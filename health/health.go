@@ -1,141 +1,107 @@
-// Package health says how an instance is: to the probes that decide whether it
-// gets traffic (Mozilla, "Dockerflow", section "Specification"), to Prometheus,
-// to Sentry, and to people, on a live page.
+// Package health judges whether this instance can take uploads, and answers the
+// probes of load balancers and monitors (Mozilla, "Dockerflow", section
+// "Specification").
 //
-// It knows none of the parts that it reports on: either they report to it, or
-// they are handed to it as functions.
+// It knows nothing of metrics and reports: those who observe the service ask it.
 package health
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
-	"spillway/health/answer"
+	"spillway/internal/answer"
+	"spillway/internal/guard"
+	"spillway/stream"
 )
 
-const (
-	// probeWrite bounds a request of a probe, and adminWrite one to the admin
-	// listener, so that a client that does not read its answer keeps no connection.
-	probeWrite = 30 * time.Second
-	adminWrite = 10 * time.Minute
-)
+// probeWrite bounds a probe's request. Otherwise a client that does not read its
+// response would keep the connection.
+const probeWrite = 30 * time.Second
 
-// Version is what `/__version__` says of the program.
+// Version is which Spillway this is, as `/__version__` says it.
 type Version struct {
-	Source  string `json:"source"`  // where its source is
-	Version string `json:"version"` // its release
-	Commit  string `json:"commit"`  // what it was built from
-	Build   string `json:"build"`   // what built it
+	Source  string `json:"source"`  // URL of the source's repository
+	Version string `json:"version"` // of the release
+	Commit  string `json:"commit"`  // full hash of the source's commit
+	Build   string `json:"build"`   // names the build, such as the URL of its job
 }
 
-// Config is what an instance's health consists of. Every field must be set,
-// unless it says otherwise.
+// String returns the version as the version command prints it.
+func (v Version) String() string {
+	return fmt.Sprintf("spillway %s commit %s build %s", v.Version, cmp.Or(v.Commit, "unknown"), cmp.Or(v.Build, "unknown"))
+}
+
+// Config configures a [Health]. Every field must be set unless it says otherwise.
 type Config struct {
 	Version Version
 
-	// Storage proves that the store takes what an upload brings, and gives it back.
-	// It ends soon after its context. Explain says in a line what an error of it
-	// means and what to do, without any secret.
+	// Storage checks that the store takes the objects of an upload and returns them.
+	// It ends soon after its context. Explain says in one line what an error of
+	// Storage means and what to do, without secrets.
 	Storage func(ctx context.Context) error
 	Explain func(err error) string
 
-	// ProbeLife is how long an answer of Storage is good; 0: 10 s.
+	// ProbeLife is how long a result of Storage is reused; 0: 10 s.
 	ProbeLife time.Duration
 
 	// Memory and Spill return what is in use. They wait for nothing but a lock.
-	Memory func() MemoryUse
-	Spill  func() SpillUse
+	Memory func() stream.Usage
+	Spill  func() stream.SpillUsage
 
-	// Pressure is what the troubles of the machine make of the instance.
+	// Pressure watches the disk of the spill folder.
 	Pressure *Pressure
 
-	// Cleaning returns how each of the cleaning tasks is doing.
-	Cleaning func() []Task
+	// Outcomes counts the results of uploads. Holders returns the IDs of the uploads
+	// that have a turn, the oldest first.
+	Outcomes *Outcomes
+	Holders  func() []int64
 
-	// Tokens returns how the tokens file is doing. May be nil.
-	Tokens func() TokensUse
+	// Tasks returns the state of each cleaning task.
+	Tasks func() []Task
 
-	// LostLog returns how many lines of the log have been dropped. May be nil.
-	LostLog func() int
-
-	// Checks are lines of the heartbeat that other packages write. Each is
-	// called once a heartbeat and waits for nothing but a lock. May be nil.
+	// Checks are checks of other packages. Each is called once for each heartbeat
+	// and waits for nothing but a lock. May be nil.
 	Checks []func() Check
-
-	Uploads  *Uploads
-	Metrics  *Metrics
-	Reporter *Reporter
-
-	// AdminHosts are the names that requests may call the admin listener by,
-	// beside its addresses and localhost. May be nil.
-	AdminHosts []string
 
 	// Allowed reports whether a request may raise a test error.
 	Allowed func(*http.Request) bool
 
+	// Panicked is called with a panic of a request.
+	Panicked func(*http.Request, *guard.PanicError)
+
 	Log *zap.Logger
 }
 
-// MemoryUse is what has how much of the memory budget, in bytes.
-type MemoryUse struct {
-	Total   int64
-	Floors  int64 // fixed room of the uploads under way
-	Leased  int64 // part buffers and decoders
-	Held    int64 // entries that wait to be published
-	Idle    int64 // part buffers and decoders that no upload uses; this room is free
-	Waiting int   // calls that wait for room
-}
-
-func (m MemoryUse) used() int64 { return m.Floors + m.Leased + m.Held }
-
-// SpillUse is how much of the quota on the disk is in use, in bytes, and how many
-// calls of the disk hang.
-type SpillUse struct {
-	Quota int64 // 0: there is no disk
-	Used  int64
-	Stuck int64 // of Used: of uploads that are over, in files whose calls hang
-
-	Hanging  int
-	HangsFor time.Duration // the oldest
-}
-
-// TokensUse is how the tokens file is doing.
-type TokensUse struct {
-	Age    time.Duration // since the file was what is in force
-	Failed bool          // the last look at the file
-}
-
-// Task is how one of the cleaning tasks is doing.
+// Task is the state of a cleaning task.
 type Task struct {
 	Name        string
-	Succeeded   int // runs
-	Failed      int // runs
-	Failures    int // in a row
-	Removed     int
-	LastSuccess time.Time     // zero if there was none
-	Hangs       time.Duration // how long ago the run under way began, if it is past its deadline; else 0
+	Succeeded   int       // runs
+	Failed      int       // runs
+	Failures    int       // failed runs in a row, up to now
+	Removed     int       // in all runs
+	LastSuccess time.Time // zero before the first
+	HangsSince  time.Time // start of the current run if that is past its deadline; else zero
 }
 
-// Health is an http.Handler for the paths that [Paths] lists.
+// Health is the http.Handler of the paths that [Paths] lists.
 type Health struct {
 	cfg      Config
 	draining atomic.Bool
 	storage  *probe
-	live     *live
 	mux      http.ServeMux
 }
 
-// Paths are the paths that a Health answers.
+// Paths are the paths that a Health serves.
 var Paths = []string{"/__lbheartbeat__", "/__heartbeat__", "/__version__", "/__error__"}
 
-// New returns the health of an instance that takes uploads.
+// New returns a Health that is not draining.
 func New(cfg Config) *Health {
 	h := &Health{cfg: cfg, storage: newProbe(cmp.Or(cfg.ProbeLife, probeLife), func(ctx context.Context) error {
 		err := cfg.Storage(ctx)
@@ -144,68 +110,36 @@ func New(cfg Config) *Health {
 		}
 		return err
 	})}
-	h.live = newLive(h)
-	cfg.Metrics.registry.MustRegister(gauges{h})
 	for i, serve := range []http.HandlerFunc{h.lbheartbeat, h.heartbeat, h.version, h.testError} {
 		h.mux.HandleFunc(Paths[i], serve)
 	}
 	return h
 }
 
-// Watch keeps what the live page shows until ctx ends. Then the pages that are
-// open are let go.
-func (h *Health) Watch(ctx context.Context) { h.live.run(ctx) }
-
-// SetDraining says that the instance takes no more uploads. Load balancers take
-// it out; it does not come back.
+// SetDraining records that the instance takes no more uploads. Load balancers then
+// take it out for good.
 func (h *Health) SetDraining() { h.draining.Store(true) }
 
-// ServeHTTP answers GET and HEAD.
+// Draining reports whether SetDraining has been called.
+func (h *Health) Draining() bool { return h.draining.Load() }
+
+// ServeHTTP serves GET and HEAD.
 func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(probeWrite)) // the server takes it back
-	h.guard(w, r, h.mux.ServeHTTP)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(probeWrite)) // the server resets it
+	answer.ReadOnly(w, r, h.mux.ServeHTTP, func(p *guard.PanicError) { h.cfg.Panicked(r, p) })
 }
 
-// guard has GET and HEAD served. A panic is logged, reported, and answered with
-// a 500 unless something has been answered already.
-func (h *Health) guard(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
-	answer.WithoutBody(w, r)
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		answer.Error(w, http.StatusMethodNotAllowed, "Method Not Allowed ("+r.Method+"): "+r.URL.Path)
-		return
-	}
-	tracked := &answer.Tracked{ResponseWriter: w}
-	defer func() {
-		value := recover()
-		switch value {
-		case nil:
-			return
-		case http.ErrAbortHandler:
-			panic(value)
-		}
-		stack := debug.Stack()
-		h.cfg.Log.Error("panic", zap.Any("value", value), zap.String("path", r.URL.Path), zap.ByteString("stack", stack))
-		h.cfg.Reporter.Panic(value, stack)
-		if tracked.Begun {
-			panic(http.ErrAbortHandler) // closes the connection in the middle of the answer
-		}
-		answer.Error(w, http.StatusInternalServerError, "Internal Server Error")
-	}()
-	serve(tracked, r)
-}
-
-// lbheartbeat says whether this instance should get traffic. It never asks the
-// store: when that is down, taking every instance out at once helps nobody.
+// lbheartbeat says whether this instance should get uploads. It never asks the
+// store: an outage of the store would take every instance out at once.
 func (h *Health) lbheartbeat(w http.ResponseWriter, _ *http.Request) {
-	status, says := http.StatusOK, "ok"
+	status, text := http.StatusOK, "ok"
 	if s, _ := h.cfg.Pressure.State(); s == Out {
-		status, says = http.StatusServiceUnavailable, "pressure"
+		status, text = http.StatusServiceUnavailable, "pressure"
 	}
-	if h.draining.Load() {
-		status, says = http.StatusServiceUnavailable, "draining"
+	if h.Draining() {
+		status, text = http.StatusServiceUnavailable, "draining"
 	}
-	answer.JSON(w, status, map[string]string{"status": says})
+	answer.JSON(w, status, map[string]string{"status": text})
 }
 
 func (h *Health) version(w http.ResponseWriter, _ *http.Request) {
@@ -214,8 +148,7 @@ func (h *Health) version(w http.ResponseWriter, _ *http.Request) {
 
 var errTest = errors.New("health: a test error, raised on request")
 
-// testError fails as a defect would, so that people can see where defects are
-// reported.
+// testError panics as a bug would, to show where bugs are reported.
 func (h *Health) testError(w http.ResponseWriter, r *http.Request) {
 	if !h.cfg.Allowed(r) {
 		answer.Error(w, http.StatusForbidden, "This requires an Auth-Token to authenticate the request")

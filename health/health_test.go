@@ -17,62 +17,51 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"spillway/health"
+	"spillway/internal/guard"
+	"spillway/stream"
 )
 
-// instance is an instance whose parts the test decides on.
+// instance is an instance whose state the test sets.
 type instance struct {
 	*health.Health
-	log     *observer.ObservedLogs
-	storage func(context.Context) error
-	used    int64
-	spilled int64
-	hanging int
-	tasks   []health.Task
-	disk    *health.Pressure
-
-	uploads  *health.Uploads
-	metrics  *health.Metrics
-	reporter *health.Reporter
+	log      *observer.ObservedLogs
+	storage  func(context.Context) error
+	used     int64
+	spilled  int64
+	hanging  int
+	tasks    []health.Task
+	disk     *health.Pressure
+	outcomes *health.Outcomes
+	holders  []int64
+	panics   []error
 }
 
-// What requests fail with.
-var (
-	errCut      = errors.New("cut off")
-	errDeadline = context.DeadlineExceeded
-	errCanceled = context.Canceled
-)
-
-func newInstance(checks ...func() health.Check) *instance { return reporting(nil, checks...) }
-
-// reporting is an instance that reports to r.
-func reporting(r *health.Reporter, checks ...func() health.Check) *instance {
+func newInstance(checks ...func() health.Check) *instance {
 	core, log := observer.New(zap.DebugLevel)
-	i := &instance{log: log, storage: func(context.Context) error { return nil }, reporter: r}
+	i := &instance{log: log, storage: func(context.Context) error { return nil }}
 	i.disk = health.NewPressure(health.PressureConfig{Counted: func(health.Trouble, error) {}, Changed: func(health.State, health.Trouble) {}})
-	i.metrics = health.NewMetrics(health.Version{Version: "1.2.3", Commit: "abc"})
-	i.uploads = health.NewUploads(i.metrics, i.reporter, health.OutcomeConfig{RoomWait: 30 * time.Second})
+	i.outcomes = health.NewOutcomes(health.OutcomeConfig{RoomWait: 30 * time.Second})
 	i.Health = health.New(health.Config{
 		Version: health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Storage: func(ctx context.Context) error { return i.storage(ctx) },
 		Explain: func(error) string { return "UploadPart failed: SlowDown. Ask the store." },
-		Memory:  func() health.MemoryUse { return health.MemoryUse{Held: i.used, Total: 100} },
-		Spill: func() health.SpillUse {
-			return health.SpillUse{Used: i.spilled, Quota: 100, Hanging: i.hanging, HangsFor: 7 * time.Second}
+		Memory:  func() stream.Usage { return stream.Usage{Held: i.used, Total: 100} },
+		Spill: func() stream.SpillUsage {
+			return stream.SpillUsage{Used: i.spilled, Quota: 100, Hanging: i.hanging, HangsFor: 7 * time.Second}
 		},
-		Pressure:   i.disk,
-		Checks:     checks,
-		Uploads:    i.uploads,
-		Metrics:    i.metrics,
-		Reporter:   i.reporter,
-		Cleaning:   func() []health.Task { return i.tasks },
-		AdminHosts: []string{"spillway.example.com"},
-		Allowed:    func(r *http.Request) bool { return r.Header.Get("Auth-Token") == "good" },
-		Log:        zap.New(core),
+		Pressure: i.disk,
+		Outcomes: i.outcomes,
+		Holders:  func() []int64 { return i.holders },
+		Checks:   checks,
+		Tasks:    func() []health.Task { return i.tasks },
+		Allowed:  func(r *http.Request) bool { return r.Header.Get("Auth-Token") == "good" },
+		Panicked: func(_ *http.Request, p *guard.PanicError) { i.panics = append(i.panics, p) },
+		Log:      zap.New(core),
 	})
 	return i
 }
 
-// trouble has the disk fail n times.
+// trouble makes the disk fail n times.
 func (i *instance) trouble(n int) {
 	for range n {
 		i.disk.Add(health.DiskFailed, syscall.ENOSPC)
@@ -90,7 +79,7 @@ func (i *instance) do(method, path, token string) (status int, body string) {
 	return w.Code, strings.TrimSpace(w.Body.String())
 }
 
-// Checks that other packages bring stand beside our own, and count as much.
+// Checks of other packages count as much as those of health.
 func TestChecksOfOtherPackages(t *testing.T) {
 	for _, tt := range []struct {
 		level  health.Level
@@ -117,23 +106,23 @@ func TestAnswers(t *testing.T) {
 		status       int
 		body         string
 	}{
-		{name: "the balancer's probe", path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
-		{name: "the balancer's probe while draining", set: func(i *instance) { i.SetDraining() }, path: "/__lbheartbeat__", status: 503, body: `{"status":"draining"}`},
-		{name: "the balancer's probe while the store is down", set: func(i *instance) { i.storage = down }, path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
-		{name: "all is well", path: "/__heartbeat__", status: 200, body: `{"status":"ok","checks":{"janitor":"ok","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{}}`},
-		{name: "memory is short", set: func(i *instance) { i.used = 90 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"warning","spill":"ok","storage":"ok","uploads":"ok"},"details":{"memory":{"status":"warning","level":30,"messages":{"spillway.memory":"90 of 100 bytes of --memory are in use: uploads wait for one another. Add instances, or raise it."}}}}`},
+		{name: "load balancer", path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
+		{name: "load balancer while draining", set: func(i *instance) { i.SetDraining() }, path: "/__lbheartbeat__", status: 503, body: `{"status":"draining"}`},
+		{name: "load balancer while the store is down", set: func(i *instance) { i.storage = down }, path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
+		{name: "all ok", path: "/__heartbeat__", status: 200, body: `{"status":"ok","checks":{"janitor":"ok","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{}}`},
+		{name: "memory is short", set: func(i *instance) { i.used = 90 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"warning","spill":"ok","storage":"ok","uploads":"ok"},"details":{"memory":{"status":"warning","level":30,"messages":{"spillway.memory":"90 of 100 bytes of --memory are in use, so uploads wait for one another. Raise --memory, or add instances."}}}}`},
 		{name: "memory is not yet short", set: func(i *instance) { i.used = 89 }, path: "/__heartbeat__", status: 200, body: `{"status":"ok","checks":{"janitor":"ok","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{}}`},
-		{name: "the disk is short", set: func(i *instance) { i.spilled = 90 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok","uploads":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"90 of 100 bytes of --spill-quota are in use: archives that have to be held wait for one another. Add instances, or raise it."}}}}`},
-		{name: "the balancer's probe after one trouble", set: func(i *instance) { i.trouble(1) }, path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
-		{name: "the balancer's probe under pressure", set: func(i *instance) { i.trouble(3) }, path: "/__lbheartbeat__", status: 503, body: `{"status":"pressure"}`},
-		{name: "one trouble", set: func(i *instance) { i.trouble(1) }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok","uploads":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"The disk of --spill-dir had trouble (last: disk failed). The log has the system's error. Check that the file system is writable, has inodes left and is sound. 3 troubles within 2m0s take this instance out of the balancer."}}}}`},
-		{name: "pressure", set: func(i *instance) { i.trouble(3) }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"ok","memory":"ok","spill":"error","storage":"ok","uploads":"ok"},"details":{"spill":{"status":"error","level":40,"messages":{"spillway.spill":"The disk of --spill-dir is in trouble (last: disk failed). The log has the system's error. Check that the file system is writable, has inodes left and is sound. /__lbheartbeat__ answers 503 until the disk works again. Uploads that need no disk go on."}}}}`},
-		{name: "the disk hangs", set: func(i *instance) { i.hanging = 2 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok","uploads":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"The disk of --spill-dir does not answer. 2 of its calls hang, the oldest for 7s. Check the device, or the mount."}}}}`},
+		{name: "the disk is short", set: func(i *instance) { i.spilled = 90 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok","uploads":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"90 of 100 bytes of --spill-quota are in use, so archives that need the disk wait for one another. Raise --spill-quota, or add instances."}}}}`},
+		{name: "load balancer after one trouble", set: func(i *instance) { i.trouble(1) }, path: "/__lbheartbeat__", status: 200, body: `{"status":"ok"}`},
+		{name: "load balancer under pressure", set: func(i *instance) { i.trouble(3) }, path: "/__lbheartbeat__", status: 503, body: `{"status":"pressure"}`},
+		{name: "one trouble", set: func(i *instance) { i.trouble(1) }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok","uploads":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"The disk of --spill-dir had trouble (last: disk failed). The log has the system's error. Check that the file system is writable, has free inodes and is not damaged. 3 troubles within 2m0s take this instance out of the load balancer."}}}}`},
+		{name: "pressure", set: func(i *instance) { i.trouble(3) }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"ok","memory":"ok","spill":"error","storage":"ok","uploads":"ok"},"details":{"spill":{"status":"error","level":40,"messages":{"spillway.spill":"The disk of --spill-dir is in trouble (last: disk failed). The log has the system's error. Check that the file system is writable, has free inodes and is not damaged. /__lbheartbeat__ answers 503 until the disk works again. Uploads that need no disk go on."}}}}`},
+		{name: "the disk hangs", set: func(i *instance) { i.hanging = 2 }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"ok","memory":"ok","spill":"warning","storage":"ok","uploads":"ok"},"details":{"spill":{"status":"warning","level":30,"messages":{"spillway.spill":"The disk of --spill-dir does not respond. 2 of its calls hang, the oldest for 7s. Check the device or the mount."}}}}`},
 		{name: "cleaning hangs", set: func(i *instance) {
-			i.tasks = []health.Task{{Name: "a", Failures: 1}, {Name: "b", Failures: 1, Hangs: time.Minute}}
-		}, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"error","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{"janitor":{"status":"error","level":40,"messages":{"spillway.janitor":"Cleaning the b has hung for 1m0s. Uploads go on, but leftovers add up. Check the disk or the store that it cleans."}}}}`},
-		{name: "cleaning failed", set: func(i *instance) { i.tasks = []health.Task{{Name: "a"}, {Name: "b", Failures: 1}} }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"warning","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{"janitor":{"status":"warning","level":30,"messages":{"spillway.janitor":"Cleaning the b failed and is tried again. The log says why."}}}}`},
-		{name: "cleaning fails again and again", set: func(i *instance) { i.tasks = []health.Task{{Name: "a", Failures: 1}, {Name: "b", Failures: 3}} }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"error","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{"janitor":{"status":"error","level":40,"messages":{"spillway.janitor":"Cleaning the b has failed 3 times in a row. Uploads go on, but leftovers add up. The log says why."}}}}`},
+			i.tasks = []health.Task{{Name: "a", Failures: 1}, {Name: "b", Failures: 1, HangsSince: time.Now().Add(-time.Minute)}}
+		}, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"error","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{"janitor":{"status":"error","level":40,"messages":{"spillway.janitor":"Cleaning the b has hung for 1m0s. Uploads go on, but leftovers pile up. Check the disk or the store that it cleans."}}}}`},
+		{name: "cleaning failed", set: func(i *instance) { i.tasks = []health.Task{{Name: "a"}, {Name: "b", Failures: 1}} }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"warning","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{"janitor":{"status":"warning","level":30,"messages":{"spillway.janitor":"Cleaning the b failed and will be retried. The log says why."}}}}`},
+		{name: "cleaning fails again and again", set: func(i *instance) { i.tasks = []health.Task{{Name: "a", Failures: 1}, {Name: "b", Failures: 3}} }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"error","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{"janitor":{"status":"error","level":40,"messages":{"spillway.janitor":"Cleaning the b has failed 3 times in a row. Uploads go on, but leftovers pile up. The log says why."}}}}`},
 		{name: "the version", path: "/__version__", status: 200, body: `{"source":"https://example.com/spillway","version":"1.2.3","commit":"abc","build":"7"}`},
 		{name: "the test error without a token", path: "/__error__", status: 403, body: `{"error":"This requires an Auth-Token to authenticate the request"}`},
 		{name: "the test error", path: "/__error__", token: "good", status: 500, body: `{"error":"Internal Server Error"}`},
@@ -169,29 +158,29 @@ func TestStoreDown(t *testing.T) {
 		t.Errorf("got %d %s", status, body)
 	}
 	if !strings.Contains(answer.Details["storage"].Messages["spillway.storage"], "UploadPart failed: SlowDown. Ask the store.") || strings.Contains(body, "secret") {
-		t.Errorf("the message must say what to do, in words of our own: %s", body)
+		t.Errorf("the message does not say what to do, or quotes the store: %s", body)
 	}
-	i.do("GET", "/__heartbeat__", "") // the same answer, which is not logged again
+	i.do("GET", "/__heartbeat__", "") // the result is reused and not logged again
 	if i.log.FilterField(zap.Error(errors.New("the secret words of the store"))).Len() != 1 {
-		t.Errorf("the log lacks what the store said: %v", i.log.All())
+		t.Errorf("the store's error is not logged once: %v", i.log.All())
 	}
 }
 
-func TestTestErrorIsLogged(t *testing.T) {
+func TestTestErrorNeedsAToken(t *testing.T) {
 	i := newInstance()
 	i.do("GET", "/__error__", "bad")
-	if i.log.Len() != 0 {
-		t.Errorf("logged without a token: %v", i.log.All())
+	if len(i.panics) != 0 {
+		t.Errorf("without a token: %v", i.panics)
 	}
 	i.do("GET", "/__error__", "good")
-	if i.log.FilterLevelExact(zap.ErrorLevel).Len() != 1 {
-		t.Errorf("not logged: %v", i.log.All())
+	if len(i.panics) != 1 || !strings.Contains(i.panics[0].Error(), "a test error") {
+		t.Errorf("with a token: %v", i.panics)
 	}
 }
 
-// TestProbesAreNoLoad asks often and all at once: the store is asked once in
-// ten seconds, and never longer than five.
-func TestProbesAreNoLoad(t *testing.T) {
+// Many heartbeats at once probe the store at most once in ten seconds, and wait for
+// it at most five.
+func TestHeartbeatsDoNotLoadTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		i := newInstance()

@@ -9,19 +9,20 @@ import (
 	"testing/synctest"
 	"time"
 
-	"spillway/health"
 	"spillway/internal/account"
+	"spillway/internal/outcome"
 )
 
-// end has an upload end. It was receiving its archive.
-func (i *instance) end(e health.Ended) { i.endAt(health.Receiving, e) }
+// end makes an upload end that was receiving its archive.
+func (i *instance) end(r outcome.Result) { i.endAt(outcome.Receiving, r) }
 
-// endAt has an upload end that had got so far.
-func (i *instance) endAt(stage health.Stage, e health.Ended) {
-	i.uploads.Begin(1, func() health.Progress { return health.Progress{Stage: stage} }).End(e)
+// endAt makes an upload end that had reached a stage.
+func (i *instance) endAt(stage outcome.Stage, r outcome.Result) {
+	r.Stage = stage
+	i.outcomes.Add(&r)
 }
 
-// uploadsCheck is what the heartbeat says of uploads.
+// uploadsCheck returns the check "uploads" of the heartbeat.
 func (i *instance) uploadsCheck(t *testing.T) (level, message string) {
 	t.Helper()
 	status, body := i.do(http.MethodGet, "/__heartbeat__", "")
@@ -39,27 +40,27 @@ func (i *instance) uploadsCheck(t *testing.T) (level, message string) {
 }
 
 var (
-	stored      = health.Ended{Outcome: health.Stored}
-	storeFailed = health.Ended{Outcome: health.Failed, Reason: health.StoreFailed, Detail: "UploadPart: SlowDown"}
-	noRoom      = health.Ended{Outcome: health.Refused, Reason: health.NoRoom}
+	stored      = outcome.Result{Outcome: outcome.Stored}
+	storeFailed = outcome.Result{Outcome: outcome.Failed, Reason: outcome.StoreFailed, Detail: "UploadPart: SlowDown"}
+	noRoom      = outcome.Result{Outcome: outcome.Refused, Reason: outcome.NoRoom}
 )
 
-func timedOut(on account.Label) health.Ended {
-	e := health.Ended{Outcome: health.TimedOut, Reason: health.TotalTooLong}
+func timedOut(on account.Label) outcome.Result {
+	e := outcome.Result{Outcome: outcome.TimedOut, Reason: outcome.TotalTooLong}
 	e.Spent.By[on] = time.Minute
 	return e
 }
 
-// TestFailuresOfUploads: when uploads end and none is stored, the heartbeat says so,
-// and why. The next one that is stored ends it, or that none fails any more.
+// The heartbeat says that uploads fail and none is stored, and why. It is ok again
+// with the next stored upload, or when no upload has failed for five minutes.
 func TestFailuresOfUploads(t *testing.T) {
 	type step struct {
 		after time.Duration
-		ended []health.Ended
+		ended []outcome.Result
 		level string
 		says  string
 	}
-	several := func(e health.Ended, n int) (all []health.Ended) {
+	several := func(e outcome.Result, n int) (all []outcome.Result) {
 		for range n {
 			all = append(all, e)
 		}
@@ -103,33 +104,32 @@ func TestFailuresOfUploads(t *testing.T) {
 	}
 }
 
-// TestWhatCountsAsFailure: what a client does is never a failure of ours, and what
-// is none of its doing always.
+// What a client causes never counts as a failure. All else does.
 func TestWhatCountsAsFailure(t *testing.T) {
 	for name, c := range map[string]struct {
-		ended health.Ended
+		ended outcome.Result
 		says  string // empty: it does not count
 	}{
 		"store":             {storeFailed, "S3 failed"},
-		"disk":              {health.Ended{Outcome: health.Failed, Reason: health.DiskFailing}, "the spill disk failed"},
-		"something":         {health.Ended{Outcome: health.Failed, Reason: "new"}, "something else"},
-		"defect":            {health.Ended{Outcome: health.Defect}, "a defect"},
+		"disk":              {outcome.Result{Outcome: outcome.Failed, Reason: outcome.DiskFailing}, "the spill disk failed"},
+		"something":         {outcome.Result{Outcome: outcome.Failed, Reason: "new"}, "something else"},
+		"defect":            {outcome.Result{Outcome: outcome.Defect}, "a bug in Spillway"},
 		"slow store":        {timedOut(account.OnStore), "S3 was too slow"},
 		"slow room":         {timedOut(account.OnMemory), "waited for memory"},
 		"slow disk":         {timedOut(account.OnDisk), "disk was too slow"},
 		"slow machine":      {timedOut(account.OnCPU), "too little CPU"},
 		"slow client":       {timedOut(account.OnClient), ""},
 		"slow remote":       {timedOut(account.OnRemote), ""},
-		"idle client":       {health.Ended{Outcome: health.TimedOut, Reason: health.IdleTooLong}, ""},
-		"client gone":       {health.Ended{Outcome: health.ClientGone}, ""},
-		"shut down":         {health.Ended{Outcome: health.ShutDown}, ""},
-		"bad token":         {health.Ended{Outcome: health.Refused, Reason: health.BadToken}, ""},
-		"bad form":          {health.Ended{Outcome: health.Refused, Reason: health.BadForm}, ""},
-		"bad name":          {health.Ended{Outcome: health.Refused, Reason: health.BadName}, ""},
-		"bad archive":       {health.Ended{Outcome: health.Refused, Reason: health.BadArchive}, ""},
-		"too large":         {health.Ended{Outcome: health.Refused, Reason: health.TooLarge}, ""},
-		"limit of its own":  {health.Ended{Outcome: health.Refused, Reason: health.TokenBusy}, ""},
-		"refused, whatever": {health.Ended{Outcome: health.Refused, Reason: health.OtherCause}, ""},
+		"idle client":       {outcome.Result{Outcome: outcome.TimedOut, Reason: outcome.IdleTooLong}, ""},
+		"client gone":       {outcome.Result{Outcome: outcome.ClientGone}, ""},
+		"shut down":         {outcome.Result{Outcome: outcome.ShutDown}, ""},
+		"bad token":         {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadToken}, ""},
+		"bad form":          {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadForm}, ""},
+		"bad name":          {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadName}, ""},
+		"bad archive":       {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadArchive}, ""},
+		"too large":         {outcome.Result{Outcome: outcome.Refused, Reason: outcome.TooLarge}, ""},
+		"limit of its own":  {outcome.Result{Outcome: outcome.Refused, Reason: outcome.TokenBusy}, ""},
+		"refused, whatever": {outcome.Result{Outcome: outcome.Refused, Reason: outcome.OtherCause}, ""},
 	} {
 		i := newInstance()
 		for range 50 {
@@ -142,9 +142,8 @@ func TestWhatCountsAsFailure(t *testing.T) {
 	}
 }
 
-// TestRefusalsThatGoOn: refusals for want of room are a warning once they have gone
-// on for a minute, and an error after five. Clients that come back after a minute
-// and then wait for their turn are enough for that.
+// Refusals for lack of room are a warning after a minute, and an error after five. One
+// client that retries every minute and waits for its turn is enough.
 func TestRefusalsThatGoOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		every  time.Duration // between refusals
@@ -169,7 +168,7 @@ func TestRefusalsThatGoOn(t *testing.T) {
 					if at > 0 {
 						time.Sleep(c.every)
 					}
-					i.endAt(health.Waiting, noRoom)
+					i.endAt(outcome.Waiting, noRoom)
 					for range c.stored {
 						i.end(stored)
 					}
@@ -190,46 +189,40 @@ func TestRefusalsThatGoOn(t *testing.T) {
 	}
 }
 
-// TestRefusalsNameTheHolders: the message has the numbers of the uploads that have
-// a turn, the oldest first, and the setting that would help.
+// The message names the oldest uploads that have a turn, and the setting that would
+// help.
 func TestRefusalsNameTheHolders(t *testing.T) {
 	for _, c := range []struct {
-		stage health.Stage
-		ended health.Ended
+		stage outcome.Stage
+		ended outcome.Result
 		says  string
 	}{
-		{health.Waiting, noRoom, "61 because every turn was taken; the last 0s ago. Uploads with a turn: 4, the oldest are 100, 101, 102. The live page says what they wait for. Raise --max-uploads"},
-		{health.Receiving, noRoom, "memory was used up; the last 0s ago. Uploads with a turn: 4, the oldest are 100, 101, 102. The live page says what they wait for. Raise --memory"},
-		{health.Receiving, health.Ended{Outcome: health.Refused, Reason: health.NoSpill}, "the spill quota was used up; the last 0s ago. Uploads with a turn: 4, the oldest are 100, 101, 102. The live page says what they wait for. Raise --spill-quota"},
+		{outcome.Waiting, noRoom, "61 because every turn was taken; the last 0s ago. 4 uploads have a turn; the oldest are 100, 101, 102. The live page shows what they wait for. Raise --max-uploads"},
+		{outcome.Receiving, noRoom, "memory was used up; the last 0s ago. 4 uploads have a turn; the oldest are 100, 101, 102. The live page shows what they wait for. Raise --memory"},
+		{outcome.Receiving, outcome.Result{Outcome: outcome.Refused, Reason: outcome.NoSpill}, "the spill quota was used up; the last 0s ago. 4 uploads have a turn; the oldest are 100, 101, 102. The live page shows what they wait for. Raise --spill-quota"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			i := newInstance()
-			for n := range 5 {
-				stage := health.Receiving
-				if n == 4 {
-					stage = health.Waiting
-				}
-				i.uploads.Begin(int64(100+n), func() health.Progress { return health.Progress{Stage: stage} })
-			}
+			i.holders = []int64{100, 101, 102, 103}
 			for range 61 {
 				i.endAt(c.stage, c.ended)
 				time.Sleep(time.Second)
 			}
 			i.endAt(c.stage, c.ended)
 			_, message := i.uploadsCheck(t)
-			if want := "Uploads have been refused for want of room for 1m1s: "; !strings.HasPrefix(message, want) || !strings.Contains(message, strings.Replace(c.says, "61 because", "62 because", 1)) {
+			if want := "Uploads have been refused for lack of room for 1m1s: "; !strings.HasPrefix(message, want) || !strings.Contains(message, strings.Replace(c.says, "61 because", "62 because", 1)) {
 				t.Errorf("%s, %s: %q", c.stage, c.ended.Reason, message)
 			}
 		})
 	}
 }
 
-// TestOutcomesAreForgotten: whatever came before, a window later nothing of it counts.
+// Nothing counts for longer than the window.
 func TestOutcomesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newInstance()
 		for n := range 1000 {
-			i.end([]health.Ended{stored, storeFailed, noRoom}[n%3])
+			i.end([]outcome.Result{stored, storeFailed, noRoom}[n%3])
 			time.Sleep(time.Duration(n%40) * time.Second)
 		}
 		time.Sleep(5 * time.Minute)
@@ -237,7 +230,7 @@ func TestOutcomesAreForgotten(t *testing.T) {
 			t.Errorf("%s: %q", level, message)
 		}
 		if all := fmt.Sprint(i.do(http.MethodGet, "/__lbheartbeat__", "")); !strings.Contains(all, "200") {
-			t.Errorf("the balancer is told %s", all)
+			t.Errorf("the load balancer gets %s", all)
 		}
 	})
 }

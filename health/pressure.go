@@ -12,102 +12,104 @@ import (
 )
 
 const (
-	// defaultWindow is how long a trouble of the machine counts.
+	// defaultWindow is how long a trouble counts.
 	defaultWindow = 2 * time.Minute
 
-	// tooMany troubles within the window take the instance out of the balancer.
+	// tooMany troubles within the window take the instance out of the load balancer.
 	tooMany = 3
 
-	// looks is how often within a window the disk is looked at: every 8 s, so that
-	// one that is broken has made too many troubles within half a minute.
+	// looks is how often the disk is checked within a window. That is every 8 s, so
+	// that a broken disk takes the instance out within half a minute.
 	looks = 15
 
-	// recentEvents is how many events are remembered for the live page.
+	// recentEvents is how many events are kept for the live page.
 	recentEvents = 50
 )
 
-// Trouble is a kind of trouble of the machine. Nothing that a client can provoke
-// is trouble.
+// Trouble is a kind of trouble with this machine's disk. Nothing that a client can
+// cause is trouble.
 type Trouble string
 
 const (
 	NoTrouble  Trouble = ""
 	DiskFailed Trouble = "disk failed" // a call failed that should have succeeded
 	DiskHangs  Trouble = "disk hangs"  // a call has not ended in time
-	LowSpace   Trouble = "low space"   // others have taken the space that has to stay free
+	LowSpace   Trouble = "low space"   // other programs have left less free space than Mark
 )
 
-var troubles = []Trouble{DiskFailed, DiskHangs, LowSpace}
+// Troubles returns all kinds of trouble.
+func Troubles() []Trouble { return []Trouble{DiskFailed, DiskHangs, LowSpace} }
 
-// State is what the troubles of the machine make of an instance.
+// State is the state of an instance under pressure.
 type State int
 
 const (
-	Calm   State = iota // none within the window
-	Warned              // fewer than too many
-	Out                 // too many: no new uploads, until it is calm again
+	Calm   State = iota // no trouble within the window
+	Warned              // some, but not too many
+	Out                 // too many: the load balancer should send uploads elsewhere
 )
+
+// States returns all states.
+func States() []State { return []State{Calm, Warned, Out} }
 
 func (s State) String() string { return [...]string{"calm", "warned", "out"}[s] }
 
-// PressureConfig is what a [Pressure] looks at. Every field must be set that does
-// not say otherwise.
+// PressureConfig configures a [Pressure]. Every field must be set unless it says
+// otherwise.
 type PressureConfig struct {
 	Window time.Duration // how long a trouble counts; 0: 2 minutes
 
-	// Mark is how many bytes of the spill folder's file system should stay
-	// free. Less is trouble; the instance comes back with a quarter more.
+	// Mark is how many bytes should stay free on the file system of the spill folder.
+	// Less is trouble. The instance comes back when a quarter more is free.
 	Mark int64
 
-	// Free says how many bytes are free, and how many the instance's own files
+	// Free returns how many bytes are free, and how many the instance's own files
 	// take, which count as free. Probe writes to the spill folder. Both return
-	// within seconds, whatever the disk does.
+	// within seconds even if the disk hangs.
 	Free  func(ctx context.Context) (free, own int64, err error)
 	Probe func(ctx context.Context) error
 
-	// Late is how many calls of the disk have not ended in time, since the start.
+	// Late returns how many calls of the disk have not ended in time, since the start.
 	Late func() int64
 
-	// Kind is what kind of trouble an error of Free or Probe is. With NoTrouble
-	// the disk is not at fault; the instance does not come back with it either.
+	// Kind classifies an error of Free or Probe. With NoTrouble the disk is not at
+	// fault, but the instance does not come back either.
 	Kind func(err error) Trouble
 
-	// Counted is told of each trouble. It is called with nothing locked, and so
-	// is Changed.
+	// Counted is called with each trouble, and Changed when the instance goes out or
+	// comes back. No lock is held meanwhile.
 	Counted func(t Trouble, err error)
-
-	// Changed is told when the instance goes out and when it comes back.
 	Changed func(s State, last Trouble)
 }
 
-// Pressure counts the troubles of the machine in a sliding window. One is a
-// warning; several take the instance out of the balancer, so that clients go to
-// another. It comes back by itself, but only when there was no trouble for as
-// long as the window, enough space is free, and the disk takes a write.
+// Pressure counts the troubles of the disk in a sliding window. One is a warning.
+// Several take the instance out of the load balancer, so that clients use another
+// one. It comes back when there was no trouble for the whole window, enough space is
+// free, and a write succeeds.
 //
-// It looks at the disk every few seconds, whether anybody uses it or not: clients
-// may be too patient, or too few, to find out.
+// It checks the disk every few seconds, whether uploads use it or not. Patient
+// clients, or too few of them, would find a broken disk too late.
 type Pressure struct {
 	cfg PressureConfig
 
 	free atomic.Int64 // bytes, as last seen; -1 before that
-	late int64        // PressureConfig.Late when it was last looked at; of Watch
+	late int64        // last result of PressureConfig.Late; used by Watch only
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards all below
 	times  []time.Time
 	last   Trouble
 	out    bool
-	recent []pressureEvent // at most recentEvents, the newest last
+	recent []PressureEvent // at most recentEvents, the newest last
 }
 
-// pressureEvent is a trouble, or a change of state, as the live page has it.
-type pressureEvent struct {
+// A PressureEvent is a trouble or a change of state.
+type PressureEvent struct {
 	At   time.Time `json:"at"`
 	What string    `json:"what"` // a Trouble or a State
 	Text string    `json:"text"`
 }
 
-// NewPressure returns a pressure that is calm.
+// NewPressure returns a calm Pressure.
 func NewPressure(cfg PressureConfig) *Pressure {
 	if cfg.Window == 0 {
 		cfg.Window = defaultWindow
@@ -117,7 +119,7 @@ func NewPressure(cfg PressureConfig) *Pressure {
 	return p
 }
 
-// Add counts a trouble. The error says more of it, for people.
+// Add counts a trouble. The error describes it for people.
 func (p *Pressure) Add(t Trouble, err error) {
 	p.cfg.Counted(t, err)
 	p.mu.Lock()
@@ -136,8 +138,8 @@ func (p *Pressure) Add(t Trouble, err error) {
 	}
 }
 
-// State returns the state, and the last trouble unless it is calm. It waits for
-// nothing.
+// State returns the state, and the last trouble unless the state is Calm. It waits
+// for nothing but a lock.
 func (p *Pressure) State() (State, Trouble) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,33 +153,36 @@ func (p *Pressure) State() (State, Trouble) {
 	return Calm, ""
 }
 
-// remember keeps an event for the live page. The caller holds p.mu.
+// remember records an event. The caller holds p.mu.
 func (p *Pressure) remember(what, text string) {
 	if len(p.recent) == recentEvents {
 		p.recent = slices.Delete(p.recent, 0, 1)
 	}
-	p.recent = append(p.recent, pressureEvent{time.Now(), what, text})
+	p.recent = append(p.recent, PressureEvent{time.Now(), what, text})
 }
 
-// recently returns what has happened of late, the oldest first.
-func (p *Pressure) recently() []pressureEvent {
+// Recent returns the last events, the oldest first.
+func (p *Pressure) Recent() []PressureEvent {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.recent)
 }
 
-// lastFree is the free space as it was last seen, in bytes; -1 if it never was.
-func (p *Pressure) lastFree() int64 { return p.free.Load() }
+// Free returns the free space in bytes, as last seen; -1 if it never was.
+func (p *Pressure) Free() int64 { return p.free.Load() }
 
-// forget drops the troubles that have left the window, and all but the last
-// few. The caller holds p.mu.
+// Mark returns [PressureConfig.Mark].
+func (p *Pressure) Mark() int64 { return p.cfg.Mark }
+
+// forget drops the troubles that have left the window, and all but the last few of
+// the others. The caller holds p.mu.
 func (p *Pressure) forget() {
 	for len(p.times) > 0 && (time.Since(p.times[0]) >= p.cfg.Window || len(p.times) > tooMany) {
 		p.times = p.times[1:]
 	}
 }
 
-// Watch looks at the disk until ctx ends.
+// Watch checks the disk until ctx ends.
 func (p *Pressure) Watch(ctx context.Context) {
 	tick := time.NewTicker(p.cfg.Window / looks)
 	defer tick.Stop()
@@ -191,12 +196,12 @@ func (p *Pressure) Watch(ctx context.Context) {
 	}
 }
 
-// look counts what is wrong with the disk as one trouble, and lets the instance
-// come back where nothing is.
+// look checks the disk once. Whatever is wrong counts as one trouble. If nothing is,
+// the instance may come back.
 func (p *Pressure) look(ctx context.Context) {
 	free, trouble, err := p.examine(ctx)
 	switch {
-	case ctx.Err() != nil: // what failed may have failed because of it
+	case ctx.Err() != nil: // the check may have failed because of it
 	case trouble != NoTrouble:
 		p.Add(trouble, err)
 	case err == nil && free >= p.cfg.Mark+p.cfg.Mark/4:
@@ -204,10 +209,10 @@ func (p *Pressure) look(ctx context.Context) {
 	}
 }
 
-// examine finds out how much space others leave, in bytes, and what is wrong with
-// the disk. An error may be no trouble.
+// examine returns how many bytes other programs leave free, and what is wrong with
+// the disk. An error may come with NoTrouble.
 func (p *Pressure) examine(ctx context.Context) (free int64, t Trouble, err error) {
-	defer func() { p.late = p.cfg.Late() }() // calls of this look as well: they count once
+	defer func() { p.late = p.cfg.Late() }() // late calls of this check count once
 	free, own, err := p.cfg.Free(ctx)
 	if err != nil {
 		return 0, p.cfg.Kind(err), err
@@ -215,7 +220,7 @@ func (p *Pressure) examine(ctx context.Context) (free int64, t Trouble, err erro
 	p.free.Store(free)
 	free += own
 	if free < p.cfg.Mark {
-		return free, LowSpace, fmt.Errorf("others leave %s free, and %s should be", humanize.IBytes(uint64(max(free, 0))), humanize.IBytes(uint64(p.cfg.Mark)))
+		return free, LowSpace, fmt.Errorf("other programs leave %s free, and %s should be", humanize.IBytes(uint64(max(free, 0))), humanize.IBytes(uint64(p.cfg.Mark)))
 	}
 	if err := p.cfg.Probe(ctx); err != nil {
 		return free, p.cfg.Kind(err), err
@@ -226,7 +231,7 @@ func (p *Pressure) examine(ctx context.Context) (free int64, t Trouble, err erro
 	return free, NoTrouble, nil
 }
 
-// comeBack ends Out if the window has been without trouble.
+// comeBack ends Out if there was no trouble in the window.
 func (p *Pressure) comeBack() {
 	p.mu.Lock()
 	p.forget()
@@ -234,7 +239,7 @@ func (p *Pressure) comeBack() {
 	p.out = p.out && !back
 	last := p.last
 	if back {
-		p.remember(Calm.String(), fmt.Sprintf("no trouble for %v, and the disk has room and takes a write", p.cfg.Window))
+		p.remember(Calm.String(), fmt.Sprintf("no trouble for %v, enough free space, and a write succeeded", p.cfg.Window))
 	}
 	p.mu.Unlock()
 	if back {

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"spillway/internal/guard"
+	"spillway/internal/s3event"
 	"spillway/stream"
 )
 
@@ -123,7 +124,7 @@ func (b *Batch) discard(m *multipart) error {
 func (b *Batch) abort(ctx context.Context, m *multipart) error {
 	err := m.abort(ctx)
 	if err == nil {
-		b.sink.multipart(MultipartAborted)
+		b.sink.multipart(s3event.Aborted)
 	}
 	return err
 }

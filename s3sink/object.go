@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"spillway/internal/guard"
+	"spillway/internal/s3event"
 	"spillway/stream"
 )
 
@@ -132,7 +133,7 @@ func (o *object) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.batch.sink.multipart(MultipartStaged)
+	o.batch.sink.multipart(s3event.Staged)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.upload = m

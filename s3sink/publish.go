@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"spillway/internal/s3event"
 	"spillway/stream"
 )
 
@@ -200,7 +201,7 @@ func (o *object) makeVisible(ctx context.Context, from state, body stream.Body) 
 	}
 	err := o.upload.complete(ctx)
 	if err == nil {
-		o.batch.sink.multipart(MultipartPublished)
+		o.batch.sink.multipart(s3event.Published)
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"time"
 
+	"spillway/internal/s3event"
 	"spillway/stream"
 )
 
@@ -61,8 +62,8 @@ type Config struct {
 
 	// OnAttempt and OnMultipart, if not nil, are told what happens. They are
 	// called from many goroutines, and must not wait for anything.
-	OnAttempt   func(Attempt)
-	OnMultipart func(MultipartEvent)
+	OnAttempt   func(s3event.Attempt)
+	OnMultipart func(s3event.Multipart)
 
 	// OnSDKLog is told what the AWS SDK logs. Same rules; nil drops it.
 	OnSDKLog func(debug bool, message string)
@@ -77,7 +78,7 @@ type Sink struct {
 	partSize   int64 // bytes
 	sweepPage  int32 // uploads on a page of a list; at most 1,000
 	skipBySize bool
-	multipart  func(MultipartEvent) // tells whoever wants to know
+	multipart  func(s3event.Multipart) // tells whoever wants to know
 }
 
 // place is where the objects of one kind of symbols go.
@@ -112,10 +113,10 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 		cfg.Transport = newTransport(cfg)
 	}
 	if cfg.OnAttempt == nil {
-		cfg.OnAttempt = func(Attempt) {}
+		cfg.OnAttempt = func(s3event.Attempt) {}
 	}
 	if cfg.OnMultipart == nil {
-		cfg.OnMultipart = func(MultipartEvent) {}
+		cfg.OnMultipart = func(s3event.Multipart) {}
 	}
 	stores, err := newStores(ctx, cfg)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"spillway/internal/s3event"
 	"spillway/stream"
 )
 
@@ -114,7 +115,7 @@ func (w *sweep) abort(ctx context.Context, s *store, t target, id string) {
 		return
 	}
 	w.aborted++
-	w.sink.multipart(MultipartSwept)
+	w.sink.multipart(s3event.Swept)
 }
 
 func (w *sweep) failed(err error) {

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"spillway/internal/s3event"
 )
 
 // maxAnswer bounds the body of an answer, in bytes. The longest that is asked
@@ -28,7 +30,7 @@ type bounded struct {
 	retries   *budget       // of the bucket
 
 	operation func(ctx context.Context) string // that a request's context belongs to
-	told      func(Attempt)                    // of each attempt
+	told      func(s3event.Attempt)            // of each attempt
 }
 
 // Do sends one attempt. The answer's body has been read when it returns: all
@@ -49,7 +51,7 @@ func (c *bounded) Do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	defer func() { <-c.slots }()
-	a := Attempt{Operation: c.operation(ctx)}
+	a := s3event.Attempt{Operation: c.operation(ctx)}
 	began := time.Now()
 	resp, err := c.send(req, &a)
 	a.Took, a.Err = time.Since(began), err
@@ -69,7 +71,7 @@ func enter(ctx context.Context, places chan struct{}) error {
 }
 
 // learn takes from an attempt that began at that time how the store is doing.
-func (c *bounded) learn(began time.Time, a Attempt) {
+func (c *bounded) learn(began time.Time, a s3event.Attempt) {
 	timeout, isNet := errors.AsType[net.Error](a.Err)
 	switch {
 	case throttles(a.Status):
@@ -87,7 +89,7 @@ func (c *bounded) learn(began time.Time, a Attempt) {
 }
 
 // send sends an attempt that has its slot, and takes note of it.
-func (c *bounded) send(req *http.Request, a *Attempt) (*http.Response, error) {
+func (c *bounded) send(req *http.Request, a *s3event.Attempt) (*http.Response, error) {
 	ctx := req.Context()
 	limits := limitsOf(ctx)
 	timed, cancel := context.WithTimeout(context.WithoutCancel(ctx), limits.attempt)

@@ -3,10 +3,11 @@ package serve
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
+
+	"spillway/health"
+	"spillway/internal/guard"
 
 	"go.uber.org/zap"
 )
@@ -27,14 +28,6 @@ const (
 // errHangs says that a run has not ended by its deadline, although its context
 // has.
 var errHangs = errors.New("it does not end by its deadline")
-
-// A panicError is a panic, turned into an error.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // janitor runs tasks that clean up, at the start and every minute. What one of
 // them does, be it to fail, to panic or to hang, touches neither the others nor
@@ -58,21 +51,7 @@ type janitorTask struct {
 	run func(ctx context.Context) (removed int, err error)
 
 	mu     sync.Mutex // guards status
-	status taskStatus
-}
-
-// taskStatus is how a task is doing.
-type taskStatus struct {
-	Name        string
-	Runs        int       // begun
-	Succeeded   int       // runs
-	Failed      int       // runs
-	Failures    int       // in a row; 0 after a run that went well
-	Removed     int       // in total
-	LastSuccess time.Time // zero before the first
-	LastFailure time.Time // zero before the first
-	LastError   error     // of the last failure, also when a run has gone well since
-	HangsSince  time.Time // when the run under way began, if it is past its deadline; else zero
+	status health.Task
 }
 
 // start begins to run the tasks.
@@ -92,15 +71,15 @@ func (j *janitor) stop() {
 }
 
 // report says how each task is doing.
-func (j *janitor) report() []taskStatus {
-	report := make([]taskStatus, 0, len(j.tasks))
+func (j *janitor) report() []health.Task {
+	report := make([]health.Task, 0, len(j.tasks))
 	for _, t := range j.tasks {
 		report = append(report, t.report())
 	}
 	return report
 }
 
-func (t *janitorTask) report() taskStatus {
+func (t *janitorTask) report() health.Task {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.status
@@ -112,7 +91,7 @@ func (t *janitorTask) report() taskStatus {
 func (j *janitor) supervise(ctx context.Context, t *janitorTask) {
 	for {
 		j.runOnce(ctx, t)
-		next := time.NewTimer(t.report().pause())
+		next := time.NewTimer(pauseAfter(t.report()))
 		select {
 		case <-next.C:
 		case <-ctx.Done():
@@ -126,7 +105,6 @@ func (j *janitor) supervise(ctx context.Context, t *janitorTask) {
 // is begun before it ends: more of them would hang as well, and pile up.
 func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
 	began := time.Now()
-	t.note(func(s *taskStatus) { s.Runs++ })
 	within, cancel := context.WithTimeout(ctx, t.deadline)
 	defer cancel()
 	type result struct {
@@ -136,7 +114,7 @@ func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
 	ended := make(chan result, 1) // with room, so that a run that nobody waits for any more can end
 	go func() {
 		var r result
-		r.err = recovered(func() (err error) {
+		r.err = guard.Do(func() (err error) {
 			r.removed, err = t.run(within)
 			return err
 		})
@@ -156,27 +134,17 @@ func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
 		j.account(ctx, t, r.removed, r.err)
 		return
 	case <-grace.C:
-		t.note(func(s *taskStatus) { s.HangsSince = began })
+		t.note(func(s *health.Task) { s.HangsSince = began })
 		j.account(ctx, t, 0, errHangs)
 	}
 	select {
 	case r := <-ended:
-		t.note(func(s *taskStatus) {
+		t.note(func(s *health.Task) {
 			s.Removed += r.removed
 			s.HangsSince = time.Time{}
 		})
 	case <-ctx.Done(): // nobody can wait for it
 	}
-}
-
-// recovered turns a panic of f into a [*panicError].
-func recovered(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &panicError{p, debug.Stack()}
-		}
-	}()
-	return f()
 }
 
 // account takes note of how a run went. A failure that comes with the janitor's
@@ -191,15 +159,14 @@ func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err 
 		j.log.Log(level, "cleaned up", append(fields, zap.Int("removed", removed))...)
 	}
 	if err != nil && ctx.Err() != nil {
-		t.note(func(s *taskStatus) { s.Removed += removed })
+		t.note(func(s *health.Task) { s.Removed += removed })
 		return
 	}
-	before, after := t.note(func(s *taskStatus) {
+	before, after := t.note(func(s *health.Task) {
 		s.Removed += removed
 		if err != nil {
 			s.Failed++
 			s.Failures++
-			s.LastFailure, s.LastError = time.Now(), err
 			return
 		}
 		s.Succeeded++
@@ -208,9 +175,9 @@ func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err 
 	})
 	switch {
 	case err != nil:
-		fields = append(fields, zap.Error(err), zap.Int("failures", after.Failures), zap.Duration("again_in", after.pause()))
-		if p, ok := errors.AsType[*panicError](err); ok {
-			fields = append(fields, zap.ByteString("stack", p.stack))
+		fields = append(fields, zap.Error(err), zap.Int("failures", after.Failures), zap.Duration("again_in", pauseAfter(after)))
+		if p, ok := errors.AsType[*guard.PanicError](err); ok {
+			fields = append(fields, zap.ByteString("stack", p.Stack))
 		}
 		j.log.Error("a cleaning task failed", fields...)
 		j.tell(t.name, after.Failures, err)
@@ -224,13 +191,13 @@ func (j *janitor) tell(task string, failures int, failure error) {
 	if j.failed == nil {
 		return
 	}
-	if err := recovered(func() error { j.failed(task, failures, failure); return nil }); err != nil {
+	if err := guard.Do(func() error { j.failed(task, failures, failure); return nil }); err != nil {
 		j.log.Error("the failure of a cleaning task could not be reported", zap.String("task", task), zap.Error(err))
 	}
 }
 
 // note changes the status and returns the one before and the one after.
-func (t *janitorTask) note(change func(*taskStatus)) (before, after taskStatus) {
+func (t *janitorTask) note(change func(*health.Task)) (before, after health.Task) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before = t.status
@@ -238,8 +205,8 @@ func (t *janitorTask) note(change func(*taskStatus)) (before, after taskStatus) 
 	return before, t.status
 }
 
-// pause is how long after the last run the next one comes.
-func (s taskStatus) pause() time.Duration {
+// pauseAfter returns the pause between the last run and the next one.
+func pauseAfter(s health.Task) time.Duration {
 	if s.Failures == 0 {
 		return janitorPeriod
 	}

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"spillway/health/answer"
+	"spillway/internal/answer"
 )
 
 // logReserve is the part of [asyncLimit] that only errors may fill, in bytes, so

@@ -84,7 +84,7 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 	if svc.settings.SpillQuota > 0 {
 		running.Go(func() { svc.pressure.Watch(watch) })
 	}
-	running.Go(func() { svc.health.Watch(watch) })
+	running.Go(func() { svc.pages.Watch(watch) })
 	svc.janitor.start(watch)
 	failed := make(chan error, 3) // one for each endpoint
 	for _, e := range svc.endpoints() {
@@ -137,7 +137,7 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 
 // announce says where the service listens.
 func (svc *service) announce(stdout io.Writer) {
-	fields := []zap.Field{zap.String("version", ReadBuildInfo().version), zap.String("api", svc.public.address()), zap.String("admin", svc.admin.address())}
+	fields := []zap.Field{zap.String("version", Version().Version), zap.String("api", svc.public.address()), zap.String("admin", svc.admin.address())}
 	s3 := ""
 	if svc.embedded != nil {
 		s3 = svc.embedded.address()

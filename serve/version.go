@@ -2,12 +2,13 @@ package serve
 
 import (
 	"cmp"
-	"fmt"
 	"runtime/debug"
+
+	"spillway/health"
 )
 
-// What the linker sets, with -X spillway/serve.version=… and so on. What it does not
-// set is taken from what the toolchain recorded in the binary.
+// The linker sets these, with -X spillway/serve.version=… and so on. Those that are
+// not set come from the build information that the toolchain puts into the binary.
 var (
 	source  string // URL of the source's repository
 	version string // of the release
@@ -15,29 +16,19 @@ var (
 	build   string // names the build, such as the URL of the job that made it
 )
 
-// BuildInfo is which Spillway this is.
-type BuildInfo struct {
-	source, version, commit, build string
-}
-
-// ReadBuildInfo says which Spillway this is.
-func ReadBuildInfo() BuildInfo {
-	b := BuildInfo{source: source, version: version, commit: commit, build: build}
+// Version returns which Spillway this is.
+func Version() health.Version {
+	v := health.Version{Source: source, Version: version, Commit: commit, Build: build}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		b.source = cmp.Or(b.source, info.Main.Path)
-		b.version = cmp.Or(b.version, info.Main.Version)
+		v.Source = cmp.Or(v.Source, info.Main.Path)
+		v.Version = cmp.Or(v.Version, info.Main.Version)
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				b.commit = cmp.Or(b.commit, s.Value)
+				v.Commit = cmp.Or(v.Commit, s.Value)
 			}
 		}
-		b.build = cmp.Or(b.build, info.GoVersion)
+		v.Build = cmp.Or(v.Build, info.GoVersion)
 	}
-	b.version = cmp.Or(b.version, "(devel)")
-	return b
-}
-
-// String is what the version command prints.
-func (b BuildInfo) String() string {
-	return fmt.Sprintf("spillway %s commit %s build %s", b.version, cmp.Or(b.commit, "unknown"), cmp.Or(b.build, "unknown"))
+	v.Version = cmp.Or(v.Version, "(devel)")
+	return v
 }

@@ -12,7 +12,9 @@ import (
 	"go.uber.org/zap"
 
 	"spillway/health"
+	"spillway/internal/guard"
 	"spillway/internal/throttle"
+	"spillway/observe"
 	"spillway/s3sink"
 	"spillway/settings"
 	"spillway/stream"
@@ -43,8 +45,8 @@ type service struct {
 	log       *zap.Logger
 	logLines  *asyncWriter       // what log writes to; may be nil
 	repeats   *throttle.Throttle // of log lines that any client can cause
-	metrics   *health.Metrics
-	reporter  *health.Reporter
+	metrics   *observe.Metrics
+	reporter  *observe.Reporter
 	tokens    *tokens.Set
 	spill     *stream.Spill
 	pressure  *health.Pressure
@@ -52,6 +54,7 @@ type service struct {
 	janitor   *janitor
 	api       *upload.API
 	health    *health.Health
+	pages     *observe.Admin
 
 	public   *endpoint
 	admin    *endpoint
@@ -67,9 +70,9 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 			svc.closeListeners()
 		}
 	}()
-	version := healthVersion(ReadBuildInfo())
-	svc.metrics = health.NewMetrics(version)
-	if svc.reporter, err = health.NewReporter(s.SentryDSN, version.Version); err != nil {
+	version := Version()
+	svc.metrics = observe.NewMetrics(version)
+	if svc.reporter, err = observe.NewReporter(s.SentryDSN, version.Version); err != nil {
 		return nil, &settings.Error{Err: fmt.Errorf("--sentry-dsn: %w", err)}
 	}
 	if svc.tokens, err = newTokens(s, log); err != nil {
@@ -92,15 +95,69 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 		return nil, &settings.Error{Err: err}
 	}
 	svc.janitor = svc.newJanitor(sink.Sweep)
-	uploads := health.NewUploads(svc.metrics, svc.reporter, health.OutcomeConfig{Window: o.outcomeWindow, RoomWait: s.RoomWait})
-	svc.api = upload.New(upload.Config{
+	svc.report(version, sink)
+	if err := svc.listen(ctx); err != nil {
+		return nil, err
+	}
+	limitHeap(s, getenv)
+	return svc, nil
+}
+
+// report makes the API and what tells of its uploads: the probes and the admin pages.
+func (svc *service) report(version health.Version, sink *s3sink.Sink) {
+	s := svc.settings
+	outcomes := health.NewOutcomes(health.OutcomeConfig{Window: svc.overrides.outcomeWindow, RoomWait: s.RoomWait})
+	uploads := observe.NewUploads(observe.UploadsConfig{
+		Log: svc.log, Repeats: svc.repeats, Metrics: svc.metrics, Reporter: svc.reporter, Outcomes: outcomes,
+	})
+	panicked := observe.OnPanic(svc.log, svc.reporter)
+	svc.api = svc.newAPI(store{sink}, uploads, panicked)
+	svc.health = health.New(health.Config{
+		Version:   version,
+		Storage:   sink.Probe,
+		Explain:   s3sink.Explain,
+		ProbeLife: svc.overrides.probeLife,
+		Memory:    svc.memory.Usage,
+		Spill:     svc.spill.Usage,
+		Pressure:  svc.pressure,
+		Outcomes:  outcomes,
+		Holders:   uploads.Holders,
+		Tasks:     svc.janitor.report,
+		Checks:    []func() health.Check{svc.checkLog, svc.checkTokens, checkFiles},
+		Allowed:   svc.tokens.Authorized,
+		Panicked:  panicked,
+		Log:       svc.log,
+	})
+	svc.pages = observe.NewAdmin(observe.AdminConfig{
+		Version:      version,
+		Health:       svc.health,
+		Pressure:     svc.pressure,
+		Outcomes:     outcomes,
+		Uploads:      uploads,
+		Metrics:      svc.metrics,
+		Reporter:     svc.reporter,
+		Memory:       svc.memory.Usage,
+		MemoryIdle:   svc.memory.Idle,
+		Spill:        svc.spill.Usage,
+		Tasks:        svc.janitor.report,
+		Tokens:       svc.tokens.Status,
+		DroppedLines: func() int { return svc.logLines.stats().Dropped },
+		Hosts:        s.AdminHosts,
+		Panicked:     panicked,
+		Log:          svc.log,
+	})
+}
+
+// newAPI makes the handler of uploads.
+func (svc *service) newAPI(store upload.Store, uploads *observe.Uploads, panicked func(*http.Request, *guard.PanicError)) *upload.API {
+	s := svc.settings
+	return upload.New(upload.Config{
 		Memory:          svc.memory,
-		Store:           store{sink},
+		Store:           store,
 		Tokens:          svc.tokens,
-		Log:             log,
-		Repeats:         svc.repeats,
+		Log:             svc.log,
 		Uploads:         uploads,
-		Reporter:        svc.reporter,
+		Panicked:        panicked,
 		MaxUploadSize:   int64(s.MaxUploadSize),
 		MaxEntries:      s.MaxEntries,
 		MaxExpanded:     int64(s.MaxExpandedSize),
@@ -113,51 +170,27 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 		KeepConnection:  keepConnection,
 		OnArrival:       onArrival,
 	})
-	svc.health = health.New(health.Config{
-		Version:   version,
-		Storage:   sink.Probe,
-		Explain:   s3sink.Explain,
-		ProbeLife: o.probeLife,
-		Memory: func() health.MemoryUse {
-			u := svc.memory.Usage()
-			return health.MemoryUse{Total: u.Total, Floors: u.Floors, Leased: u.Leased, Held: u.Held, Idle: svc.memory.Idle(), Waiting: u.Waiting}
-		},
-		Spill: func() health.SpillUse {
-			u := svc.spill.Usage()
-			return health.SpillUse{Quota: u.Quota, Used: u.Used, Stuck: u.Stuck, Hanging: u.Hanging, HangsFor: u.HangsFor}
-		},
-		Pressure: svc.pressure,
-		Uploads:  uploads,
-		Metrics:  svc.metrics,
-		Reporter: svc.reporter,
-		Cleaning: svc.cleaning,
-		Checks:   []func() health.Check{svc.checkLog, svc.checkTokens, checkFiles},
-		Tokens: func() health.TokensUse {
-			s := svc.tokens.Status()
-			return health.TokensUse{Age: time.Since(s.AsOf), Failed: s.Err != nil}
-		},
-		LostLog:    func() int { return logLines.stats().Dropped },
-		Allowed:    svc.tokens.Authorized,
-		AdminHosts: s.AdminHosts,
-		Log:        log,
-	})
+}
+
+// listen makes the endpoints of the API and of the admin pages.
+func (svc *service) listen(ctx context.Context) error {
+	s := svc.settings
 	handler, err := svc.handler()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	certificate, err := certificate(s)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	serverLog := newServerLog(log, svc.repeats)
+	serverLog := newServerLog(svc.log, svc.repeats)
 	if svc.public, err = listen(ctx, handler, listenConfig{address: s.Listen, log: serverLog, keyPairs: certificate}); err != nil {
-		return nil, fmt.Errorf("--listen: %w", err)
+		return fmt.Errorf("--listen: %w", err)
 	}
-	if svc.admin, err = listen(ctx, svc.health.Admin(), listenConfig{address: s.AdminListen, log: serverLog, maxKept: maxAdminRequests}); err != nil {
-		return nil, fmt.Errorf("--admin-listen: %w", err)
+	if svc.admin, err = listen(ctx, svc.pages, listenConfig{address: s.AdminListen, log: serverLog, maxKept: maxAdminRequests}); err != nil {
+		return fmt.Errorf("--admin-listen: %w", err)
 	}
-	limitHeap(s, getenv)
-	return svc, nil
+	return nil
 }
 
 // embedS3 makes the S3 server of --dev and listens for it.
@@ -188,9 +221,7 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		PartSize:    int64(svc.memory.PartSize()),
 		Concurrency: s.S3Concurrency,
 		SkipBySize:  s.SkipBySize,
-		OnAttempt: func(a s3sink.Attempt) {
-			svc.metrics.S3Call(health.S3Call{Operation: a.Operation, Status: a.Status, Err: a.Err, Took: a.Took, Sent: a.Sent})
-		},
+		OnAttempt:   svc.metrics.Attempt,
 		OnSDKLog: func(debug bool, message string) {
 			level := zap.WarnLevel
 			if debug {
@@ -198,7 +229,7 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 			}
 			svc.log.Log(level, "the AWS SDK says", zap.String("text", message))
 		},
-		OnMultipart: func(e s3sink.MultipartEvent) { svc.metrics.Multipart(health.MultipartEvent(e)) },
+		OnMultipart: svc.metrics.Multipart,
 	}
 	if svc.embedded != nil {
 		cfg.Endpoint = "http://" + svc.embedded.address()
@@ -227,21 +258,6 @@ func (svc *service) newJanitor(sweep func(ctx context.Context, age time.Duration
 		})
 	}
 	return j
-}
-
-// cleaning is how the janitor's tasks are doing, for the heartbeat.
-func (svc *service) cleaning() []health.Task {
-	var tasks []health.Task
-	for _, t := range svc.janitor.report() {
-		task := health.Task{
-			Name: t.Name, Succeeded: t.Succeeded, Failed: t.Failed, Failures: t.Failures, Removed: t.Removed, LastSuccess: t.LastSuccess,
-		}
-		if !t.HangsSince.IsZero() {
-			task.Hangs = time.Since(t.HangsSince)
-		}
-		tasks = append(tasks, task)
-	}
-	return tasks
 }
 
 // store is the sink as uploads see it.
@@ -285,8 +301,4 @@ func limitHeap(s *settings.Serve, getenv func(string) string) {
 	if getenv("GOMEMLIMIT") == "" && !s.EmbeddedS3() {
 		debug.SetMemoryLimit(int64(s.Memory) + overhead)
 	}
-}
-
-func healthVersion(b BuildInfo) health.Version {
-	return health.Version{Source: b.source, Version: b.version, Commit: b.commit, Build: b.build}
 }

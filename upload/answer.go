@@ -6,7 +6,7 @@ import (
 	"time"
 	"unsafe"
 
-	"spillway/health/answer"
+	"spillway/internal/answer"
 )
 
 // retryAfter is what clients are asked to wait before they try again.

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"spillway/health/answer"
+	"spillway/internal/answer"
 )
 
 const (

@@ -7,7 +7,6 @@ package upload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -15,10 +14,9 @@ import (
 
 	"go.uber.org/zap"
 
-	"spillway/health"
-	"spillway/health/answer"
+	"spillway/internal/answer"
 	"spillway/internal/guard"
-	"spillway/internal/throttle"
+	"spillway/observe"
 	"spillway/stream"
 	"spillway/tokens"
 )
@@ -44,13 +42,11 @@ type Config struct {
 	Memory *stream.Memory // admits uploads
 	Store  Store
 	Tokens *tokens.Set
-	Log    *zap.Logger // one event an upload; nil for none
+	Log    *zap.Logger // nil for none
 
-	// Repeats is how often a request without a known token is logged; nil: always.
-	Repeats *throttle.Throttle
-
-	Uploads  *health.Uploads  // is told of every upload; may be nil
-	Reporter *health.Reporter // of panics beside those of uploads; may be nil
+	// Uploads is told of every upload, and Panicked of a panic in any other request.
+	Uploads  *observe.Uploads
+	Panicked func(*http.Request, *guard.PanicError)
 
 	MaxUploadSize int64 // bytes of an archive
 	MaxEntries    int   // of an archive
@@ -139,27 +135,10 @@ func New(cfg Config) *API {
 	return a
 }
 
-// ServeHTTP answers with JSON whatever happens. A panic is logged and, unless
-// something has been answered already, a 500.
+// ServeHTTP responds in JSON whatever happens. A panic becomes a 500 unless the
+// response has begun.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	tracked := &answer.Tracked{ResponseWriter: w}
-	err := guarded(func() error {
-		a.route(tracked, r)
-		return nil
-	})
-	if err == nil {
-		return
-	}
-	if e, ok := errors.AsType[*guard.PanicError](err); ok {
-		a.cfg.Log.Error("panic", zap.Error(err), zap.String("path", r.URL.Path), zap.ByteString("stack", e.Stack))
-		a.cfg.Reporter.Panic(e.Value, e.Stack)
-	}
-	if tracked.Begun {
-		panic(http.ErrAbortHandler) // closes the connection in the middle of the answer
-	}
-	w.Header().Set("Connection", "close")
-	v := verdictOn(err)
-	refuse(w, v.status, v.message)
+	answer.Guard(w, r, a.route, func(p *guard.PanicError) { a.cfg.Panicked(r, p) })
 }
 
 func (a *API) route(w http.ResponseWriter, r *http.Request) {

@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"spillway/health/answer"
+	"spillway/internal/answer"
 	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/testdata/archive"

@@ -8,8 +8,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"spillway/health"
 	"spillway/internal/guard"
+	"spillway/internal/outcome"
 	"spillway/stream"
 	"spillway/tokens"
 )
@@ -33,41 +33,41 @@ func (e *tooLargeError) Error() string {
 // verdict is what an error means for the client.
 type verdict struct {
 	status  int
-	outcome health.Outcome
-	reason  health.Reason
+	outcome outcome.Outcome
+	reason  outcome.Reason
 	message string
 }
 
-func refused(status int, why health.Reason, message string) verdict {
-	return verdict{status, health.Refused, why, message}
+func refused(status int, why outcome.Reason, message string) verdict {
+	return verdict{status, outcome.Refused, why, message}
 }
 
 // retry is the verdict of what has nothing to do with the archive.
-func retry(o health.Outcome, why health.Reason, message string) verdict {
+func retry(o outcome.Outcome, why outcome.Reason, message string) verdict {
 	return verdict{http.StatusServiceUnavailable, o, why, message + " Nothing is wrong with the upload: trying it again later is safe."}
 }
 
 // defect is the verdict of what is nobody's fault but ours.
-var defect = verdict{http.StatusInternalServerError, health.Defect, health.NoReason, http.StatusText(http.StatusInternalServerError)}
+var defect = verdict{http.StatusInternalServerError, outcome.Defect, outcome.NoReason, http.StatusText(http.StatusInternalServerError)}
 
 // fixed are the verdicts of the errors that say all by themselves.
 var fixed = []struct {
 	err error
 	verdict
 }{
-	{tokens.ErrMissing, refused(http.StatusForbidden, health.BadToken, "This requires an Auth-Token to authenticate the request")},
-	{tokens.ErrUnknown, refused(http.StatusForbidden, health.BadToken, "API Token not matched")},
-	{tokens.ErrExpired, refused(http.StatusForbidden, health.BadToken, "API Token found but expired")},
-	{tokens.ErrForbidden, refused(http.StatusForbidden, health.BadToken, "Forbidden")},
-	{errNotForm, refused(http.StatusBadRequest, health.BadForm, "Must be multipart form data with at least one file")},
-	{errNoFile, refused(http.StatusBadRequest, health.BadForm, "Must be multipart form data with at least one file")},
-	{errByURL, refused(http.StatusBadRequest, health.BadForm, "This server takes no uploads by URL. Send the archive itself, as a file of the form.")},
-	{errTryLate, refused(http.StatusBadRequest, health.BadForm, "The field 'try' must come before the archive")},
-	{errFormPart, refused(http.StatusBadRequest, health.BadForm, "A part of the form has a missing or malformed Content-Disposition header")},
-	{errFormCut, refused(http.StatusBadRequest, health.BadForm, "The form ends before its closing boundary")},
-	{stream.ErrNotZip, refused(http.StatusBadRequest, health.BadArchive, "File is not a zip file")},
-	{errUploadTimeout, retry(health.TimedOut, health.TotalTooLong, "The upload took longer than --upload-timeout allows.")},
-	{errShuttingDown, retry(health.ShutDown, health.NoReason, "This server is shutting down.")},
+	{tokens.ErrMissing, refused(http.StatusForbidden, outcome.BadToken, "This requires an Auth-Token to authenticate the request")},
+	{tokens.ErrUnknown, refused(http.StatusForbidden, outcome.BadToken, "API Token not matched")},
+	{tokens.ErrExpired, refused(http.StatusForbidden, outcome.BadToken, "API Token found but expired")},
+	{tokens.ErrForbidden, refused(http.StatusForbidden, outcome.BadToken, "Forbidden")},
+	{errNotForm, refused(http.StatusBadRequest, outcome.BadForm, "Must be multipart form data with at least one file")},
+	{errNoFile, refused(http.StatusBadRequest, outcome.BadForm, "Must be multipart form data with at least one file")},
+	{errByURL, refused(http.StatusBadRequest, outcome.BadForm, "This server takes no uploads by URL. Send the archive itself, as a file of the form.")},
+	{errTryLate, refused(http.StatusBadRequest, outcome.BadForm, "The field 'try' must come before the archive")},
+	{errFormPart, refused(http.StatusBadRequest, outcome.BadForm, "A part of the form has a missing or malformed Content-Disposition header")},
+	{errFormCut, refused(http.StatusBadRequest, outcome.BadForm, "The form ends before its closing boundary")},
+	{stream.ErrNotZip, refused(http.StatusBadRequest, outcome.BadArchive, "File is not a zip file")},
+	{errUploadTimeout, retry(outcome.TimedOut, outcome.TotalTooLong, "The upload took longer than --upload-timeout allows.")},
+	{errShuttingDown, retry(outcome.ShutDown, outcome.NoReason, "This server is shutting down.")},
 }
 
 // maxMessage is how long a message is at most, in bytes. The longest name that a
@@ -102,34 +102,34 @@ func verdictOnAny(err error) verdict {
 		return v
 	}
 	if _, ok := errors.AsType[*idleError](err); ok {
-		return retry(health.TimedOut, health.IdleTooLong, "Nothing of the upload arrived for as long as --idle-timeout allows.")
+		return retry(outcome.TimedOut, outcome.IdleTooLong, "Nothing of the upload arrived for as long as --idle-timeout allows.")
 	}
 	if _, ok := errors.AsType[*goneError](err); ok {
-		return verdict{http.StatusBadRequest, health.ClientGone, health.NoReason, "The upload broke off before its end"}
+		return verdict{http.StatusBadRequest, outcome.ClientGone, outcome.NoReason, "The upload broke off before its end"}
 	}
 	if e, ok := errors.AsType[*slowError](err); ok {
-		return retry(health.TimedOut, health.IdleTooLong, fmt.Sprintf("Less than %s of the upload arrived while this server waited %v for it.", size(e.least), e.in))
+		return retry(outcome.TimedOut, outcome.IdleTooLong, fmt.Sprintf("Less than %s of the upload arrived while this server waited %v for it.", size(e.least), e.in))
 	}
 	if e, ok := errors.AsType[*tokenLimitError](err); ok {
-		v := retry(health.Refused, health.TokenBusy, "With this token "+e.words()+" are under way already, which is as much as may be.")
+		v := retry(outcome.Refused, outcome.TokenBusy, "With this token "+e.words()+" are under way already, which is as much as may be.")
 		v.status = http.StatusTooManyRequests
 		return v
 	}
 	if e, ok := errors.AsType[*stream.NoRoomError](err); ok {
-		return retry(health.Refused, health.NoRoom, "This server has no room at the moment: "+e.What+".")
+		return retry(outcome.Refused, outcome.NoRoom, "This server has no room at the moment: "+e.What+".")
 	}
 	if e, ok := errors.AsType[*stream.QuotaError](err); ok {
-		return retry(health.Refused, health.NoSpill, "This server has no room on disk at the moment: "+noQuota(e)+".")
+		return retry(outcome.Refused, outcome.NoSpill, "This server has no room on disk at the moment: "+noQuota(e)+".")
 	}
 	// Before the store's: a body that cannot be read fails its request.
 	if e, ok := errors.AsType[*stream.DiskError](err); ok {
 		if stream.OutOfFiles(e) {
-			return retry(health.Refused, health.NoRoom, "This server has no file descriptors left at the moment.")
+			return retry(outcome.Refused, outcome.NoRoom, "This server has no file descriptors left at the moment.")
 		}
-		return retry(health.Failed, health.DiskFailing, "The disk of this server failed, or does not answer.")
+		return retry(outcome.Failed, outcome.DiskFailing, "The disk of this server failed, or does not answer.")
 	}
 	if _, ok := errors.AsType[*stream.StoreError](err); ok {
-		return retry(health.Failed, health.StoreFailed, "The storage behind this server failed.")
+		return retry(outcome.Failed, outcome.StoreFailed, "The storage behind this server failed.")
 	}
 	return defect
 }
@@ -156,39 +156,39 @@ func quotaInUse(e *stream.QuotaError) string {
 
 // verdictOnContent is the part of the table for what the client sent.
 func verdictOnContent(err error) (verdict, bool) {
-	bad := func(why health.Reason, format string, args ...any) (verdict, bool) {
+	bad := func(why outcome.Reason, format string, args ...any) (verdict, bool) {
 		return refused(http.StatusBadRequest, why, fmt.Sprintf(format, args...)), true
 	}
 	tooMuch := func(format string, args ...any) (verdict, bool) {
-		return refused(http.StatusRequestEntityTooLarge, health.TooLarge, fmt.Sprintf(format, args...)), true
+		return refused(http.StatusRequestEntityTooLarge, outcome.TooLarge, fmt.Sprintf(format, args...)), true
 	}
 	if e, ok := errors.AsType[*extensionError](err); ok {
-		return bad(health.BadForm, `Unrecognized archive file extension "%s"`, e.extension)
+		return bad(outcome.BadForm, `Unrecognized archive file extension "%s"`, e.extension)
 	}
 	if e, ok := errors.AsType[*snippetError](err); ok {
-		return bad(health.BadName, "Content of archive file contains the snippet '%s' which is not allowed", e.snippet)
+		return bad(outcome.BadName, "Content of archive file contains the snippet '%s' which is not allowed", e.snippet)
 	}
 	if e, ok := errors.AsType[*patternError](err); ok {
-		return bad(health.BadName, "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. "+
+		return bad(outcome.BadName, "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. "+
 			"(First unrecognized pattern was '%s')", e.name)
 	}
 	if e, ok := errors.AsType[*nameLengthError](err); ok {
-		return bad(health.BadName, "Entry '%s': its name is longer than the %d bytes that a key in the storage has room for.", e.name, e.max)
+		return bad(outcome.BadName, "Entry '%s': its name is longer than the %d bytes that a key in the storage has room for.", e.name, e.max)
 	}
 	if e, ok := errors.AsType[*stream.ChecksumError](err); ok {
-		return bad(health.BadArchive, "Bad CRC-32 for file '%s'", e.Entry)
+		return bad(outcome.BadArchive, "Bad CRC-32 for file '%s'", e.Entry)
 	}
 	if e, ok := errors.AsType[*stream.DuplicateError](err); ok {
-		return bad(health.BadArchive, "The zipfile buffer contains two files both called %s and they have difference sizes (%d != %d)", e.Name, e.Later, e.Earlier)
+		return bad(outcome.BadArchive, "The zipfile buffer contains two files both called %s and they have difference sizes (%d != %d)", e.Name, e.Later, e.Earlier)
 	}
 	if e, ok := errors.AsType[*stream.FormatError](err); ok {
 		if e.Entry == "" {
-			return bad(health.BadArchive, "The archive is not valid: %s.", e.Reason)
+			return bad(outcome.BadArchive, "The archive is not valid: %s.", e.Reason)
 		}
-		return bad(health.BadArchive, "Entry '%s': %s.", e.Entry, e.Reason)
+		return bad(outcome.BadArchive, "Entry '%s': %s.", e.Entry, e.Reason)
 	}
 	if _, ok := errors.AsType[*formError](err); ok {
-		return bad(health.BadForm, "The form is malformed")
+		return bad(outcome.BadForm, "The form is malformed")
 	}
 	if e, ok := errors.AsType[*formLimitError](err); ok {
 		return tooMuch("The form has more than the %d %s that are allowed. Send the archive and the field 'try', and nothing else.", e.limit, e.what)

@@ -5,7 +5,7 @@ import (
 	"maps"
 	"net/http"
 
-	"spillway/health/answer"
+	"spillway/internal/answer"
 )
 
 // maxHeader is how long a request's header may be, in bytes. The server ends

@@ -12,10 +12,11 @@ import (
 
 	"go.uber.org/zap"
 
-	"spillway/health"
-	"spillway/health/answer"
 	"spillway/internal/account"
+	"spillway/internal/answer"
 	"spillway/internal/guard"
+	"spillway/internal/outcome"
+	"spillway/observe"
 	"spillway/stream"
 	"spillway/tokens"
 )
@@ -32,7 +33,7 @@ type upload struct {
 	life    *lifetime // from when the upload waits for its turn
 
 	account  *account.Account
-	reported *health.Upload
+	reported *observe.Upload
 
 	// what has become known of it
 	token        tokens.Token
@@ -53,7 +54,7 @@ type upload struct {
 
 	// written by the upload's goroutine, with mu held; others look at them
 	mu       sync.Mutex
-	stage    health.Stage
+	stage    outcome.Stage
 	filename string
 	try      bool
 	share    *stream.Share
@@ -80,7 +81,7 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 // rest of its body.
 func (a *API) answerUpload(w http.ResponseWriter, r *http.Request, control *http.ResponseController, body *body) *bodyRest {
 	u := &upload{
-		api: a, w: w, r: r, control: control, id: a.ids.next(time.Now()), began: time.Now(), stage: health.Waiting,
+		api: a, w: w, r: r, control: control, id: a.ids.next(time.Now()), began: time.Now(), stage: outcome.Waiting,
 		body: body, account: account.New(),
 	}
 	body.account = u.account
@@ -94,11 +95,11 @@ func (a *API) answerUpload(w http.ResponseWriter, r *http.Request, control *http
 		}
 		return u.take()
 	})
-	v := verdict{status: http.StatusCreated, outcome: health.Stored}
+	v := verdict{status: http.StatusCreated, outcome: outcome.Stored}
 	if err != nil {
 		v = verdictOn(err)
 	}
-	u.cutOff = v.outcome == health.ShutDown && u.admitted
+	u.cutOff = v.outcome == outcome.ShutDown && u.admitted
 	u.end(v, err)
 	u.answer(v)
 	shedHeader(r.Header)
@@ -192,7 +193,7 @@ func (u *upload) admit() (unlink func(), err error) {
 	u.admitted = true
 	share.Measure(u.account)
 	share.OwnedBy(u.token.SHA256)
-	u.note(func() { u.share, u.stage = share, health.Receiving })
+	u.note(func() { u.share, u.stage = share, outcome.Receiving })
 	return u.life.when(budget, context.Cause), nil
 }
 
@@ -293,7 +294,7 @@ func (u *upload) publish() error {
 	if err := u.life.publish(); err != nil {
 		return err
 	}
-	u.note(func() { u.stage = health.Publishing })
+	u.note(func() { u.stage = outcome.Publishing })
 	defer u.account.Switch(u.account.Switch(account.OnStore))
 	return u.batch.Publish()
 }
@@ -342,7 +343,7 @@ func (u *upload) answer(v verdict) {
 	}
 	deadline := newWriteDeadline(u.control, u.wanted, u.api.closing)
 	defer deadline.stop()
-	if v.outcome != health.Stored {
+	if v.outcome != outcome.Stored {
 		deadline.extend()
 		send(u.w, v.status, answer.Failure{Error: v.message})
 		return

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"spillway/health"
+	"spillway/observe"
 	"spillway/testdata/sentryserver"
 )
 
@@ -14,12 +15,15 @@ import (
 // reported with its stack and the archive's shape; the next upload is taken.
 func TestDefectsAreReported(t *testing.T) {
 	sentry := sentryserver.Start(t)
-	reporter, err := health.NewReporter(sentry.DSN, "1.2.3")
+	reporter, err := observe.NewReporter(sentry.DSN, "1.2.3")
 	if err != nil {
 		t.Fatal(err)
 	}
-	uploads := health.NewUploads(health.NewMetrics(health.Version{}), reporter, health.OutcomeConfig{})
-	s := newSite(t, func(c *Config) { c.Uploads, c.Reporter = uploads, reporter })
+	s := newSite(t, func(c *Config) {
+		c.Uploads = observe.NewUploads(observe.UploadsConfig{
+			Log: c.Log, Metrics: observe.NewMetrics(health.Version{}), Reporter: reporter, Outcomes: health.NewOutcomes(health.OutcomeConfig{}),
+		})
+	})
 	address := s.serve()
 	s.store.onPublish = func() error { panic("a defect in publishing") }
 	if r := s.upload(address, symbolForm(), asDev); r.StatusCode != 500 || r.message() != "Internal Server Error" {

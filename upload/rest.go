@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"spillway/health"
+	"spillway/internal/outcome"
 )
 
 const (
@@ -35,14 +35,14 @@ type bodyRest struct {
 func newBodyRest(u *upload, v verdict) *bodyRest {
 	rest := &bodyRest{api: u.api, body: u.body, limit: shortDrain, d: shortDrainTime}
 	switch {
-	case u.body.complete() || v.outcome == health.ClientGone:
+	case u.body.complete() || v.outcome == outcome.ClientGone:
 		rest.leave = true
 	case u.r.Header.Get("Expect") != "" && !u.body.started:
 		// The client was never asked for its body. If it has waited for long,
 		// it may be sending all the same.
 		rest.leave, rest.linger = true, time.Since(u.began) > continuePatience
 	}
-	ours := v.outcome == health.TimedOut || v.outcome == health.ShutDown
+	ours := v.outcome == outcome.TimedOut || v.outcome == outcome.ShutDown
 	if !ours && v.status != http.StatusForbidden && v.status != http.StatusUnauthorized {
 		rest.limit, rest.d = u.api.cfg.MaxUploadSize+formRoom, u.api.cfg.UploadTimeout
 	}

@@ -21,7 +21,9 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"spillway/health/answer"
+	"spillway/health"
+	"spillway/internal/answer"
+	"spillway/observe"
 	"spillway/stream"
 	"spillway/testdata/archive"
 	"spillway/tokens"
@@ -95,6 +97,12 @@ func newSite(t testing.TB, change ...func(*Config)) *site {
 	for _, c := range change {
 		c(&cfg)
 	}
+	if cfg.Uploads == nil {
+		cfg.Uploads = observe.NewUploads(observe.UploadsConfig{
+			Log: cfg.Log, Metrics: observe.NewMetrics(health.Version{}), Outcomes: health.NewOutcomes(health.OutcomeConfig{}),
+		})
+	}
+	cfg.Panicked = observe.OnPanic(cfg.Log, nil)
 	s.api = New(cfg)
 	return s
 }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"spillway/health"
+	"spillway/internal/outcome"
 	"spillway/stream"
 )
 
@@ -23,19 +23,19 @@ func TestVerdictsOnTheDisk(t *testing.T) {
 		name    string
 		err     error
 		status  int
-		outcome health.Outcome
+		outcome outcome.Outcome
 		says    []string
 	}{
-		{"never in the quota", quota(stream.ProcessQuota, true), 413, health.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "2000 bytes"}},
-		{"never in the upload's quota", quota(stream.UploadQuota, true), 413, health.Refused, []string{"--spill-upload-quota", "1048576 bytes"}},
-		{"no disk", &stream.QuotaError{Quota: stream.ProcessQuota, Never: true}, 413, health.Refused, []string{"--spill-quota, which is 0"}},
-		{"not now in the quota", quota(stream.ProcessQuota, false), 503, health.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "safe"}},
-		{"not now in the upload's quota", quota(stream.UploadQuota, false), 503, health.Refused, []string{"--spill-upload-quota", "safe"}},
-		{"too little free", &stream.QuotaError{Quota: stream.FreeSpace, Limit: 1 << 20, Free: 1000, Need: 2000}, 503, health.Refused, []string{
+		{"never in the quota", quota(stream.ProcessQuota, true), 413, outcome.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "2000 bytes"}},
+		{"never in the upload's quota", quota(stream.UploadQuota, true), 413, outcome.Refused, []string{"--spill-upload-quota", "1048576 bytes"}},
+		{"no disk", &stream.QuotaError{Quota: stream.ProcessQuota, Never: true}, 413, outcome.Refused, []string{"--spill-quota, which is 0"}},
+		{"not now in the quota", quota(stream.ProcessQuota, false), 503, outcome.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "safe"}},
+		{"not now in the upload's quota", quota(stream.UploadQuota, false), 503, outcome.Refused, []string{"--spill-upload-quota", "safe"}},
+		{"too little free", &stream.QuotaError{Quota: stream.FreeSpace, Limit: 1 << 20, Free: 1000, Need: 2000}, 503, outcome.Refused, []string{
 			"1000 B (1000 bytes) are free", "2.0 KiB (2000 bytes) more", "--spill-min-free keeps 1.0 MiB (1048576 bytes) free", "safe",
 		}},
-		{"a full disk", &stream.DiskError{Op: "allocate", Err: syscall.ENOSPC}, 503, health.Failed, []string{"disk", "safe"}},
-		{"a broken disk", &stream.DiskError{Op: "read", Err: syscall.EIO}, 503, health.Failed, []string{"disk", "safe"}},
+		{"a full disk", &stream.DiskError{Op: "allocate", Err: syscall.ENOSPC}, 503, outcome.Failed, []string{"disk", "safe"}},
+		{"a broken disk", &stream.DiskError{Op: "read", Err: syscall.EIO}, 503, outcome.Failed, []string{"disk", "safe"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			reason := "there are bytes between its entries"
@@ -71,7 +71,7 @@ func TestVerdictsOnMemory(t *testing.T) {
 	} {
 		for _, err := range []error{tt.err, fmt.Errorf("reading: %w", tt.err)} {
 			v := verdictOn(err)
-			if v.status != tt.status || v.outcome != health.Refused {
+			if v.status != tt.status || v.outcome != outcome.Refused {
 				t.Errorf("%v: %+v", err, v)
 			}
 			wantSaid(t, v, tt.says)

@@ -1,4 +1,4 @@
-package health_test
+package observe_test
 
 import (
 	"bufio"
@@ -10,7 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"spillway/health"
+	"spillway/internal/outcome"
+	"spillway/observe"
 )
 
 // moment is what a page is told, as far as the tests look at it.
@@ -84,12 +85,12 @@ func TestLivePageIsTold(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	watched := make(chan struct{})
 	go func() { defer close(watched); i.Watch(ctx) }()
-	server := httptest.NewServer(i.Admin())
+	server := httptest.NewServer(i)
 	defer server.Close()
-	e := ended(health.Stored, health.NoReason)
+	e := ended(outcome.Stored, outcome.NoReason)
 	e.Shape.Filename = "<b>\n\u2028data: x"
-	upload := i.uploads.Begin(7, func() health.Progress {
-		return health.Progress{Stage: health.Receiving, Expected: 2000, Shape: e.Shape, Spent: e.Spent}
+	upload := i.uploads.Begin(7, func() observe.Progress {
+		return observe.Progress{Stage: outcome.Receiving, Expected: 2000, Shape: e.Shape, Spent: e.Spent}
 	})
 
 	next := watchPage(t, server.URL)
@@ -156,7 +157,7 @@ func TestLivePagesAreFew(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	watched := make(chan struct{})
 	go func() { defer close(watched); i.Watch(ctx) }()
-	server := httptest.NewServer(i.Admin())
+	server := httptest.NewServer(i)
 	defer server.Close()
 	defer func() { cancel(); <-watched }()
 	for range 32 {
@@ -183,7 +184,7 @@ func fetch(site, mode, dest string) http.Header {
 
 func TestAdminListener(t *testing.T) {
 	i := newInstance()
-	server := httptest.NewServer(i.Admin())
+	server := httptest.NewServer(i)
 	defer server.Close()
 	for _, c := range []struct {
 		name, method, path string
@@ -257,7 +258,7 @@ func TestAdminHostOnAnyAddress(t *testing.T) {
 		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 8001}))
 		r.Host = host
 		w := httptest.NewRecorder()
-		i.Admin().ServeHTTP(w, r)
+		i.ServeHTTP(w, r)
 		if w.Code != status {
 			t.Errorf("Host %q: %d, want %d", host, w.Code, status)
 		}
@@ -272,7 +273,7 @@ func TestLivePageHasTheChecks(t *testing.T) {
 	i.storage = func(context.Context) error { probes++; return errCut }
 	ctx, cancel := context.WithCancel(t.Context())
 	go i.Watch(ctx)
-	server := httptest.NewServer(i.Admin())
+	server := httptest.NewServer(i)
 	defer server.Close()
 	defer cancel() // lets the page go
 	next := watchPage(t, server.URL)
@@ -280,7 +281,7 @@ func TestLivePageHasTheChecks(t *testing.T) {
 	if c := m.Checks[0]; c.Name != "storage" || c.Level != "unknown" || probes != 0 {
 		t.Errorf("before the first heartbeat: %+v, after %d probes", c, probes)
 	}
-	i.do(http.MethodGet, "/__heartbeat__", "")
+	i.probe("/__heartbeat__", "")
 	for m.Checks[0].Level == "unknown" {
 		if event, later := next(); event == "" {
 			t.Fatal("the heartbeat is never told of")

@@ -1,4 +1,4 @@
-package health
+package observe
 
 import (
 	"encoding/json"
@@ -12,57 +12,59 @@ import (
 	"time"
 
 	"github.com/getsentry/sentry-go"
+	"golang.org/x/time/rate"
 
 	"spillway/internal/account"
+	"spillway/internal/guard"
 )
 
-// This is the one file that knows of Sentry.
+// Only this file knows of Sentry.
 
 const (
-	// sameEvery is how often one kind of event is reported. What is kept back
-	// meanwhile is counted, and told with the next one.
+	// sameEvery is the least time between two events of the same kind. Those in
+	// between are counted, and the next event says how many they were.
 	sameEvery = time.Minute
 
-	// burst is how many events of whatever kinds are reported at once, and
-	// oneEvery how often one more is.
+	// All kinds together may send burst events at once, and one more for each
+	// oneEvery that passes.
 	burst    = 10
 	oneEvery = 6 * time.Second
 
-	// maxFingerprints bounds the kinds of events that are remembered.
+	// maxFingerprints bounds how many kinds of events are remembered.
 	maxFingerprints = 256
 )
 
-// A Reporter tells Sentry what somebody should look at: defects, cleaners that
-// fail, a machine that fails, uploads that timed out. It never waits for
-// Sentry. Whatever comes from a request's header, tokens and e-mail addresses
-// are never sent. A nil Reporter, and one without a DSN, does nothing.
+// A Reporter reports to Sentry what somebody should look at: panics and other bugs,
+// failures of the janitor, a disk in trouble, uploads that timed out. It never waits
+// for Sentry. It never sends request headers, tokens or e-mail addresses. A nil
+// Reporter, and one without a DSN, do nothing.
 type Reporter struct {
 	client *sentry.Client // nil without a DSN
 
-	mu      sync.Mutex
+	limit *rate.Limiter // of all kinds together
+
+	mu      sync.Mutex          // guards all below
 	seen    map[string]*repeats // by fingerprint
-	room    float64             // events that may be reported now
-	since   time.Time           // when room was right
 	sent    int
 	dropped int
 }
 
-// repeats is what is known of one kind of event.
+// repeats describes one kind of event.
 type repeats struct {
-	reported time.Time
-	kept     int // back since then
+	reported time.Time // the last event that was sent
+	dropped  int       // events since then
 }
 
-// errNotURL stands for what [url.Parse] says, which quotes the DSN with the keys in it.
+// errNotURL replaces the error of [url.Parse], which quotes the DSN with its key.
 var errNotURL = errors.New("it is not a URL such as https://KEY@sentry.example.com/PROJECT")
 
-// NewReporter makes a reporter for a release of the program. The DSN is that of
-// a Sentry project; an empty one is for none. The error says why it is no DSN, and
-// has nothing of it.
+// NewReporter returns a Reporter for a release of the program and the DSN of a Sentry
+// project, which may be empty. Its error says what is wrong with the DSN without
+// quoting it.
 func NewReporter(dsn, release string) (*Reporter, error) {
-	r := &Reporter{seen: make(map[string]*repeats), room: burst, since: time.Now()}
+	r := &Reporter{seen: make(map[string]*repeats), limit: rate.NewLimiter(rate.Every(oneEvery), burst)}
 	if dsn == "" {
-		return r, nil // the SDK would look for one in the environment
+		return r, nil // with an empty DSN, the SDK would look in the environment
 	}
 	if _, err := url.Parse(dsn); err != nil {
 		return nil, errNotURL
@@ -72,7 +74,7 @@ func NewReporter(dsn, release string) (*Reporter, error) {
 		Release:        release,
 		MaxBreadcrumbs: -1,
 		BeforeSend:     func(e *sentry.Event, _ *sentry.EventHint) *sentry.Event { return scrub(e) },
-		// They are built in and do not go by the environment's variables.
+		// Set, so that the SDK does not read them from the environment.
 		IgnoreErrors:         []string{},
 		DisableClientReports: true,
 	})
@@ -83,14 +85,13 @@ func NewReporter(dsn, release string) (*Reporter, error) {
 	return r, nil
 }
 
-// Panic reports a panic: its value, and the stack as [runtime/debug.Stack]
-// returns it to whoever recovered it.
-func (r *Reporter) Panic(value any, stack []byte) {
-	r.panicked(value, stack, sentry.NewEvent())
+// Panic reports a panic.
+func (r *Reporter) Panic(p *guard.PanicError) {
+	r.panicked(fmt.Sprint(p.Value), p, sentry.NewEvent())
 }
 
-func (r *Reporter) panicked(value any, stack []byte, e *sentry.Event) {
-	frames, place := parseStack(stack)
+func (r *Reporter) panicked(text string, p *guard.PanicError, e *sentry.Event) {
+	frames, place := parseStack(p.Stack)
 	e.Level = sentry.LevelError
 	e.Fingerprint = []string{"panic", place}
 	e.Tags["kind"] = "panic"
@@ -100,26 +101,22 @@ func (r *Reporter) panicked(value any, stack []byte, e *sentry.Event) {
 			Module: f.module, Function: f.function, Filename: f.file, AbsPath: f.path, Lineno: f.line, InApp: f.ours,
 		})
 	}
-	e.Exception = []sentry.Exception{{Type: "panic", Value: fmt.Sprint(value), Stacktrace: trace}}
+	e.Exception = []sentry.Exception{{Type: "panic", Value: text, Stacktrace: trace}}
 	r.send(e)
 }
 
-// defect reports an upload that ended in a defect of ours.
+// defect reports an upload that a bug of ours has ended.
 func (r *Reporter) defect(u *Ended) {
 	e := sentry.NewEvent()
 	describeUpload(e, u)
-	if len(u.Stack) > 0 {
-		r.panicked(u.Err, u.Stack, e)
+	if p, ok := errors.AsType[*guard.PanicError](u.Err); ok {
+		r.panicked(u.Err.Error(), p, e)
 		return
 	}
 	r.failed("defect", u.Err, e)
 }
 
-// Defect reports an error that can only come of a defect of ours.
-func (r *Reporter) Defect(err error) { r.failed("defect", err, sentry.NewEvent()) }
-
-// JanitorFailure reports that a task that cleans up has failed, and how often
-// in a row.
+// JanitorFailure reports that a cleaning task has failed, and how often in a row.
 func (r *Reporter) JanitorFailure(task string, failures int, err error) {
 	e := sentry.NewEvent()
 	e.Tags["task"] = task
@@ -127,11 +124,11 @@ func (r *Reporter) JanitorFailure(task string, failures int, err error) {
 	r.failed("janitor", err, e, task)
 }
 
-// failed reports an error. Errors of one kind belong together if their words
-// are the same but for names and numbers.
+// failed reports an error. Sentry groups errors of the same kind whose texts differ in
+// names and numbers only.
 func (r *Reporter) failed(kind string, err error, e *sentry.Event, group ...string) {
 	if err == nil {
-		err = errors.New("no error is known")
+		err = errors.New("unknown error")
 	}
 	e.Level = sentry.LevelError
 	e.Fingerprint = append([]string{kind}, append(group, variable.ReplaceAllString(err.Error(), "*"))...)
@@ -140,11 +137,11 @@ func (r *Reporter) failed(kind string, err error, e *sentry.Event, group ...stri
 	r.send(e)
 }
 
-// variable is what differs between errors that are the same: quoted names,
+// variable matches what differs between instances of one error: quoted names,
 // numbers, identifiers.
 var variable = regexp.MustCompile(`"[^"]*"|'[^']*'|\b[0-9A-Fa-f]{8,}\b|[0-9]+`)
 
-// root is the first cause of err.
+// root returns the innermost error of err.
 func root(err error) error {
 	for {
 		next := errors.Unwrap(err)
@@ -155,18 +152,18 @@ func root(err error) error {
 	}
 }
 
-// PressureOut reports that this instance takes itself out of the balancer.
+// PressureOut reports that this instance takes itself out of the load balancer.
 func (r *Reporter) PressureOut(why string) {
 	e := sentry.NewEvent()
 	e.Level = sentry.LevelError
 	e.Fingerprint = []string{"pressure"}
 	e.Tags["kind"] = "pressure"
-	e.Message = "This instance is under pressure and takes itself out of the balancer: " + why
+	e.Message = "This instance is under pressure and takes itself out of the load balancer: " + why
 	r.send(e)
 }
 
-// timedOut reports an upload that took too long. They belong together if they
-// spent their time in the same way.
+// timedOut reports an upload that timed out. Sentry groups those with the same reason
+// that spent most of their time on the same thing.
 func (r *Reporter) timedOut(u *Ended) {
 	e := sentry.NewEvent()
 	e.Level = sentry.LevelWarning
@@ -178,14 +175,14 @@ func (r *Reporter) timedOut(u *Ended) {
 	r.send(e)
 }
 
-// describeUpload adds what an upload was and what its time went to.
+// describeUpload adds the upload's archive and where its time went.
 func describeUpload(e *sentry.Event, u *Ended) {
 	e.Tags["outcome"] = string(u.Outcome)
 	e.Tags["reason"] = string(u.Reason)
 	e.Tags["longest_on"] = u.Spent.Longest().String()
 	shape := sentry.Context{}
 	if data, err := json.Marshal(u.Shape.bounded()); err == nil {
-		_ = json.Unmarshal(data, &shape) // it is an object of our own making
+		_ = json.Unmarshal(data, &shape) // an object that Marshal has just made
 	}
 	e.Contexts["archive"] = shape
 	spent := sentry.Context{"wall_seconds": u.Spent.Wall().Seconds(), "worker_seconds": u.Spent.Workers.Seconds()}
@@ -195,49 +192,46 @@ func describeUpload(e *sentry.Event, u *Ended) {
 	e.Contexts["time"] = spent
 }
 
-// send hands an event on, if there has not been too much of it.
+// send sends an event, unless a rate limit drops it.
 func (r *Reporter) send(e *sentry.Event) {
 	if r == nil || r.client == nil {
 		return
 	}
-	kept, allowed := r.allow(strings.Join(e.Fingerprint, "\x00"))
+	dropped, allowed := r.allow(strings.Join(e.Fingerprint, "\x00"))
 	if !allowed {
 		return
 	}
-	if kept > 0 {
-		e.Contexts["kept_back"] = sentry.Context{"of_this_kind": kept}
+	if dropped > 0 {
+		e.Contexts["kept_back"] = sentry.Context{"of_this_kind": dropped}
 	}
 	r.client.CaptureEvent(e, nil, nil)
 }
 
-// allow applies the rate limits. It returns how many events of that kind were
-// kept back before one that is allowed.
-func (r *Reporter) allow(fingerprint string) (kept int, allowed bool) {
+// allow applies the rate limits. For an allowed event it returns how many of the same
+// kind were dropped since the last one.
+func (r *Reporter) allow(fingerprint string) (dropped int, allowed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	r.room = min(burst, r.room+float64(now.Sub(r.since))/float64(oneEvery))
-	r.since = now
 	same := r.seen[fingerprint]
-	if r.room < 1 || same != nil && now.Sub(same.reported) < sameEvery {
+	if same != nil && now.Sub(same.reported) < sameEvery || !r.limit.AllowN(now, 1) {
 		r.dropped++
 		if same != nil {
-			same.kept++
+			same.dropped++
 		}
 		return 0, false
 	}
 	if same != nil {
-		kept = same.kept
+		dropped = same.dropped
 	} else if len(r.seen) >= maxFingerprints {
 		maps.DeleteFunc(r.seen, func(_ string, s *repeats) bool { return now.Sub(s.reported) >= sameEvery })
 	}
 	r.seen[fingerprint] = &repeats{reported: now}
-	r.room--
 	r.sent++
-	return kept, true
+	return dropped, true
 }
 
-// counts returns how many events were handed on and how many were kept back.
+// counts returns how many events were sent and how many the rate limits dropped.
 func (r *Reporter) counts() (sent, dropped int) {
 	if r == nil {
 		return 0, 0
@@ -247,8 +241,8 @@ func (r *Reporter) counts() (sent, dropped int) {
 	return r.sent, r.dropped
 }
 
-// Close sends what has been handed on but not sent yet, within timeout, and
-// reports whether that was all. What is reported later is lost.
+// Close waits up to timeout for the last events to reach Sentry, and reports whether
+// all have. Later events are lost.
 func (r *Reporter) Close(timeout time.Duration) bool {
 	if r == nil || r.client == nil {
 		return true
@@ -258,9 +252,9 @@ func (r *Reporter) Close(timeout time.Duration) bool {
 	return done
 }
 
-// secrets are what must not leave the process, should it get into an error's
-// words: e-mail addresses, tokens (64 hexadecimal digits), values of headers
-// and parameters that authorise, and users and passwords in URLs.
+// secrets matches what must not leave the process although an error may quote it:
+// e-mail addresses, tokens (64 hexadecimal digits), the values of headers and
+// parameters that authorize, and users and passwords in URLs.
 var secrets = regexp.MustCompile(`(?i)[a-z0-9._%+-]+@[a-z0-9-]+(\.[a-z0-9-]+)+` +
 	`|\b[0-9a-f]{64}\b` +
 	`|\b(bearer|basic)\s+[a-z0-9._~+/=-]+` +
@@ -269,7 +263,7 @@ var secrets = regexp.MustCompile(`(?i)[a-z0-9._%+-]+@[a-z0-9-]+(\.[a-z0-9-]+)+` 
 
 const scrubbed = "[scrubbed]"
 
-// scrub removes from an event what must not leave the process.
+// scrub removes secrets from an event.
 func scrub(e *sentry.Event) *sentry.Event {
 	e.User, e.Request, e.Breadcrumbs = sentry.User{}, nil, nil
 	e.Message = secrets.ReplaceAllString(e.Message, scrubbed)

@@ -1,4 +1,4 @@
-package health_test
+package observe_test
 
 import (
 	"fmt"
@@ -11,7 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"spillway/health"
-	"spillway/internal/account"
+	"spillway/internal/outcome"
+	"spillway/internal/s3event"
+	"spillway/observe"
 )
 
 // scrape is the metrics of an instance, without those of Go and the process.
@@ -19,7 +21,7 @@ func (i *instance) scrape(t testing.TB) string {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), "GET", "http://localhost/metrics", nil)
 	w := httptest.NewRecorder()
-	i.Admin().ServeHTTP(w, r)
+	i.ServeHTTP(w, r)
 	if w.Code != 200 {
 		t.Fatalf("status %d: %s", w.Code, w.Body)
 	}
@@ -37,26 +39,13 @@ func series(scrape string) map[string]bool {
 	return all
 }
 
-// ended is an upload that has ended, of four seconds.
-func ended(o health.Outcome, r health.Reason) health.Ended {
-	e := health.Ended{Outcome: o, Reason: r, Status: 201, Shape: health.Shape{
-		Filename: "symbols.zip", ArchiveBytes: 1000, ExpandedBytes: 5000, Entries: 3, Uploaded: 2, Ignored: 1, SentBytes: 900,
-		Kinds:   []health.Kind{{Name: "sym", Files: 2, Bytes: 4900}, {Name: "txt", Files: 1, Bytes: 100}},
-		Biggest: "a.pdb/1/a.sym", BiggestBytes: 4000, At: "build-symbols.txt",
-	}}
-	e.Spent.By[account.OnClient] = 3 * time.Second
-	e.Spent.By[account.OnStore] = time.Second
-	e.Spent.Workers = 2 * time.Second
-	return e
-}
-
 func TestMetricsOfAnUpload(t *testing.T) {
 	i := newInstance()
-	upload := i.uploads.Begin(1, func() health.Progress { return health.Progress{Stage: health.Receiving} })
+	upload := i.uploads.Begin(1, func() observe.Progress { return observe.Progress{Stage: outcome.Receiving} })
 	if s := i.scrape(t); !strings.Contains(s, `spillway_uploads_in_flight{stage="receiving"} 1`) {
 		t.Error("the upload under way is not counted")
 	}
-	upload.End(ended(health.Stored, health.NoReason))
+	upload.End(ended(outcome.Stored, outcome.NoReason))
 	s := i.scrape(t)
 	for _, want := range []string{
 		`spillway_uploads_total{outcome="stored",reason=""} 1`,
@@ -79,17 +68,17 @@ func TestMetricsOfAnUpload(t *testing.T) {
 
 // TestMetricsOfReasons: each reason is counted as what it is.
 func TestMetricsOfReasons(t *testing.T) {
-	for outcome, reasons := range map[health.Outcome][]health.Reason{
-		health.Refused: {
-			health.BadToken, health.BadForm, health.BadName, health.BadArchive, health.TooLarge,
-			health.NoRoom, health.NoSpill, health.TokenBusy, health.OtherCause,
+	for outcome, reasons := range map[outcome.Outcome][]outcome.Reason{
+		outcome.Refused: {
+			outcome.BadToken, outcome.BadForm, outcome.BadName, outcome.BadArchive, outcome.TooLarge,
+			outcome.NoRoom, outcome.NoSpill, outcome.TokenBusy, outcome.OtherCause,
 		},
-		health.Failed:   {health.StoreFailed, health.DiskFailing},
-		health.TimedOut: {health.IdleTooLong, health.TotalTooLong},
+		outcome.Failed:   {outcome.StoreFailed, outcome.DiskFailing},
+		outcome.TimedOut: {outcome.IdleTooLong, outcome.TotalTooLong},
 	} {
 		for _, reason := range reasons {
 			i := newInstance()
-			i.uploads.Begin(1, func() health.Progress { return health.Progress{} }).End(ended(outcome, reason))
+			i.uploads.Begin(1, func() observe.Progress { return observe.Progress{} }).End(ended(outcome, reason))
 			label := func(s string) string { return strings.ReplaceAll(s, " ", "_") }
 			want := `spillway_uploads_total{outcome="` + label(string(outcome)) + `",reason="` + label(string(reason)) + `"} 1`
 			if !strings.Contains(i.scrape(t), "\n"+want) {
@@ -103,22 +92,22 @@ func TestMetricsOfReasons(t *testing.T) {
 func TestMetricsOfRequests(t *testing.T) {
 	i := newInstance()
 	for _, c := range []struct {
-		health.S3Call
+		s3event.Attempt
 		result string
 	}{
-		{health.S3Call{Operation: "PutObject", Status: 200}, "ok"},
-		{health.S3Call{Operation: "HeadObject", Status: 404}, "not_found"},
-		{health.S3Call{Operation: "UploadPart", Status: 403}, "rejected"},
-		{health.S3Call{Operation: "UploadPart", Status: 503}, "throttled"},
-		{health.S3Call{Operation: "UploadPart", Status: 500}, "failed"},
-		{health.S3Call{Operation: "PutObject", Status: 200, Err: errCut}, "failed"},
-		{health.S3Call{Operation: "PutObject", Err: errCut}, "unreachable"},
-		{health.S3Call{Operation: "PutObject", Err: fmt.Errorf("x: %w", errDeadline)}, "timeout"},
-		{health.S3Call{Operation: "PutObject", Err: errCanceled}, "canceled"},
+		{s3event.Attempt{Operation: "PutObject", Status: 200}, "ok"},
+		{s3event.Attempt{Operation: "HeadObject", Status: 404}, "not_found"},
+		{s3event.Attempt{Operation: "UploadPart", Status: 403}, "rejected"},
+		{s3event.Attempt{Operation: "UploadPart", Status: 503}, "throttled"},
+		{s3event.Attempt{Operation: "UploadPart", Status: 500}, "failed"},
+		{s3event.Attempt{Operation: "PutObject", Status: 200, Err: errCut}, "failed"},
+		{s3event.Attempt{Operation: "PutObject", Err: errCut}, "unreachable"},
+		{s3event.Attempt{Operation: "PutObject", Err: fmt.Errorf("x: %w", errDeadline)}, "timeout"},
+		{s3event.Attempt{Operation: "PutObject", Err: errCanceled}, "canceled"},
 	} {
-		i.metrics.S3Call(c.S3Call)
+		i.metrics.Attempt(c.Attempt)
 		if want := fmt.Sprintf("spillway_s3_requests_total{operation=%q,result=%q} 1", c.Operation, c.result); !strings.Contains(i.scrape(t), want) {
-			t.Errorf("%+v: there is no %s", c.S3Call, want)
+			t.Errorf("%+v: there is no %s", c.Attempt, want)
 		}
 	}
 }
@@ -128,17 +117,17 @@ func TestMetricsOfRequests(t *testing.T) {
 func TestMetricsAreBounded(t *testing.T) {
 	i := newInstance()
 	stir := func(word string) {
-		for o, r := range map[health.Outcome]health.Reason{
-			health.Outcome(word): health.Reason(word), health.Refused: health.Reason(word), health.Stored: health.Reason(word),
+		for o, r := range map[outcome.Outcome]outcome.Reason{
+			outcome.Outcome(word): outcome.Reason(word), outcome.Refused: outcome.Reason(word), outcome.Stored: outcome.Reason(word),
 		} {
 			e := ended(o, r)
 			e.Shape.Filename, e.Shape.Biggest, e.Shape.At, e.Message = word, word, word, word
-			e.Shape.Kinds = []health.Kind{{Name: word, Files: 1, Bytes: 1}, {Name: "sym", Files: -1, Bytes: -1}}
+			e.Shape.Kinds = []observe.Kind{{Name: word, Files: 1, Bytes: 1}, {Name: "sym", Files: -1, Bytes: -1}}
 			e.Shape.ArchiveBytes = -1
 			i.uploads.Begin(1, nil).End(e)
 		}
-		i.metrics.S3Call(health.S3Call{Operation: word, Status: len(word), Err: fmt.Errorf("%s", word)})
-		i.metrics.Multipart(health.MultipartEvent(word))
+		i.metrics.Attempt(s3event.Attempt{Operation: word, Status: len(word), Err: fmt.Errorf("%s", word)})
+		i.metrics.Multipart(s3event.Multipart(word))
 	}
 	stir("first-hostile-word")
 	before := series(i.scrape(t))
@@ -169,7 +158,7 @@ func TestMetricsAreBounded(t *testing.T) {
 func TestMetricsAreNamedByTheRules(t *testing.T) {
 	i := newInstance()
 	i.tasks = []health.Task{{Name: "spill folder", Succeeded: 3, Failed: 1, Removed: 2, LastSuccess: time.Unix(12, 0)}}
-	i.metrics.S3Call(health.S3Call{Operation: "PutObject", Status: 200})
+	i.metrics.Attempt(s3event.Attempt{Operation: "PutObject", Status: 200})
 	s := i.scrape(t)
 	problems, err := promlint.New(strings.NewReader(s)).Lint()
 	if err != nil {
@@ -193,10 +182,10 @@ func TestMetricsAreNamedByTheRules(t *testing.T) {
 // scrapes every 15 s uses that much of a core in each.
 func BenchmarkScrape(b *testing.B) {
 	i := newInstance()
-	e := ended(health.Stored, health.NoReason)
+	e := ended(outcome.Stored, outcome.NoReason)
 	for n := range 16 {
-		i.uploads.Begin(int64(n), func() health.Progress {
-			return health.Progress{Stage: health.Receiving, Shape: e.Shape, Spent: e.Spent}
+		i.uploads.Begin(int64(n), func() observe.Progress {
+			return observe.Progress{Stage: outcome.Receiving, Shape: e.Shape, Spent: e.Spent}
 		})
 	}
 	for b.Loop() {
@@ -210,6 +199,6 @@ func BenchmarkUploadReported(b *testing.B) {
 	i := newInstance()
 	b.ReportAllocs()
 	for b.Loop() {
-		i.uploads.Begin(1, nil).End(ended(health.Stored, health.NoReason))
+		i.uploads.Begin(1, nil).End(ended(outcome.Stored, outcome.NoReason))
 	}
 }

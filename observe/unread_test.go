@@ -1,4 +1,4 @@
-package health_test
+package observe_test
 
 import (
 	"io"
@@ -33,8 +33,8 @@ func TestUnreadAnswersOfProbes(t *testing.T) {
 		handler func(*instance) http.Handler
 		within  time.Duration
 	}{
-		{"probe", "/__version__", func(i *instance) http.Handler { return i }, 30 * time.Second},
-		{"admin", "/metrics", func(i *instance) http.Handler { return i.Admin() }, 10 * time.Minute},
+		{"probe", "/__version__", func(i *instance) http.Handler { return i.health }, 30 * time.Second},
+		{"admin", "/metrics", func(i *instance) http.Handler { return i }, 10 * time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

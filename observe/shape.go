@@ -1,4 +1,4 @@
-package health
+package observe
 
 import (
 	"cmp"
@@ -6,46 +6,46 @@ import (
 	"strings"
 )
 
-// A Kind is what an archive has of one kind of file.
+// A Kind counts the files of one kind in an archive.
 type Kind struct {
-	Name  string `json:"name"` // the extension in lower case, without its dot
+	Name  string `json:"name"` // extension in lower case, without its dot
 	Files int    `json:"files"`
 	Bytes int64  `json:"bytes"` // expanded
 }
 
-// A Shape is what has become known of an upload's archive. It says nothing of
+// A Shape describes an upload's archive, as far as it is known. It says nothing about
 // who sent it.
 type Shape struct {
 	Filename string `json:"filename"`
-	Try      bool   `json:"try"` // for try symbols
+	Try      bool   `json:"try"` // try symbols
 
 	ArchiveBytes  int64  `json:"archive_bytes"` // read so far
 	ExpandedBytes int64  `json:"expanded_bytes"`
 	Entries       int    `json:"entries"`
 	Kinds         []Kind `json:"kinds"`
-	Biggest       string `json:"biggest"` // the entry of most expanded bytes
+	Biggest       string `json:"biggest"` // entry with the most expanded bytes
 	BiggestBytes  int64  `json:"biggest_bytes"`
-	At            string `json:"at"` // the entry last begun
+	At            string `json:"at"` // entry last begun
 
-	Uploaded  int   `json:"uploaded"`   // entries that were put into the store, and are visible
-	Skipped   int   `json:"skipped"`    // entries that were there already
-	Ignored   int   `json:"ignored"`    // entries that are not wanted
-	SentBytes int64 `json:"sent_bytes"` // of the bodies of those that were uploaded
+	Uploaded  int   `json:"uploaded"`   // entries stored, and visible
+	Skipped   int   `json:"skipped"`    // entries that the store had already
+	Ignored   int   `json:"ignored"`    // entries that are not stored by rule
+	SentBytes int64 `json:"sent_bytes"` // bodies of the uploaded entries
 
-	// PeakMemoryBytes and SpilledBytes are the most that the upload had at
-	// once in memory beside its fixed room, and on the disk.
+	// PeakMemoryBytes and SpilledBytes are the upload's peak use of memory, beside its
+	// fixed room, and of the disk.
 	PeakMemoryBytes int64 `json:"peak_memory_bytes"`
 	SpilledBytes    int64 `json:"spilled_bytes"`
 }
 
 const (
-	// longestText and mostKinds bound what is remembered of what clients choose.
+	// longestText (in bytes) and mostKinds bound what clients choose.
 	longestText = 300
 	mostKinds   = 12
 )
 
-// bounded returns s without what goes on and on: the rest of long names, and
-// the kinds of files beyond the largest, which become one.
+// bounded returns s with long names cut, and with all kinds but the largest merged
+// into one.
 func (s Shape) bounded() Shape {
 	s.Filename, s.Biggest, s.At = clip(s.Filename), clip(s.Biggest), clip(s.At)
 	s.Kinds = slices.Clone(s.Kinds)
@@ -64,8 +64,8 @@ func (s Shape) bounded() Shape {
 	return s
 }
 
-// clip cuts a text in its middle, for the ends of names tell most, and makes it
-// valid UTF-8.
+// clip cuts a long text in its middle, because the ends of names say most, and makes
+// it valid UTF-8.
 func clip(text string) string {
 	if len(text) > longestText {
 		text = text[:longestText/2] + "…" + text[len(text)-longestText/2:]

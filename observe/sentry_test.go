@@ -1,4 +1,4 @@
-package health_test
+package observe_test
 
 import (
 	"bytes"
@@ -10,15 +10,17 @@ import (
 	"testing"
 	"time"
 
-	"spillway/health"
+	"spillway/internal/guard"
+	"spillway/internal/outcome"
+	"spillway/observe"
 	"spillway/testdata/sentryserver"
 )
 
 // reported makes a reporter for a server, has it report, closes it and returns
 // what came.
-func reported(t *testing.T, server *sentryserver.Server, report func(r *health.Reporter)) []map[string]any {
+func reported(t *testing.T, server *sentryserver.Server, report func(r *observe.Reporter)) []map[string]any {
 	t.Helper()
-	r, err := health.NewReporter(server.DSN, "1.2.3")
+	r, err := observe.NewReporter(server.DSN, "1.2.3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,15 +31,19 @@ func reported(t *testing.T, server *sentryserver.Server, report func(r *health.R
 	return server.Events()
 }
 
-func panicked() (value any, stack []byte) {
-	defer func() { value, stack = recover(), debug.Stack() }()
-	panic(errors.New("a defect of entry \"app.pdb/1/app.sym\""))
+func panicked(t *testing.T) *guard.PanicError {
+	t.Helper()
+	p, ok := errors.AsType[*guard.PanicError](guard.Do(func() error { panic(errors.New("a defect of entry \"app.pdb/1/app.sym\"")) }))
+	if !ok {
+		t.Fatal("no panic")
+	}
+	return p
 }
 
 func TestSentryReports(t *testing.T) {
-	defect := ended(health.Defect, health.NoReason)
+	defect := ended(outcome.Defect, outcome.NoReason)
 	defect.Err = errors.New("the table has no row 17")
-	late := ended(health.TimedOut, health.IdleTooLong)
+	late := ended(outcome.TimedOut, outcome.IdleTooLong)
 	for _, c := range []struct {
 		name   string
 		report func(i *instance)
@@ -45,7 +51,7 @@ func TestSentryReports(t *testing.T) {
 		kind   string
 		says   []string
 	}{
-		{"panic", func(i *instance) { i.reporter.Panic(panicked()) }, "error", "panic", []string{"a defect of entry", "health_test.panicked", `"in_app":true`, "sentry_test.go"}},
+		{"panic", func(i *instance) { i.reporter.Panic(panicked(t)) }, "error", "panic", []string{"a defect of entry", "observe_test.panicked", `"in_app":true`, "sentry_test.go"}},
 		{"defect", func(i *instance) { i.uploads.Begin(1, nil).End(defect) }, "error", "defect", []string{"the table has no row 17", `"archive_bytes":1000`, `"biggest":"a.pdb/1/a.sym"`}},
 		{
 			"time-out", func(i *instance) { i.uploads.Begin(1, nil).End(late) }, "warning", "timed out",
@@ -53,10 +59,10 @@ func TestSentryReports(t *testing.T) {
 		},
 		{"janitor", func(i *instance) { i.reporter.JanitorFailure("spill folder", 3, errCut) }, "error", "janitor", []string{errCut.Error(), `"failures_in_a_row":3`, `"task":"spill folder"`}},
 		{"pressure", func(i *instance) { i.reporter.PressureOut("disk failed") }, "error", "pressure", []string{"takes itself out", "disk failed"}},
-		{"test error", func(i *instance) { i.do("GET", "/__error__", "good") }, "error", "panic", []string{"a test error"}},
+		{"test error", func(i *instance) { i.probe("/__error__", "good") }, "error", "panic", []string{"a test error"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			events := reported(t, sentryserver.Start(t), func(r *health.Reporter) { c.report(reporting(r)) })
+			events := reported(t, sentryserver.Start(t), func(r *observe.Reporter) { c.report(reporting(r)) })
 			if len(events) != 1 {
 				t.Fatalf("%d reports, want 1: %v", len(events), events)
 			}
@@ -80,13 +86,13 @@ func TestSentryReports(t *testing.T) {
 
 // TestSentryIsToldOfNothingElse: what clients do is no report.
 func TestSentryIsToldOfNothingElse(t *testing.T) {
-	events := reported(t, sentryserver.Start(t), func(r *health.Reporter) {
+	events := reported(t, sentryserver.Start(t), func(r *observe.Reporter) {
 		i := reporting(r)
-		for _, o := range []health.Outcome{health.Stored, health.Refused, health.Failed, health.ClientGone, health.ShutDown} {
-			i.uploads.Begin(1, nil).End(ended(o, health.NoReason))
+		for _, o := range []outcome.Outcome{outcome.Stored, outcome.Refused, outcome.Failed, outcome.ClientGone, outcome.ShutDown} {
+			i.uploads.Begin(1, nil).End(ended(o, outcome.NoReason))
 		}
-		i.do("GET", "/__error__", "bad")
-		i.do("GET", "/__heartbeat__", "")
+		i.probe("/__error__", "bad")
+		i.probe("/__heartbeat__", "")
 	})
 	if len(events) != 0 {
 		t.Errorf("reported: %v", events)
@@ -99,14 +105,14 @@ func TestSentryLearnsNoSecrets(t *testing.T) {
 	secrets := []string{token, "jane@example.com", "hunter2", "AKIAEXAMPLE", "s3cr3t"}
 	words := fmt.Sprintf("auth-token: %s of %s at http://me:%s@host/ with AccessKeyId=%s&password=%s", token, secrets[1], secrets[2], secrets[3], secrets[4])
 	server := sentryserver.Start(t)
-	events := reported(t, server, func(r *health.Reporter) {
+	events := reported(t, server, func(r *observe.Reporter) {
 		i := reporting(r)
-		e := ended(health.Defect, health.NoReason)
+		e := ended(outcome.Defect, outcome.NoReason)
 		e.Err, e.Message = errors.New(words), words
 		e.Shape.Filename, e.Shape.Biggest, e.Shape.At = words, words, words
-		e.Shape.Kinds = []health.Kind{{Name: words}}
+		e.Shape.Kinds = []observe.Kind{{Name: words}}
 		i.uploads.Begin(1, nil).End(e)
-		r.Panic(words, debug.Stack())
+		r.Panic(&guard.PanicError{Value: words, Stack: debug.Stack()})
 		r.JanitorFailure("spill folder", 1, errors.New(words))
 		r.PressureOut(words)
 	})
@@ -123,7 +129,7 @@ func TestSentryLearnsNoSecrets(t *testing.T) {
 // TestSentryIsNotFlooded: one kind of report is sent once a minute, whatever
 // names and numbers differ in it, and all kinds together ten at once.
 func TestSentryIsNotFlooded(t *testing.T) {
-	events := reported(t, sentryserver.Start(t), func(r *health.Reporter) {
+	events := reported(t, sentryserver.Start(t), func(r *observe.Reporter) {
 		for n := range 100 {
 			r.JanitorFailure("multipart uploads", n, fmt.Errorf("key %q failed %d times", fmt.Sprint(n), n))
 		}
@@ -131,7 +137,7 @@ func TestSentryIsNotFlooded(t *testing.T) {
 	if len(events) != 1 {
 		t.Errorf("of one kind %d were sent", len(events))
 	}
-	events = reported(t, sentryserver.Start(t), func(r *health.Reporter) {
+	events = reported(t, sentryserver.Start(t), func(r *observe.Reporter) {
 		for n := range 100 {
 			r.JanitorFailure(strings.Repeat("x", n), 1, errCut)
 		}
@@ -143,12 +149,12 @@ func TestSentryIsNotFlooded(t *testing.T) {
 
 func TestSentryWithoutDSN(t *testing.T) {
 	t.Setenv("SENTRY_DSN", "http://key@127.0.0.1:1/1") // settings are read elsewhere
-	r, err := health.NewReporter("", "1.2.3")
+	r, err := observe.NewReporter("", "1.2.3")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []*health.Reporter{r, nil} {
-		r.Panic(panicked())
+	for _, r := range []*observe.Reporter{r, nil} {
+		r.Panic(panicked(t))
 		r.PressureOut("why")
 		r.JanitorFailure("task", 1, nil)
 		if !r.Close(0) {
@@ -159,7 +165,7 @@ func TestSentryWithoutDSN(t *testing.T) {
 
 // TestSentryThatIsDown keeps nobody waiting.
 func TestSentryThatIsDown(t *testing.T) {
-	r, err := health.NewReporter("http://key@127.0.0.1:1/1", "1.2.3")
+	r, err := observe.NewReporter("http://key@127.0.0.1:1/1", "1.2.3")
 	if err != nil {
 		t.Fatal(err)
 	}

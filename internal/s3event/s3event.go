@@ -1,0 +1,27 @@
+// Package s3event describes what happens between the program and S3, for the
+// metrics.
+package s3event
+
+import "time"
+
+// An Attempt is one attempt at a request. A request that is retried has several.
+type Attempt struct {
+	Operation string        // the name in the S3 API
+	Status    int           // of the response; 0 if there was none
+	Err       error         // why there was no response, or only a part of one
+	Took      time.Duration // from the request's turn to the end of the response
+	Sent      int64         // bytes of the request's body
+}
+
+// A Multipart is a step in the life of a multipart upload.
+type Multipart string
+
+const (
+	Staged    Multipart = "staged"    // created
+	Published Multipart = "published" // completed: the object is visible
+	Aborted   Multipart = "aborted"   // by the batch that created it
+	Swept     Multipart = "swept"     // aborted by the sweep
+)
+
+// Multiparts returns all steps.
+func Multiparts() []Multipart { return []Multipart{Staged, Published, Aborted, Swept} }

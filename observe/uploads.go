@@ -1,0 +1,243 @@
+// Package observe tells people and machines about the service and its uploads: one
+// log event for each upload, metrics for Prometheus, reports to Sentry, and the live
+// page.
+//
+// It may look at everything but how uploads are received and stored. Uploads report
+// to it; whatever else it shows, it is handed as functions.
+package observe
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"spillway/health"
+	"spillway/internal/account"
+	"spillway/internal/outcome"
+	"spillway/internal/throttle"
+)
+
+// recentUploads is how many ended uploads are kept for the live page.
+const recentUploads = 200
+
+// Progress is the state of an upload under way.
+type Progress struct {
+	Stage    outcome.Stage
+	Expected int64 // size of the archive in bytes, approximately; 0 if unknown
+	Shape    Shape
+	Spent    account.Spent // up to now
+}
+
+// Ended is all there is to say about an upload that has ended.
+type Ended struct {
+	outcome.Result
+	Status  int    // of the response
+	Message string // of the response; empty for a success
+	Shape   Shape
+	Err     error // why the upload ended; nil for a success
+
+	// For the log only.
+	User      string // e-mail address of the token's owner
+	Anonymous bool   // the request had no known token
+	AbortErr  error  // what could not be cleaned up in the store
+}
+
+// UploadsConfig configures [Uploads]. Every field must be set unless it says
+// otherwise.
+type UploadsConfig struct {
+	Log      *zap.Logger
+	Repeats  *throttle.Throttle // of the events of anonymous requests; nil: all are logged
+	Metrics  *Metrics
+	Reporter *Reporter // may be nil
+	Outcomes *health.Outcomes
+}
+
+// Uploads tracks the uploads under way and the last ones that ended. Each one that
+// ends is logged, counted and reported.
+type Uploads struct {
+	cfg UploadsConfig
+
+	mu     sync.Mutex // guards all below
+	active map[*Upload]struct{}
+	ended  uint64                     // uploads that have ended
+	recent [recentUploads]endedUpload // a ring, by number
+	bytes  int64                      // of the archives of ended uploads
+	counts map[outcome.Outcome]int
+}
+
+// endedUpload is an ended upload on the live page.
+type endedUpload struct {
+	Number  uint64          `json:"number"` // counts ended uploads
+	ID      int64           `json:"id"`
+	At      time.Time       `json:"ended"`
+	Outcome outcome.Outcome `json:"outcome"`
+	Reason  outcome.Reason  `json:"reason"`
+	Status  int             `json:"status"`
+	Message string          `json:"message"`
+	Shape   Shape           `json:"shape"`
+	Spent   spent           `json:"spent"`
+	Workers float64         `json:"workers"`
+}
+
+// activeUpload is an upload under way on the live page.
+type activeUpload struct {
+	ID       int64         `json:"id"`
+	Stage    outcome.Stage `json:"stage"`
+	Expected int64         `json:"expected"`
+	Shape    Shape         `json:"shape"`
+	Spent    spent         `json:"spent"`
+	Workers  float64       `json:"workers"`
+}
+
+// spent is an account in seconds, by label.
+type spent [account.Labels]float64
+
+func seconds(a *account.Spent) (s spent) {
+	for l, d := range a.By {
+		s[l] = d.Seconds()
+	}
+	return s
+}
+
+// NewUploads returns Uploads without any.
+func NewUploads(cfg UploadsConfig) *Uploads {
+	return &Uploads{cfg: cfg, active: make(map[*Upload]struct{}), counts: make(map[outcome.Outcome]int)}
+}
+
+// An Upload is an upload under way.
+type Upload struct {
+	all *Uploads
+	id  int64
+
+	mu   sync.Mutex      // before Uploads.mu
+	look func() Progress // nil once the upload has ended
+}
+
+// Begin adds an upload. look returns its state. Other goroutines call look about
+// once a second, until End is called. It must wait for nothing but short locks.
+// Fields of Progress that are not known yet stay empty.
+func (u *Uploads) Begin(id int64, look func() Progress) *Upload {
+	x := &Upload{all: u, id: id, look: look}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.active[x] = struct{}{}
+	return x
+}
+
+// End says how the upload ended. Call it exactly once, without a lock that look
+// takes.
+func (x *Upload) End(e Ended) {
+	e.Normalize()
+	x.mu.Lock()
+	x.look = nil
+	x.mu.Unlock()
+
+	u := x.all
+	u.log(x.id, &e)
+	u.mu.Lock()
+	delete(u.active, x)
+	u.ended++
+	u.counts[e.Outcome]++
+	u.recent[u.ended%recentUploads] = endedUpload{
+		Number: u.ended, ID: x.id, At: time.Now(), Outcome: e.Outcome, Reason: e.Reason, Status: e.Status, Message: clip(e.Message),
+		Shape: e.Shape.bounded(), Spent: seconds(&e.Spent), Workers: e.Spent.Workers.Seconds(),
+	}
+	u.bytes += e.Shape.ArchiveBytes
+	u.mu.Unlock()
+
+	u.cfg.Outcomes.Add(&e.Result)
+	u.cfg.Metrics.ended(&e)
+	switch e.Outcome {
+	case outcome.Defect:
+		u.cfg.Reporter.defect(&e)
+	case outcome.TimedOut:
+		u.cfg.Reporter.timedOut(&e)
+	default:
+		// Caused by the client, or shown by the metrics and the heartbeat.
+	}
+}
+
+// progress returns the state of the upload. ok is false once it has ended.
+func (x *Upload) progress() (p Progress, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.look == nil {
+		return Progress{}, false
+	}
+	return x.look(), true
+}
+
+// underWay returns the uploads under way, the oldest first, and the bytes of all
+// archives up to now.
+func (u *Uploads) underWay() (active []activeUpload, received int64) {
+	u.mu.Lock()
+	all := make([]*Upload, 0, len(u.active))
+	for x := range u.active {
+		all = append(all, x)
+	}
+	received = u.bytes
+	u.mu.Unlock()
+
+	active = make([]activeUpload, 0, len(all))
+	for _, x := range all {
+		p, ok := x.progress()
+		if !ok {
+			continue
+		}
+		received += p.Shape.ArchiveBytes
+		active = append(active, activeUpload{
+			ID: x.id, Stage: p.Stage, Expected: p.Expected, Shape: p.Shape.bounded(),
+			Spent: seconds(&p.Spent), Workers: p.Spent.Workers.Seconds(),
+		})
+	}
+	slices.SortFunc(active, func(a, b activeUpload) int { return cmp.Compare(a.ID, b.ID) })
+	return active, received
+}
+
+// Holders returns the IDs of the uploads that have a turn, the oldest first.
+func (u *Uploads) Holders() []int64 {
+	active, _ := u.underWay()
+	var holders []int64
+	for _, a := range active {
+		if a.Stage != outcome.Waiting {
+			holders = append(holders, a.ID)
+		}
+	}
+	return holders
+}
+
+// count returns how many uploads under way are in each stage.
+func (u *Uploads) count() map[outcome.Stage]int {
+	n := make(map[outcome.Stage]int)
+	active, _ := u.underWay()
+	for _, a := range active {
+		n[a.Stage]++
+	}
+	return n
+}
+
+// outcomes returns how many uploads have ended with each outcome.
+func (u *Uploads) outcomes() map[outcome.Outcome]int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return maps.Clone(u.counts)
+}
+
+// since returns the uploads that ended after the one with that number, the oldest
+// first, and the number of the last one. Only the last 200 are kept.
+func (u *Uploads) since(number uint64) ([]endedUpload, uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended > recentUploads {
+		number = max(number, u.ended-recentUploads)
+	}
+	ended := make([]endedUpload, 0, u.ended-number)
+	for n := number + 1; n <= u.ended; n++ {
+		ended = append(ended, u.recent[n%recentUploads])
+	}
+	return ended, u.ended
+}
