@@ -91,7 +91,7 @@ func TestChecksOfOtherPackages(t *testing.T) {
 			t.Errorf("%v: %d %s, not %d with %s", tt.level, status, body, tt.status, want)
 		}
 		if told := strings.Contains(body, "Read it."); told != (tt.level != health.OK) {
-			t.Errorf("%v: message told: %v\n%s", tt.level, told, body)
+			t.Errorf("%v: message shown: %v\n%s", tt.level, told, body)
 		}
 	}
 }
@@ -184,7 +184,7 @@ func TestHeartbeatsDoNotLoadTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		i := newInstance()
-		i.storage = func(ctx context.Context) error { // it hangs
+		i.storage = func(ctx context.Context) error { // hangs
 			asked++
 			<-ctx.Done()
 			return context.Cause(ctx)
@@ -200,16 +200,16 @@ func TestHeartbeatsDoNotLoadTheStore(t *testing.T) {
 		}
 		all.Wait()
 		if took := time.Since(began); took != 5*time.Second || asked != 1 {
-			t.Errorf("20 probes of a store that hangs took %v and asked it %d times, want 5s and once", took, asked)
+			t.Errorf("20 heartbeats with a hanging store took %v and probed it %d times, want 5s and once", took, asked)
 		}
 		i.storage = func(context.Context) error { asked++; return nil }
 		time.Sleep(10*time.Second - time.Nanosecond)
 		if status, _ := i.do("GET", "/__heartbeat__", ""); status != 500 || asked != 1 {
-			t.Errorf("before the answer is old: status %d, asked %d times", status, asked)
+			t.Errorf("within ten seconds: status %d, %d probes", status, asked)
 		}
 		time.Sleep(1 * time.Nanosecond)
 		if status, _ := i.do("GET", "/__heartbeat__", ""); status != 200 || asked != 2 {
-			t.Errorf("once the answer is old: status %d, asked %d times", status, asked)
+			t.Errorf("after ten seconds: status %d, %d probes", status, asked)
 		}
 	})
 }

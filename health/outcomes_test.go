@@ -67,11 +67,11 @@ func TestFailuresOfUploads(t *testing.T) {
 		return all
 	}
 	for name, steps := range map[string][]step{
-		"nothing happens":    {{0, nil, "ok", ""}, {time.Hour, nil, "ok", ""}},
-		"all are stored":     {{0, several(stored, 5), "ok", ""}},
-		"one is unlucky":     {{0, several(stored, 5), "ok", ""}, {time.Second, several(storeFailed, 1), "warning", "1 failed"}, {time.Second, several(stored, 1), "ok", ""}},
-		"the only one fails": {{0, several(storeFailed, 1), "warning", "No upload has been stored since the start. 1 failed since 00:00:00 UTC"}, {5 * time.Minute, nil, "ok", ""}},
-		"two fail":           {{0, several(storeFailed, 2), "error", "2 because S3 failed. The last failed at UploadPart: SlowDown. See the check storage"}, {5*time.Minute - 1, nil, "error", ""}, {1, nil, "ok", ""}},
+		"no uploads":            {{0, nil, "ok", ""}, {time.Hour, nil, "ok", ""}},
+		"all are stored":        {{0, several(stored, 5), "ok", ""}},
+		"one fails":             {{0, several(stored, 5), "ok", ""}, {time.Second, several(storeFailed, 1), "warning", "1 failed"}, {time.Second, several(stored, 1), "ok", ""}},
+		"the only upload fails": {{0, several(storeFailed, 1), "warning", "No upload has been stored since the start. 1 failed since 00:00:00 UTC"}, {5 * time.Minute, nil, "ok", ""}},
+		"two fail":              {{0, several(storeFailed, 2), "error", "2 because S3 failed. The last failed at UploadPart: SlowDown. See the check storage"}, {5*time.Minute - 1, nil, "error", ""}, {1, nil, "ok", ""}},
 		"a patient client": {
 			{0, several(stored, 1), "ok", ""},
 			{time.Minute, several(storeFailed, 1), "warning", "since 00:00:00 UTC"},
@@ -108,28 +108,28 @@ func TestFailuresOfUploads(t *testing.T) {
 func TestWhatCountsAsFailure(t *testing.T) {
 	for name, c := range map[string]struct {
 		ended outcome.Result
-		says  string // empty: it does not count
+		says  string // empty: does not count
 	}{
-		"store":             {storeFailed, "S3 failed"},
-		"disk":              {outcome.Result{Outcome: outcome.Failed, Reason: outcome.DiskFailing}, "the spill disk failed"},
-		"something":         {outcome.Result{Outcome: outcome.Failed, Reason: "new"}, "something else"},
-		"defect":            {outcome.Result{Outcome: outcome.Defect}, "a bug in Spillway"},
-		"slow store":        {timedOut(account.OnStore), "S3 was too slow"},
-		"slow room":         {timedOut(account.OnMemory), "waited for memory"},
-		"slow disk":         {timedOut(account.OnDisk), "disk was too slow"},
-		"slow machine":      {timedOut(account.OnCPU), "too little CPU"},
-		"slow client":       {timedOut(account.OnClient), ""},
-		"slow remote":       {timedOut(account.OnRemote), ""},
-		"idle client":       {outcome.Result{Outcome: outcome.TimedOut, Reason: outcome.IdleTooLong}, ""},
-		"client gone":       {outcome.Result{Outcome: outcome.ClientGone}, ""},
-		"shut down":         {outcome.Result{Outcome: outcome.ShutDown}, ""},
-		"bad token":         {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadToken}, ""},
-		"bad form":          {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadForm}, ""},
-		"bad name":          {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadName}, ""},
-		"bad archive":       {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadArchive}, ""},
-		"too large":         {outcome.Result{Outcome: outcome.Refused, Reason: outcome.TooLarge}, ""},
-		"limit of its own":  {outcome.Result{Outcome: outcome.Refused, Reason: outcome.TokenBusy}, ""},
-		"refused, whatever": {outcome.Result{Outcome: outcome.Refused, Reason: outcome.OtherCause}, ""},
+		"store":          {storeFailed, "S3 failed"},
+		"disk":           {outcome.Result{Outcome: outcome.Failed, Reason: outcome.DiskFailing}, "the spill disk failed"},
+		"unknown reason": {outcome.Result{Outcome: outcome.Failed, Reason: "new"}, "something else"},
+		"defect":         {outcome.Result{Outcome: outcome.Defect}, "a bug in Spillway"},
+		"slow store":     {timedOut(account.OnStore), "S3 was too slow"},
+		"slow room":      {timedOut(account.OnMemory), "waited for memory"},
+		"slow disk":      {timedOut(account.OnDisk), "disk was too slow"},
+		"slow machine":   {timedOut(account.OnCPU), "too little CPU"},
+		"slow client":    {timedOut(account.OnClient), ""},
+		"slow remote":    {timedOut(account.OnRemote), ""},
+		"idle client":    {outcome.Result{Outcome: outcome.TimedOut, Reason: outcome.IdleTooLong}, ""},
+		"client gone":    {outcome.Result{Outcome: outcome.ClientGone}, ""},
+		"shut down":      {outcome.Result{Outcome: outcome.ShutDown}, ""},
+		"bad token":      {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadToken}, ""},
+		"bad form":       {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadForm}, ""},
+		"bad name":       {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadName}, ""},
+		"bad archive":    {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadArchive}, ""},
+		"too large":      {outcome.Result{Outcome: outcome.Refused, Reason: outcome.TooLarge}, ""},
+		"token limit":    {outcome.Result{Outcome: outcome.Refused, Reason: outcome.TokenBusy}, ""},
+		"refused, other": {outcome.Result{Outcome: outcome.Refused, Reason: outcome.OtherCause}, ""},
 	} {
 		i := newInstance()
 		for range 50 {
@@ -147,7 +147,7 @@ func TestWhatCountsAsFailure(t *testing.T) {
 func TestRefusalsThatGoOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		every  time.Duration // between refusals
-		stored int           // uploads that are stored beside each
+		stored int           // uploads stored with each refusal
 		lasts  time.Duration
 		level  string
 	}{
@@ -157,7 +157,7 @@ func TestRefusalsThatGoOn(t *testing.T) {
 		"five minutes":            {time.Second, 0, 300 * time.Second, "error"},
 		"one client":              {90 * time.Second, 0, 90 * time.Second, "warning"},
 		"one patient client":      {90 * time.Second, 0, 360 * time.Second, "error"},
-		"now and then":            {121 * time.Second, 0, time.Hour, "ok"},
+		"rarely":                  {121 * time.Second, 0, time.Hour, "ok"},
 		"while others are stored": {time.Second, 2, time.Hour, "warning"},
 		"while a few are stored":  {time.Second, 1, time.Hour, "error"},
 	} {
@@ -182,7 +182,7 @@ func TestRefusalsThatGoOn(t *testing.T) {
 				}
 				time.Sleep(time.Nanosecond)
 				if level, message := i.uploadsCheck(t); level != "ok" {
-					t.Errorf("after the end: %s: %q", level, message)
+					t.Errorf("after the series: %s: %q", level, message)
 				}
 			})
 		})

@@ -13,12 +13,11 @@ import (
 	"spillway/health"
 )
 
-// machine is a disk whose state the test decides on, and what became of the
-// instance on it.
+// machine is a Pressure on a disk whose state the test sets.
 type machine struct {
 	*health.Pressure
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards all below
 	free     int64
 	own      int64
 	late     int64
@@ -29,7 +28,7 @@ type machine struct {
 	changes  []health.State
 }
 
-// errNotTheDisk fails a probe for a reason that is not the disk's.
+// errNotTheDisk is an error of a probe for which the disk is not at fault.
 var errNotTheDisk = errors.New("EMFILE")
 
 func newMachine() *machine {
@@ -70,11 +69,11 @@ func (m *machine) set(change func()) {
 func (m *machine) want(t *testing.T, when string, want health.State) {
 	t.Helper()
 	if got, _ := m.State(); got != want {
-		t.Errorf("%s it is %v, want %v", when, got, want)
+		t.Errorf("%s: %v, want %v", when, got, want)
 	}
 }
 
-// watched runs a test on a machine that is watched, in fake time.
+// watched runs a test in fake time while Watch runs.
 func watched(t *testing.T, test func(t *testing.T, m *machine)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
@@ -94,7 +93,7 @@ func pass(d time.Duration) {
 
 func TestPressureComesAndGoes(t *testing.T) {
 	watched(t, func(t *testing.T, m *machine) {
-		m.want(t, "in the beginning", health.Calm)
+		m.want(t, "at the start", health.Calm)
 		m.Add(health.DiskFailed, syscall.EIO)
 		m.want(t, "after one trouble", health.Warned)
 		m.Add(health.DiskFailed, syscall.EIO)
@@ -102,11 +101,11 @@ func TestPressureComesAndGoes(t *testing.T) {
 		m.Add(health.DiskFailed, syscall.EIO)
 		m.want(t, "after three", health.Out)
 		pass(2*time.Minute - time.Second)
-		m.want(t, "while the window is not over", health.Out)
+		m.want(t, "before the window is over", health.Out)
 		pass(11 * time.Second)
-		m.want(t, "after it, with room and a disk that works,", health.Calm)
+		m.want(t, "after the window, with a working disk", health.Calm)
 		if !slices.Equal(m.changes, []health.State{health.Out, health.Calm}) {
-			t.Errorf("told of %v", m.changes)
+			t.Errorf("changes: %v", m.changes)
 		}
 	})
 }
@@ -116,26 +115,25 @@ func TestPressureForgets(t *testing.T) {
 		for range 10 {
 			m.Add(health.DiskFailed, syscall.EIO)
 			pass(time.Minute + time.Second)
-			m.want(t, "with trouble each minute", health.Warned)
+			m.want(t, "with one trouble a minute", health.Warned)
 		}
 		pass(time.Minute)
 		m.want(t, "two minutes after the last", health.Calm)
 		if len(m.changes) > 0 {
-			t.Errorf("told of %v", m.changes)
+			t.Errorf("changes: %v", m.changes)
 		}
 	})
 }
 
-// TestPressureStays has an instance that is out for as long as any one of the
-// conditions for its return is not there.
+// An instance stays out while any condition for its return is missing.
 func TestPressureStays(t *testing.T) {
 	for name, set := range map[string]func(m *machine, bad bool){
 		"too little space": func(m *machine, bad bool) { m.free = map[bool]int64{true: 99, false: 1000}[bad] },
 		"space between the marks": func(m *machine, bad bool) {
 			m.free = map[bool]int64{true: 124, false: 125}[bad]
 		},
-		"a disk that takes no write":  func(m *machine, bad bool) { m.probeErr = map[bool]error{true: errors.New("EIO")}[bad] },
-		"a disk that cannot be asked": func(m *machine, bad bool) { m.freeErr = map[bool]error{true: errors.New("EIO")}[bad] },
+		"writes fail":           func(m *machine, bad bool) { m.probeErr = map[bool]error{true: errors.New("EIO")}[bad] },
+		"free space is unknown": func(m *machine, bad bool) { m.freeErr = map[bool]error{true: errors.New("EIO")}[bad] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, m *machine) {
@@ -144,20 +142,20 @@ func TestPressureStays(t *testing.T) {
 				}
 				m.set(func() { set(m, true) })
 				pass(time.Hour)
-				m.want(t, "while it lasts", health.Out)
+				m.want(t, "meanwhile", health.Out)
 				m.set(func() { set(m, false) })
 				pass(2*time.Minute + 11*time.Second)
-				m.want(t, "after it", health.Calm)
+				m.want(t, "afterwards", health.Calm)
 				if !slices.Equal(m.changes, []health.State{health.Out, health.Calm}) {
-					t.Errorf("told of %v", m.changes)
+					t.Errorf("changes: %v", m.changes)
 				}
 			})
 		})
 	}
 }
 
-// TestPressureDoesNotFlap has a disk that works and fails in turn, faster than
-// the window.
+// A disk that fails and works in turn, faster than the window, takes the instance out
+// once.
 func TestPressureDoesNotFlap(t *testing.T) {
 	watched(t, func(t *testing.T, m *machine) {
 		for i := range 200 {
@@ -165,38 +163,38 @@ func TestPressureDoesNotFlap(t *testing.T) {
 			pass(30 * time.Second)
 		}
 		if !slices.Equal(m.changes, []health.State{health.Out}) {
-			t.Errorf("told of %v", m.changes)
+			t.Errorf("changes: %v", m.changes)
 		}
 		m.set(func() { m.free = 1000 })
 		pass(3 * time.Minute)
-		m.want(t, "once it works", health.Calm)
+		m.want(t, "once the disk works", health.Calm)
 	})
 }
 
-// TestBrokenDiskIsFound has nobody use the disk: the machine's own look finds what
-// is wrong with it within half a minute, and that it is well again.
+// A broken disk that no upload uses takes the instance out within half a minute. The
+// instance comes back once the disk works.
 func TestBrokenDiskIsFound(t *testing.T) {
 	for name, set := range map[string]func(m *machine, bad bool){
-		"takes no write":  func(m *machine, bad bool) { m.probeErr = map[bool]error{true: syscall.EROFS}[bad] },
-		"cannot be asked": func(m *machine, bad bool) { m.freeErr = map[bool]error{true: syscall.EIO}[bad] },
-		"below the mark":  func(m *machine, bad bool) { m.free = map[bool]int64{true: 99, false: 1000}[bad] },
+		"writes fail":           func(m *machine, bad bool) { m.probeErr = map[bool]error{true: syscall.EROFS}[bad] },
+		"free space is unknown": func(m *machine, bad bool) { m.freeErr = map[bool]error{true: syscall.EIO}[bad] },
+		"below the mark":        func(m *machine, bad bool) { m.free = map[bool]int64{true: 99, false: 1000}[bad] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, m *machine) {
 				m.set(func() { set(m, true) })
 				pass(8 * time.Second)
-				m.want(t, "at the first look", health.Warned)
+				m.want(t, "after the first check", health.Warned)
 				pass(22 * time.Second)
 				m.want(t, "after half a minute", health.Out)
 				m.set(func() { set(m, false) })
 				pass(2 * time.Minute)
-				m.want(t, "two minutes after it works", health.Calm)
+				m.want(t, "two minutes after the repair", health.Calm)
 			})
 		})
 	}
 }
 
-// One failure is a warning, however long nobody uses the disk after it.
+// One failure is a warning, even if no upload uses the disk afterwards.
 func TestOneFailureIsAWarning(t *testing.T) {
 	watched(t, func(t *testing.T, m *machine) {
 		m.set(func() { m.probeErr = syscall.EIO })
@@ -207,31 +205,31 @@ func TestOneFailureIsAWarning(t *testing.T) {
 			pass(8 * time.Second)
 		}
 		pass(8 * time.Second)
-		m.want(t, "two minutes after it", health.Calm)
+		m.want(t, "two minutes later", health.Calm)
 	})
 }
 
-// Calls of uploads that hang are trouble, also where the probe does not. All that
-// hang between two looks are one.
+// Hanging calls of uploads are trouble even if the probe does not hang. Those between
+// two checks count as one.
 func TestLateCallsAreTrouble(t *testing.T) {
 	watched(t, func(t *testing.T, m *machine) {
 		m.set(func() { m.late = 64 })
 		pass(time.Minute)
-		m.want(t, "after a disk that hung once", health.Warned)
+		m.want(t, "after one hang", health.Warned)
 		for range 2 {
 			m.set(func() { m.late++ })
 			pass(8 * time.Second)
 		}
 		if s, last := m.State(); s != health.Out || last != health.DiskHangs {
-			t.Errorf("after three times it is %v for %q", s, last)
+			t.Errorf("after three hangs: %v, last %q", s, last)
 		}
 		pass(2*time.Minute + 8*time.Second)
-		m.want(t, "although the calls have not ended", health.Calm)
+		m.want(t, "with the calls still hanging", health.Calm)
 	})
 }
 
-// What the instance itself has on the disk counts as free: it neither takes the
-// instance out nor keeps it out.
+// The instance's own files count as free space. They neither take the instance out nor
+// keep it out.
 func TestOwnFilesCountAsFree(t *testing.T) {
 	watched(t, func(t *testing.T, m *machine) {
 		m.set(func() { m.free, m.own = 0, 125 })
@@ -244,12 +242,12 @@ func TestOwnFilesCountAsFree(t *testing.T) {
 		m.want(t, "with its own files, after trouble", health.Calm)
 		m.set(func() { m.own = 99 })
 		pass(30 * time.Second)
-		m.want(t, "with those of others", health.Out)
+		m.want(t, "with files of other programs", health.Out)
 	})
 }
 
-// A probe that fails for a reason that is not the disk's is no trouble. It proves
-// nothing either.
+// A probe that fails through no fault of the disk is no trouble. Nor does it prove
+// that the disk works.
 func TestFailureThatIsNotTheDisks(t *testing.T) {
 	watched(t, func(t *testing.T, m *machine) {
 		m.set(func() { m.probeErr = errNotTheDisk })
@@ -273,7 +271,7 @@ func TestLowSpaceIsTrouble(t *testing.T) {
 		m.want(t, "below the mark", health.Warned)
 		pass(20 * time.Second)
 		if s, last := m.State(); s != health.Out || last != health.LowSpace {
-			t.Errorf("below the mark for long it is %v for %q", s, last)
+			t.Errorf("below the mark for 30 s: %v, last %q", s, last)
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"spillway/observe"
 )
 
-// moment is what a page is told, as far as the tests look at it.
+// moment is a message to a page, as far as the tests need it.
 type moment struct {
 	Now     struct{ Memory, Spill, Free, Received, Sent int64 }
 	Uploads []struct {
@@ -42,7 +42,7 @@ type moment struct {
 	History []json.RawMessage
 }
 
-// watchPage opens the stream of events of a page.
+// watchPage opens the event stream of a page. next returns the next message.
 func watchPage(t *testing.T, base string) (next func() (event string, m moment)) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/events", nil)
@@ -77,9 +77,8 @@ func watchPage(t *testing.T, base string) (next func() (event string, m moment))
 	}
 }
 
-// TestLivePageIsTold follows an upload from its beginning to its end, and a
-// disk that fails.
-func TestLivePageIsTold(t *testing.T) {
+// A page shows an upload from its beginning to its end, and trouble with the disk.
+func TestLivePageEvents(t *testing.T) {
 	i := newInstance()
 	i.used, i.spilled = 70, 30
 	ctx, cancel := context.WithCancel(t.Context())
@@ -96,15 +95,15 @@ func TestLivePageIsTold(t *testing.T) {
 	next := watchPage(t, server.URL)
 	event, m := next()
 	if event != "beginning" || strings.Join(m.Labels, " ") != "client memory s3 disk remote cpu" || len(m.History) == 0 || m.Pressure.State != "calm" {
-		t.Fatalf("it begins with %s %+v", event, m)
+		t.Fatalf("first message: %s %+v", event, m)
 	}
 	for len(m.Uploads) == 0 {
 		if event, m = next(); event == "" {
-			t.Fatal("the upload is never told of")
+			t.Fatal("the upload is never shown")
 		}
 	}
 	if u := m.Uploads[0]; u.ID != 7 || u.Stage != "receiving" || u.Shape.Filename != e.Shape.Filename || u.Shape.ArchiveBytes != 1000 || u.Spent[0] != 3 {
-		t.Errorf("the upload under way is %+v", u)
+		t.Errorf("upload under way: %+v", u)
 	}
 	if m.Now.Memory != 70 || m.Now.Spill != 30 {
 		t.Errorf("in use: %+v", m.Now)
@@ -113,24 +112,24 @@ func TestLivePageIsTold(t *testing.T) {
 	i.trouble(3)
 	for len(m.Ended) == 0 {
 		if event, m = next(); event == "" {
-			t.Fatal("its end is never told of")
+			t.Fatal("the upload's end is never shown")
 		}
 	}
 	if u := m.Ended[0]; u.ID != 7 || u.Outcome != "stored" || len(m.Uploads) != 0 || m.Outcomes["stored"] != 1 {
-		t.Errorf("the end is %+v", m)
+		t.Errorf("ended upload: %+v", m)
 	}
 	for m.Pressure.State != "out" {
 		if event, m = next(); event == "" {
-			t.Fatal("the trouble is never told of")
+			t.Fatal("the trouble is never shown")
 		}
 	}
 	if n := len(m.Pressure.Events); n != 4 || m.Pressure.Events[3].What != "out" {
 		t.Errorf("events: %+v", m.Pressure.Events)
 	}
 
-	// A page that comes later is told everything; all are let go at the end.
+	// A later page gets everything. At the end all are closed.
 	if event, m := watchPage(t, server.URL)(); event != "beginning" || len(m.Ended) != 1 {
-		t.Errorf("a second page begins with %s %+v", event, m)
+		t.Errorf("first message of a second page: %s %+v", event, m)
 	}
 	cancel()
 	<-watched
@@ -151,8 +150,8 @@ func TestLivePageIsTold(t *testing.T) {
 	}
 }
 
-// TestLivePagesAreFew: too many are sent away.
-func TestLivePagesAreFew(t *testing.T) {
+// The 33rd page is refused.
+func TestTooManyLivePages(t *testing.T) {
 	i := newInstance()
 	ctx, cancel := context.WithCancel(t.Context())
 	watched := make(chan struct{})
@@ -177,7 +176,7 @@ func TestLivePagesAreFew(t *testing.T) {
 	}
 }
 
-// fetch is what a browser says of a request (W3C, "Fetch Metadata Request Headers").
+// fetch returns the headers that a browser adds to a request (W3C, "Fetch Metadata Request Headers").
 func fetch(site, mode, dest string) http.Header {
 	return http.Header{"Sec-Fetch-Site": {site}, "Sec-Fetch-Mode": {mode}, "Sec-Fetch-Dest": {dest}}
 }
@@ -201,18 +200,18 @@ func TestAdminListener(t *testing.T) {
 		{name: "metrics", path: "/metrics", status: 200},
 		{name: "profiles", path: "/debug/pprof/", status: 200},
 		{name: "a profile", path: "/debug/pprof/goroutine?debug=1", status: 200},
-		{name: "nothing", path: "/page/", status: 404, contentType: "application/json"},
-		{name: "no way to other files", path: "/page/index.html", status: 404},
+		{name: "unknown path", path: "/page/", status: 404, contentType: "application/json"},
+		{name: "file of the page by its source path", path: "/page/index.html", status: 404},
 		{name: "POST", method: "POST", path: "/metrics", status: 405, contentType: "application/json"},
-		{name: "by its name", path: "/", host: "localhost:8001", status: 200},
+		{name: "by localhost", path: "/", host: "localhost:8001", status: 200},
 		{name: "by an address", path: "/", host: "[::1]:8001", status: 200},
 		{name: "by a configured name", path: "/metrics", host: "Spillway.example.com:8001", status: 200},
 		{name: "by another name, as after rebinding", path: "/", host: "evil.example.com", status: 421},
 		{name: "by a name below a configured one", path: "/", host: "x.spillway.example.com", status: 421},
-		{name: "a script of another site", path: "/events", header: fetch("cross-site", "cors", "empty"), status: 403},
-		{name: "a script of the same site", path: "/events", header: fetch("same-site", "cors", "empty"), status: 403},
-		{name: "our own page's script", path: "/metrics", header: fetch("same-origin", "cors", "empty"), status: 200},
-		{name: "typed", path: "/debug/pprof/", header: fetch("none", "navigate", "document"), status: 200},
+		{name: "script of another site", path: "/events", header: fetch("cross-site", "cors", "empty"), status: 403},
+		{name: "script of the same site", path: "/events", header: fetch("same-site", "cors", "empty"), status: 403},
+		{name: "script of the live page", path: "/metrics", header: fetch("same-origin", "cors", "empty"), status: 200},
+		{name: "typed address", path: "/debug/pprof/", header: fetch("none", "navigate", "document"), status: 200},
 		{name: "a link to the page", path: "/", header: fetch("cross-site", "navigate", "document"), status: 200},
 		{name: "the page in a frame", path: "/", header: fetch("cross-site", "navigate", "iframe"), status: 403},
 		{name: "a link to the profiles", path: "/debug/pprof/", header: fetch("cross-site", "navigate", "document"), status: 403},
@@ -242,13 +241,13 @@ func TestAdminListener(t *testing.T) {
 				t.Errorf("policy %q", policy)
 			}
 			if resp.Header.Get("X-Content-Type-Options") != "nosniff" {
-				t.Error("sniffing is not forbidden")
+				t.Error("X-Content-Type-Options is not nosniff")
 			}
 		})
 	}
 }
 
-// On an address that is not loopback, a name has to be configured as well.
+// On an address other than loopback, names must be configured as well.
 func TestAdminHostOnAnyAddress(t *testing.T) {
 	i := newInstance()
 	for host, status := range map[string]int{
@@ -265,8 +264,7 @@ func TestAdminHostOnAnyAddress(t *testing.T) {
 	}
 }
 
-// TestLivePageHasTheChecks: a page that is open does not probe the store. It shows
-// what the last heartbeat found.
+// An open page does not probe the store. It shows what the last heartbeat found.
 func TestLivePageHasTheChecks(t *testing.T) {
 	i := newInstance()
 	probes := 0
@@ -275,7 +273,7 @@ func TestLivePageHasTheChecks(t *testing.T) {
 	go i.Watch(ctx)
 	server := httptest.NewServer(i)
 	defer server.Close()
-	defer cancel() // lets the page go
+	defer cancel() // closes the page
 	next := watchPage(t, server.URL)
 	_, m := next()
 	if c := m.Checks[0]; c.Name != "storage" || c.Level != "unknown" || probes != 0 {
@@ -284,7 +282,7 @@ func TestLivePageHasTheChecks(t *testing.T) {
 	i.probe("/__heartbeat__", "")
 	for m.Checks[0].Level == "unknown" {
 		if event, later := next(); event == "" {
-			t.Fatal("the heartbeat is never told of")
+			t.Fatal("the heartbeat's result is never shown")
 		} else {
 			m = later
 		}
@@ -297,6 +295,6 @@ func TestLivePageHasTheChecks(t *testing.T) {
 		names = append(names, c.Name)
 	}
 	if all := strings.Join(names, " "); all != "storage uploads spill memory janitor" {
-		t.Errorf("the checks are %s", all)
+		t.Errorf("checks: %s", all)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"spillway/observe"
 )
 
-// scrape is the metrics of an instance, without those of Go and the process.
+// scrape returns the metrics of an instance.
 func (i *instance) scrape(t testing.TB) string {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), "GET", "http://localhost/metrics", nil)
@@ -28,7 +28,7 @@ func (i *instance) scrape(t testing.TB) string {
 	return w.Body.String()
 }
 
-// series are the lines of a scrape whose numbers are ours, without the numbers.
+// series returns our series of a scrape, without their values.
 func series(scrape string) map[string]bool {
 	all := map[string]bool{}
 	for line := range strings.Lines(scrape) {
@@ -43,7 +43,7 @@ func TestMetricsOfAnUpload(t *testing.T) {
 	i := newInstance()
 	upload := i.uploads.Begin(1, func() observe.Progress { return observe.Progress{Stage: outcome.Receiving} })
 	if s := i.scrape(t); !strings.Contains(s, `spillway_uploads_in_flight{stage="receiving"} 1`) {
-		t.Error("the upload under way is not counted")
+		t.Error("the upload under way is missing")
 	}
 	upload.End(ended(outcome.Stored, outcome.NoReason))
 	s := i.scrape(t)
@@ -61,12 +61,12 @@ func TestMetricsOfAnUpload(t *testing.T) {
 		`spillway_build_info{commit="abc",goversion=`,
 	} {
 		if !strings.Contains(s, "\n"+want) {
-			t.Errorf("there is no %s", want)
+			t.Errorf("missing: %s", want)
 		}
 	}
 }
 
-// TestMetricsOfReasons: each reason is counted as what it is.
+// Each reason has a series of its own.
 func TestMetricsOfReasons(t *testing.T) {
 	for outcome, reasons := range map[outcome.Outcome][]outcome.Reason{
 		outcome.Refused: {
@@ -82,13 +82,13 @@ func TestMetricsOfReasons(t *testing.T) {
 			label := func(s string) string { return strings.ReplaceAll(s, " ", "_") }
 			want := `spillway_uploads_total{outcome="` + label(string(outcome)) + `",reason="` + label(string(reason)) + `"} 1`
 			if !strings.Contains(i.scrape(t), "\n"+want) {
-				t.Errorf("there is no %s", want)
+				t.Errorf("missing: %s", want)
 			}
 		}
 	}
 }
 
-// TestMetricsOfRequests: each attempt counts as what became of it.
+// Each attempt counts under its result.
 func TestMetricsOfRequests(t *testing.T) {
 	i := newInstance()
 	for _, c := range []struct {
@@ -107,13 +107,12 @@ func TestMetricsOfRequests(t *testing.T) {
 	} {
 		i.metrics.Attempt(c.Attempt)
 		if want := fmt.Sprintf("spillway_s3_requests_total{operation=%q,result=%q} 1", c.Operation, c.result); !strings.Contains(i.scrape(t), want) {
-			t.Errorf("%+v: there is no %s", c.Attempt, want)
+			t.Errorf("%+v: missing: %s", c.Attempt, want)
 		}
 	}
 }
 
-// TestMetricsAreBounded: whatever clients and servers choose makes neither a
-// series nor a word of one.
+// Words that clients and servers choose never become a series or a label.
 func TestMetricsAreBounded(t *testing.T) {
 	i := newInstance()
 	stir := func(word string) {
@@ -136,15 +135,15 @@ func TestMetricsAreBounded(t *testing.T) {
 	}
 	s := i.scrape(t)
 	if after := series(s); len(after) != len(before) {
-		t.Errorf("%d series have become %d", len(before), len(after))
+		t.Errorf("%d series grew to %d", len(before), len(after))
 	}
 	if strings.Contains(s, "hostile") || strings.Contains(s, "example.com") {
-		t.Error("a word of a client is in the metrics")
+		t.Error("the metrics have a client's word")
 	}
 	if n := len(before); n > 600 {
-		t.Errorf("%d series are too many", n)
+		t.Errorf("too many series: %d", n)
 	}
-	// A label's value is one of a few words, a number, or the name of a build.
+	// A label's value is a word from a list, a number, or the name of a build.
 	for line := range before {
 		for _, value := range regexp.MustCompile(`="([^"]*)"`).FindAllStringSubmatch(line, -1) {
 			if !regexp.MustCompile(`^([A-Za-z0-9_.+-]{0,40})$`).MatchString(value[1]) {
@@ -154,8 +153,8 @@ func TestMetricsAreBounded(t *testing.T) {
 	}
 }
 
-// TestMetricsAreNamedByTheRules of Prometheus, as promtool checks them.
-func TestMetricsAreNamedByTheRules(t *testing.T) {
+// The metrics pass the linter of promtool.
+func TestMetricsLint(t *testing.T) {
 	i := newInstance()
 	i.tasks = []health.Task{{Name: "spill folder", Succeeded: 3, Failed: 1, Removed: 2, LastSuccess: time.Unix(12, 0)}}
 	i.metrics.Attempt(s3event.Attempt{Operation: "PutObject", Status: 200})
@@ -174,12 +173,11 @@ func TestMetricsAreNamedByTheRules(t *testing.T) {
 	}
 	if !strings.Contains(s, `spillway_janitor_runs_total{result="failed",task="spill_folder"} 1`) ||
 		!strings.Contains(s, `spillway_janitor_last_success_timestamp_seconds{task="spill_folder"} 12`) {
-		t.Error("the janitor's runs are not counted")
+		t.Error("the janitor's runs are missing")
 	}
 }
 
-// BenchmarkScrape is what a scrape costs while 16 uploads are under way. Who
-// scrapes every 15 s uses that much of a core in each.
+// BenchmarkScrape measures a scrape with 16 uploads under way.
 func BenchmarkScrape(b *testing.B) {
 	i := newInstance()
 	e := ended(outcome.Stored, outcome.NoReason)
@@ -193,8 +191,7 @@ func BenchmarkScrape(b *testing.B) {
 	}
 }
 
-// BenchmarkUploadReported is what it costs to report an upload from its
-// beginning to its end.
+// BenchmarkUploadReported measures Begin and End of an upload.
 func BenchmarkUploadReported(b *testing.B) {
 	i := newInstance()
 	b.ReportAllocs()

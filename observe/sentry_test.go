@@ -16,8 +16,8 @@ import (
 	"spillway/testdata/sentryserver"
 )
 
-// reported makes a reporter for a server, has it report, closes it and returns
-// what came.
+// reported calls report with a reporter for a server, and returns the events that the
+// server got.
 func reported(t *testing.T, server *sentryserver.Server, report func(r *observe.Reporter)) []map[string]any {
 	t.Helper()
 	r, err := observe.NewReporter(server.DSN, "1.2.3")
@@ -26,7 +26,7 @@ func reported(t *testing.T, server *sentryserver.Server, report func(r *observe.
 	}
 	report(r)
 	if !r.Close(10 * time.Second) {
-		t.Error("not all was sent")
+		t.Error("not all events were sent")
 	}
 	return server.Events()
 }
@@ -64,7 +64,7 @@ func TestSentryReports(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			events := reported(t, sentryserver.Start(t), func(r *observe.Reporter) { c.report(reporting(r)) })
 			if len(events) != 1 {
-				t.Fatalf("%d reports, want 1: %v", len(events), events)
+				t.Fatalf("%d events, want 1: %v", len(events), events)
 			}
 			e := events[0]
 			tags, _ := e["tags"].(map[string]any)
@@ -77,15 +77,15 @@ func TestSentryReports(t *testing.T) {
 			}
 			for _, want := range c.says {
 				if !bytes.Contains(text, []byte(want)) {
-					t.Errorf("it does not say %s: %s", want, text)
+					t.Errorf("missing %s in %s", want, text)
 				}
 			}
 		})
 	}
 }
 
-// TestSentryIsToldOfNothingElse: what clients do is no report.
-func TestSentryIsToldOfNothingElse(t *testing.T) {
+// What clients cause is not reported.
+func TestSentryGetsNothingElse(t *testing.T) {
 	events := reported(t, sentryserver.Start(t), func(r *observe.Reporter) {
 		i := reporting(r)
 		for _, o := range []outcome.Outcome{outcome.Stored, outcome.Refused, outcome.Failed, outcome.ClientGone, outcome.ShutDown} {
@@ -95,12 +95,12 @@ func TestSentryIsToldOfNothingElse(t *testing.T) {
 		i.probe("/__heartbeat__", "")
 	})
 	if len(events) != 0 {
-		t.Errorf("reported: %v", events)
+		t.Errorf("events: %v", events)
 	}
 }
 
-// TestSentryLearnsNoSecrets puts them wherever they could get to.
-func TestSentryLearnsNoSecrets(t *testing.T) {
+// Secrets never reach Sentry, wherever they are.
+func TestSentryGetsNoSecrets(t *testing.T) {
 	token := strings.Repeat("0123456789abcdef", 4)
 	secrets := []string{token, "jane@example.com", "hunter2", "AKIAEXAMPLE", "s3cr3t"}
 	words := fmt.Sprintf("auth-token: %s of %s at http://me:%s@host/ with AccessKeyId=%s&password=%s", token, secrets[1], secrets[2], secrets[3], secrets[4])
@@ -117,7 +117,7 @@ func TestSentryLearnsNoSecrets(t *testing.T) {
 		r.PressureOut(words)
 	})
 	if len(events) != 4 {
-		t.Errorf("%d reports, want 4", len(events))
+		t.Errorf("%d events, want 4", len(events))
 	}
 	for _, secret := range secrets {
 		if strings.Contains(server.Raw(), secret) {
@@ -126,16 +126,16 @@ func TestSentryLearnsNoSecrets(t *testing.T) {
 	}
 }
 
-// TestSentryIsNotFlooded: one kind of report is sent once a minute, whatever
-// names and numbers differ in it, and all kinds together ten at once.
-func TestSentryIsNotFlooded(t *testing.T) {
+// One kind of event is sent once a minute, even if names and numbers in it differ. Ten
+// of all kinds are sent at once.
+func TestSentryRateLimits(t *testing.T) {
 	events := reported(t, sentryserver.Start(t), func(r *observe.Reporter) {
 		for n := range 100 {
 			r.JanitorFailure("multipart uploads", n, fmt.Errorf("key %q failed %d times", fmt.Sprint(n), n))
 		}
 	})
 	if len(events) != 1 {
-		t.Errorf("of one kind %d were sent", len(events))
+		t.Errorf("%d events of one kind, want 1", len(events))
 	}
 	events = reported(t, sentryserver.Start(t), func(r *observe.Reporter) {
 		for n := range 100 {
@@ -143,12 +143,12 @@ func TestSentryIsNotFlooded(t *testing.T) {
 		}
 	})
 	if len(events) != 10 {
-		t.Errorf("of all kinds %d were sent at once", len(events))
+		t.Errorf("%d events of all kinds, want 10", len(events))
 	}
 }
 
 func TestSentryWithoutDSN(t *testing.T) {
-	t.Setenv("SENTRY_DSN", "http://key@127.0.0.1:1/1") // settings are read elsewhere
+	t.Setenv("SENTRY_DSN", "http://key@127.0.0.1:1/1") // package settings reads it
 	r, err := observe.NewReporter("", "1.2.3")
 	if err != nil {
 		t.Fatal(err)
@@ -158,12 +158,12 @@ func TestSentryWithoutDSN(t *testing.T) {
 		r.PressureOut("why")
 		r.JanitorFailure("task", 1, nil)
 		if !r.Close(0) {
-			t.Error("there is something to send")
+			t.Error("Close reports events that were not sent")
 		}
 	}
 }
 
-// TestSentryThatIsDown keeps nobody waiting.
+// An outage of Sentry makes nobody wait.
 func TestSentryThatIsDown(t *testing.T) {
 	r, err := observe.NewReporter("http://key@127.0.0.1:1/1", "1.2.3")
 	if err != nil {

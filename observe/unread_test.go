@@ -25,7 +25,7 @@ func (l oneConn) Accept() (net.Conn, error) {
 func (oneConn) Close() error   { return nil }
 func (oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
 
-// A client that does not read its answer keeps its connection for a while only.
+// A client that does not read its response loses its connection after a while.
 func TestUnreadAnswersOfProbes(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -51,15 +51,15 @@ func TestUnreadAnswersOfProbes(t *testing.T) {
 				if _, err := io.WriteString(here, "GET "+c.path+" HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 					t.Fatal(err)
 				}
-				// The server reads on to learn when the client leaves. It does so when it
-				// has given the answer up.
+				// The server reads in the background, to notice when the client leaves. A
+				// write fails once the server has closed the connection.
 				for {
 					if _, err := here.Write([]byte("G")); err != nil {
 						break
 					}
 				}
 				if took := time.Since(began); took != c.within {
-					t.Errorf("it was given up after %v, want %v", took, c.within)
+					t.Errorf("closed after %v, want %v", took, c.within)
 				}
 				close(conns)
 				<-served

@@ -1,5 +1,5 @@
-// How things look: numbers as text, accounts as bars, samples as plots.
-// Nothing here remembers anything or knows the rest of the page.
+// Formatting and drawing: numbers as text, accounts as bars, samples as plots.
+// Nothing here has state or knows the rest of the page.
 
 const noBreak = '\u00a0';
 const dash = '–';
@@ -8,7 +8,7 @@ const dash = '–';
 
 const byteUnits = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
-// bytes writes a size with three digits that count.
+// bytes formats a size with three significant digits.
 export function bytes(n) {
   let unit = 0;
   while (Math.abs(n) >= 1000 && unit < byteUnits.length - 1) {
@@ -19,7 +19,7 @@ export function bytes(n) {
   return `${n.toFixed(digits)}${noBreak}${byteUnits[unit]}`;
 }
 
-// shortBytes is bytes for an axis, where most numbers are round.
+// shortBytes formats a size for an axis, where most sizes are round.
 const shortBytes = (n) => bytes(n).replace(/\.0+(?=\D)/, '').replace(/(\.\d)0(?=\D)/, '$1');
 
 export const byteRate = (n) => `${bytes(n)}/s`;
@@ -45,7 +45,7 @@ export function percent(part, whole) {
 const clockFormat = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' });
 const dayFormat = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
 
-// clock writes a time of day, and the day if it is another one than now's.
+// clock formats a time of day, with the date unless it is today's.
 export function clock(time, now) {
   const sameDay = time.toDateString() === new Date(now).toDateString();
   return sameDay ? clockFormat.format(time) : `${dayFormat.format(time)} ${clockFormat.format(time)}`;
@@ -53,7 +53,7 @@ export function clock(time, now) {
 
 // --- elements ---
 
-// element makes one. What is put into it as text stays text.
+// element makes an element. Strings in content become text, never markup.
 export function element(tag, attributes = {}, ...content) {
   const e = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) e.setAttribute(name, value);
@@ -65,7 +65,7 @@ export function element(tag, attributes = {}, ...content) {
 
 export const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
-// longest says what has most of an account's time.
+// longest names the label with the most time.
 export function longest(labels, spent) {
   const wall = sum(spent);
   if (!(wall > 0)) return '';
@@ -73,8 +73,8 @@ export function longest(labels, spent) {
   return `${labels[most]} ${percent(spent[most], wall)}`;
 }
 
-// account shows in a bar where the time went. The parts stay the same elements
-// from one moment to the next; one without time has no width.
+// account shows in a bar where the time went. Elements are kept between updates. A
+// label without time has no width.
 export function account(bar, labels, spent) {
   if (bar.childElementCount !== labels.length) {
     bar.replaceChildren(...labels.map((label) => element('span', { 'data-label': label })));
@@ -105,8 +105,8 @@ function shape(tag, attributes, text) {
 }
 
 const span = 300; // seconds that a plot shows
-const most = 1.15; // how much room is above the highest line
-const gap = 5000; // milliseconds without a sample that interrupt a line
+const most = 1.15; // height of the scale, relative to the highest line
+const gap = 5000; // milliseconds without a sample after which a line is interrupted
 const edge = { top: 4, right: 1, bottom: 17, left: 1 };
 
 // steps between ticks: powers of two for bytes, so that ticks are round in the
@@ -121,7 +121,7 @@ function stepFor(top, binary) {
   return [1, 2, 5, 10].find((n) => n * ten >= wanted) * ten;
 }
 
-// line is the path of a series. Values that are undefined interrupt it.
+// line returns the path of a series. Undefined values interrupt it.
 function line(points, x, y) {
   let path = '';
   let before;
@@ -135,7 +135,7 @@ function line(points, x, y) {
   return path;
 }
 
-// area is what is between a series and the axis.
+// area returns the path of the area below a series.
 function area(points, x, y) {
   let path = '';
   let run = [];
@@ -154,12 +154,12 @@ function area(points, x, y) {
   return path;
 }
 
-// plot draws samples into svg, which is as wide and high as said:
+// plot draws samples into svg, which has the given width and height:
 //
-//   series  [{name, of(sample), filled}], each drawn as the style sheet says;
-//           what is not below the top of the scale is left out where it is `loose`
-//   limits  [{name, value}], lines that should not be crossed
-//   write   turns a value on the axis into text
+//   series  [{name, of(sample), filled}], styled by the style sheet;
+//           `loose` series do not stretch the scale: what is above it is left out
+//   limits  [{name, value}], lines that values should stay below
+//   write   formats a value on the axis
 //   binary  whether ticks are at powers of two
 //   pointed is the time to mark, if any
 export function plot(svg, { samples, now, width, height, series, limits, write, binary, pointed }) {
@@ -183,7 +183,7 @@ export function plot(svg, { samples, now, width, height, series, limits, write, 
   const step = stepFor(highest, binary);
   for (let value = 0; value <= top; value += step) {
     parts.push(shape('line', { class: value ? 'grid' : 'axis', x1: edge.left, x2: width - edge.right, y1: y(value), y2: y(value) }));
-    // Above the area, and not where the top would cut it.
+    // Above the area, and below the top of the plot.
     if (value && y(value) > 14) ticks.push(shape('text', { class: 'tick haloed', x: edge.left + 3, y: y(value) - 3 }, write(value)));
   }
   for (const s of series) {
@@ -209,15 +209,15 @@ export function plot(svg, { samples, now, width, height, series, limits, write, 
   svg.replaceChildren(...parts);
 }
 
-// sampleAt is the sample nearest to where a plot is pointed at: a share of its
-// width. It is undefined where there is none.
+// sampleAt returns the sample nearest to a point, given as a share of the plot's
+// width; undefined if there is none.
 export function sampleAt(samples, now, share) {
   const at = now - (1 - share) * span * 1000;
   const near = samples.reduce((a, b) => (a && Math.abs(a.at - at) <= Math.abs(b.at - at) ? a : b), undefined);
   return near && Math.abs(near.at - at) < gap ? near : undefined;
 }
 
-// outOf says how much of a total is used.
+// outOf formats how much of a total is used.
 export function outOf(used, total) {
   return total > 0 ? `of ${bytes(total)}, ${percent(used, total)}` : dash;
 }

@@ -1,5 +1,5 @@
-// The live page: what the service tells, put into the document. Names come from
-// archives, that is from strangers: they are only ever set as text.
+// The live page: shows the messages of the service. Names in archives come from
+// strangers, so they are only ever set as text.
 
 import {
   account, byteRate, bytes, clock, count, duration, element, longest, outOf, percent, plot, sampleAt, shortByteRate, sum,
@@ -7,23 +7,23 @@ import {
 
 const mostSamples = 300;
 const mostRecent = 200;
-const retryAfter = 5000; // milliseconds, where the browser does not try again by itself
-const silentFor = 5000; // milliseconds without a moment from which on what is shown is old
+const retryAfter = 5000; // milliseconds, if the browser does not reconnect by itself
+const silentFor = 5000; // milliseconds without a message after which the page is stale
 
 const byID = (id) => document.getElementById(id);
 
-// what is known
+// state
 let labels = [];
 let history = [];
 let moment;
 let started;
-let heard = 0; // when the last moment came, by this browser's clock
-let only = ''; // the outcome that is shown, if not all are
-const recent = new Map(); // ended uploads by number, and their rows
+let heard = 0; // when the last message came, by the browser's clock
+let only = ''; // the only outcome that is shown; empty: all
+const recent = new Map(); // rows of ended uploads, by number
 const active = new Map(); // rows of uploads under way, by id
-const before = new Map(); // bytes of uploads under way at the moment before, by id
+const before = new Map(); // bytes received of uploads under way, as of the last message, by id
 
-// --- the stream of moments ---
+// --- messages ---
 
 function listen() {
   const source = new EventSource('events');
@@ -35,7 +35,7 @@ function listen() {
   });
 }
 
-// begin starts anew: the service may be another one than before.
+// begin starts anew: the service may have been restarted.
 function begin(told) {
   labels = told.labels;
   history = told.history;
@@ -76,10 +76,10 @@ function lose() {
   badge.textContent = 'reconnecting';
   const stale = byID('stale');
   stale.hidden = !moment;
-  if (moment) stale.textContent = `Nothing heard since ${clock(new Date(heard), Date.now())}. What is below is as it was then.`;
+  if (moment) stale.textContent = `No message since ${clock(new Date(heard), Date.now())}. This page shows the state at that time.`;
 }
 
-// --- the head ---
+// --- header ---
 
 function setBadge(badge, state, text) {
   badge.dataset.state = state;
@@ -90,7 +90,7 @@ function showState() {
   setBadge(byID('connection'), 'live', 'live');
   byID('stale').hidden = true;
   byID('draining').hidden = !moment.draining;
-  setBadge(byID('pressure'), moment.pressure.state, moment.pressure.state === 'out' ? 'out of the balancer' : moment.pressure.state);
+  setBadge(byID('pressure'), moment.pressure.state, moment.pressure.state === 'out' ? 'out of the load balancer' : moment.pressure.state);
   byID('uptime').textContent = `up ${duration((moment.now.at - started) / 1000)}`;
 }
 
@@ -107,7 +107,7 @@ const plots = [
     title: 'Spill', write: bytes, binary: true,
     series: [{ name: 'spill', filled: true, of: (s) => s.spill }, { name: 'free', loose: true, of: (s) => (s.free < 0 ? undefined : s.free) }],
     limits: () => (moment.spill_quota > 0 ? [{ name: 'quota', value: moment.spill_quota }] : []),
-    now: (s) => bytes(s.spill), aside: (s) => (moment.spill_quota > 0 ? `${outOf(s.spill, moment.spill_quota)}${s.free >= 0 ? `; ${bytes(s.free)} free` : ''}` : 'no disk is used'),
+    now: (s) => bytes(s.spill), aside: (s) => (moment.spill_quota > 0 ? `${outOf(s.spill, moment.spill_quota)}${s.free >= 0 ? `; ${bytes(s.free)} free` : ''}` : 'no disk in use'),
   },
   {
     title: 'Throughput', write: shortByteRate, binary: true,
@@ -160,7 +160,7 @@ function showPlots() {
 
 // --- rows ---
 
-// row makes one out of a template, with what is filled in by its name.
+// row copies a template. fields are the elements to fill in, by name.
 function row(template) {
   const e = byID(template).content.firstElementChild.cloneNode(true);
   const fields = {};
@@ -168,7 +168,7 @@ function row(template) {
   return { element: e, fields };
 }
 
-// write sets a text where it is another one, so that what is selected stays so.
+// write sets a text if it has changed, so that a selection is kept.
 function write(field, text) {
   if (field.textContent !== text) field.textContent = text;
 }
@@ -245,9 +245,9 @@ function showChecks() {
 // --- pressure and the janitor ---
 
 const pressureTexts = {
-  calm: 'No trouble of the disk within the window.',
-  warned: 'The disk had trouble. Several times within the window take this instance out.',
-  out: 'The balancer is told to take this instance out. It comes back by itself.',
+  calm: 'No trouble with the disk lately.',
+  warned: 'The disk had trouble. More trouble soon takes this instance out of the load balancer.',
+  out: 'The load balancer is told to send uploads elsewhere. The instance comes back by itself.',
 };
 
 function showPressure() {
@@ -283,7 +283,7 @@ function showTasks() {
 
 // --- recent uploads ---
 
-// addRecent puts an upload that has ended above those before it.
+// addRecent adds an ended upload above the others.
 function addRecent(ended) {
   if (recent.has(ended.number)) return;
   const r = row('recent-row');
@@ -309,8 +309,8 @@ function addRecent(ended) {
   write(fields.skipped, count(shape.skipped));
   write(fields.ended, clock(new Date(ended.ended), moment.now.at));
   fields.ended.dateTime = ended.ended;
-  // What is seldom looked at is made when somebody does.
-  r.element.firstElementChild.addEventListener('toggle', () => fields.whole.childElementCount || fields.whole.append(...whole(ended)), { once: true });
+  // The details are made when they are first shown.
+  r.element.firstElementChild.addEventListener('toggle', () => fields.whole.childElementCount || fields.whole.append(...details(ended)), { once: true });
   recent.set(ended.number, r);
   byID('recent-list').prepend(r.element);
   for (const [number, old] of recent) {
@@ -320,18 +320,18 @@ function addRecent(ended) {
   }
 }
 
-// whole is all there is to say of an upload.
-function whole(ended) {
+// details returns everything about an ended upload.
+function details(ended) {
   const { shape } = ended;
   const facts = [
     ['Id', `${ended.id}`],
     ['Symbols', shape.try ? 'try' : 'regular'],
     ['Archive', `${bytes(shape.archive_bytes)}, expanded ${bytes(shape.expanded_bytes)}`],
     ['Biggest entry', shape.biggest ? `${shape.biggest} (${bytes(shape.biggest_bytes)})` : ''],
-    ['Was at', shape.at],
+    ['Last entry begun', shape.at],
     ['Entries', `${count(shape.entries)}: ${count(shape.uploaded)} uploaded, ${count(shape.skipped)} skipped, ${count(shape.ignored)} ignored`],
     ['Stored in S3', bytes(shape.sent_bytes)],
-    ['At most', `${bytes(shape.peak_memory_bytes)} of memory, ${bytes(shape.spilled_bytes)} on disk`],
+    ['Peak use', `${bytes(shape.peak_memory_bytes)} of memory, ${bytes(shape.spilled_bytes)} on disk`],
     ['Workers', `${duration(ended.workers)} beside the upload's own time`],
     ['Time', labels.map((label, i) => `${label} ${duration(ended.spent[i])}`).join(', ')],
     ['Answer', `${ended.status} ${ended.message}`],
@@ -350,7 +350,7 @@ function whole(ended) {
   return [list, table];
 }
 
-// showRecent hides what is not asked for, and counts.
+// showRecent applies the filter and updates the counts.
 function showRecent() {
   const words = byID('search').value.toLowerCase().split(/\s+/).filter(Boolean);
   let found = 0;
@@ -362,7 +362,7 @@ function showRecent() {
   byID('columns').hidden = found === 0;
   const none = byID('no-recent');
   none.hidden = found > 0;
-  write(none, recent.size === 0 ? 'No upload has ended yet.' : 'None of them is like that.');
+  write(none, recent.size === 0 ? 'No upload has ended yet.' : 'No upload matches the filter.');
   write(byID('found'), words.length || only ? `${count(found)} of ${count(recent.size)}` : '');
   showTotals();
 }
