@@ -13,48 +13,46 @@ import (
 )
 
 const (
-	// janitorPeriod is how long after a run that went well the next one comes.
-	// It also bounds the pause after runs that failed.
+	// janitorPeriod is the pause after a run that succeeded, and the longest pause after
+	// runs that failed.
 	janitorPeriod = time.Minute
 
-	// janitorPause is the pause after a first failure. Each further one in a row
-	// doubles it.
+	// janitorPause is the pause after a first failure. Each further one in a row doubles
+	// it.
 	janitorPause = time.Second
 
-	// janitorGrace is how long a run may go on after it has been told to end.
+	// janitorGrace is how long a run may go on after its context has ended.
 	janitorGrace = 2 * time.Second
 )
 
-// errHangs says that a run has not ended by its deadline, although its context
-// has.
+// errHangs reports a run that goes on although its context has ended.
 var errHangs = errors.New("it does not end by its deadline")
 
-// janitor runs tasks that clean up, at the start and every minute. What one of
-// them does, be it to fail, to panic or to hang, touches neither the others nor
-// the service.
+// janitor runs cleaning tasks at the start and every minute. A task that fails, panics
+// or hangs affects neither the other tasks nor the service.
 type janitor struct {
 	log    *zap.Logger
-	failed func(task string, failures int, err error) // told of each failure, and how many in a row it makes; nil if nobody wants to know
+	failed func(task string, failures int, err error) // called with each failure and the number of failures in a row; may be nil
 	tasks  []*janitorTask
 
 	end     context.CancelFunc // nil until start
 	running sync.WaitGroup
 }
 
-// janitorTask is something to clean up.
+// janitorTask is a cleaning task.
 type janitorTask struct {
 	name     string
 	deadline time.Duration // of one run
 
-	// run cleans up once, and says how many things it removed, with an error
-	// too. Only one run goes on at a time.
+	// run cleans up once and returns how many items it removed, with an error too. Only
+	// one run goes on at a time.
 	run func(ctx context.Context) (removed int, err error)
 
 	mu     sync.Mutex // guards status
 	status health.Task
 }
 
-// start begins to run the tasks.
+// start starts the tasks.
 func (j *janitor) start(ctx context.Context) {
 	ctx, j.end = context.WithCancel(ctx)
 	for _, t := range j.tasks {
@@ -62,7 +60,7 @@ func (j *janitor) start(ctx context.Context) {
 	}
 }
 
-// stop ends the tasks, and waits for them unless they hang.
+// stop ends the tasks and waits for them, unless they hang.
 func (j *janitor) stop() {
 	if j.end != nil {
 		j.end()
@@ -70,7 +68,7 @@ func (j *janitor) stop() {
 	}
 }
 
-// report says how each task is doing.
+// report returns the state of each task.
 func (j *janitor) report() []health.Task {
 	report := make([]health.Task, 0, len(j.tasks))
 	for _, t := range j.tasks {
@@ -87,7 +85,7 @@ func (t *janitorTask) report() health.Task {
 	return s
 }
 
-// supervise runs a task again and again until ctx ends.
+// supervise runs a task repeatedly until ctx ends.
 func (j *janitor) supervise(ctx context.Context, t *janitorTask) {
 	for {
 		j.runOnce(ctx, t)
@@ -101,8 +99,8 @@ func (j *janitor) supervise(ctx context.Context, t *janitorTask) {
 	}
 }
 
-// runOnce runs a task. A run that hangs has failed at its deadline, but no other
-// is begun before it ends: more of them would hang as well, and pile up.
+// runOnce runs a task once. A run that hangs fails at its deadline, but runOnce returns
+// only when it has ended: further runs would hang as well, and pile up.
 func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
 	began := time.Now()
 	within, cancel := context.WithTimeout(ctx, t.deadline)
@@ -111,7 +109,7 @@ func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
 		removed int
 		err     error
 	}
-	ended := make(chan result, 1) // with room, so that a run that nobody waits for any more can end
+	ended := make(chan result, 1) // buffered, so that a run can end although nobody waits for it
 	go func() {
 		var r result
 		r.err = guard.Do(func() (err error) {
@@ -143,12 +141,12 @@ func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
 			s.Removed += r.removed
 			s.HangsSince = time.Time{}
 		})
-	case <-ctx.Done(): // nobody can wait for it
+	case <-ctx.Done(): // shutting down: do not wait
 	}
 }
 
-// account takes note of how a run went. A failure that comes with the janitor's
-// end says nothing about the task.
+// account records the result of a run. A failure after ctx has ended says nothing about
+// the task.
 func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err error) {
 	fields := []zap.Field{zap.String("task", t.name)}
 	if removed > 0 || err == nil {
@@ -186,7 +184,7 @@ func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err 
 	}
 }
 
-// tell passes a failure on. Whoever is told may fail as well.
+// tell reports a failure. A panic of j.failed is logged.
 func (j *janitor) tell(task string, failures int, failure error) {
 	if j.failed == nil {
 		return
@@ -196,7 +194,7 @@ func (j *janitor) tell(task string, failures int, failure error) {
 	}
 }
 
-// note changes the status and returns the one before and the one after.
+// note changes the status and returns it as before and after.
 func (t *janitorTask) note(change func(*health.Task)) (before, after health.Task) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -211,7 +209,7 @@ func pauseAfter(s health.Task) time.Duration {
 		return janitorPeriod
 	}
 	pause := janitorPause
-	for range min(s.Failures-1, 6) { // 64 s are more than the period
+	for range min(s.Failures-1, 6) { // 64 s exceeds the period
 		pause *= 2
 	}
 	return min(pause, janitorPeriod)

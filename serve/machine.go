@@ -18,8 +18,8 @@ const (
 	// openTimeout is how long the disk may take to answer at the start.
 	openTimeout = 10 * time.Second
 
-	// From these shares of the limit on, in percent, so many file descriptors in
-	// use are a warning, and an error.
+	// manyFiles percent of the allowed file descriptors in use are a warning,
+	// tooManyFiles percent an error.
 	manyFiles    = 80
 	tooManyFiles = 95
 
@@ -29,7 +29,7 @@ const (
 	otherFiles = 256 + 64
 )
 
-// newPressure returns what counts the troubles of the spill folder.
+// newPressure returns the pressure of the spill folder.
 func (svc *service) newPressure() *health.Pressure {
 	return health.NewPressure(health.PressureConfig{
 		Window: svc.overrides.pressureWindow,
@@ -54,8 +54,8 @@ func (svc *service) newPressure() *health.Pressure {
 	})
 }
 
-// troubleOf is what kind of trouble an error of the disk is. Running out of file
-// descriptors is none: clients can bring it about.
+// troubleOf classifies an error of the disk. Running out of file descriptors is no
+// trouble, because clients can cause it.
 func troubleOf(err error) health.Trouble {
 	if stream.OutOfFiles(err) {
 		return health.NoTrouble
@@ -148,7 +148,7 @@ func (svc *service) warnOfMachine(ctx context.Context) {
 	}
 }
 
-// checkFiles is the line of the heartbeat about file descriptors.
+// checkFiles is the check of the file descriptors.
 func checkFiles() health.Check {
 	open, limit, err := openFiles()
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -170,7 +170,7 @@ func filesCheck(open, limit int) health.Check {
 	default:
 		return c
 	}
-	c.Message = fmt.Sprintf("%d of %d file descriptors are open. Without any left, connections are not accepted and uploads get a 503. "+
+	c.Message = fmt.Sprintf("%d of %d file descriptors are open. When none are left, connections are not accepted and uploads get a 503. "+
 		"Raise the limit (ulimit -n, LimitNOFILE=), or find out which clients keep connections open.", open, limit)
 	return c
 }
