@@ -99,7 +99,7 @@ func TestLogThatNobodyReads(t *testing.T) {
 		}
 	}
 	s.WantStored(t, "v1/", files)
-	wantCheck(t, s.API, "log", "warning", http.StatusOK, "Dropped since the start: ")
+	wantCheck(t, s.API, "log", "warning", http.StatusOK, "lines were dropped since the start")
 	if got := client.Get(t, s.API+"/__lbheartbeat__").Status; got != http.StatusOK {
 		t.Errorf("the balancer is told %d", got)
 	}
