@@ -49,7 +49,7 @@ bench: $(VERSITYGW) ## what Spillway costs beside others; BENCHFLAGS, see go run
 .PHONY: profile
 profile: ## CPU and heap profiles of the stages' benchmarks, in the folder profiles
 	mkdir -p profiles
-	for stage in stream stream/inflate; do \
+	for stage in stream/zip stream/inflate; do \
 		$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) -timeout 30m -o profiles/$$(basename $$stage).test \
 			-cpuprofile profiles/$$(basename $$stage).cpu -memprofile profiles/$$(basename $$stage).heap ./$$stage \
 			| tee profiles/$$(basename $$stage).txt || exit 1; \

@@ -13,6 +13,7 @@ import (
 	"spillway/internal/account"
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // slowReader takes its time for each read.
@@ -37,25 +38,25 @@ func TestWaitsAreTold(t *testing.T) {
 		name    string
 		archive []byte
 		want    account.Label
-		slow    func(t *testing.T, r *slowReader, s *store, d *slowDisk, m *stream.Memory) (end func())
+		slow    func(t *testing.T, r *slowReader, s *ziptest.Store, d *slowDisk, m *stream.Memory) (end func())
 	}{
-		{"client", parts, account.OnClient, func(_ *testing.T, r *slowReader, _ *store, _ *slowDisk, _ *stream.Memory) func() {
+		{"client", parts, account.OnClient, func(_ *testing.T, r *slowReader, _ *ziptest.Store, _ *slowDisk, _ *stream.Memory) func() {
 			r.each = time.Second
 			return func() {}
 		}},
-		{"store", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *store, _ *slowDisk, _ *stream.Memory) func() {
-			s.onPart = func(context.Context, *object) (bool, error) { time.Sleep(time.Second); return true, nil }
+		{"store", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *slowDisk, _ *stream.Memory) func() {
+			s.OnPart = func(context.Context, *ziptest.Object) (bool, error) { time.Sleep(time.Second); return true, nil }
 			return func() {}
 		}},
-		{"store, at the end", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *store, _ *slowDisk, _ *stream.Memory) func() {
-			s.onCommit = func(context.Context, *object) error { time.Sleep(time.Second); return nil }
+		{"store, at the end", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *slowDisk, _ *stream.Memory) func() {
+			s.OnCommit = func(context.Context, *ziptest.Object) error { time.Sleep(time.Second); return nil }
 			return func() {}
 		}},
-		{"disk", held, account.OnDisk, func(_ *testing.T, _ *slowReader, _ *store, d *slowDisk, _ *stream.Memory) func() {
+		{"disk", held, account.OnDisk, func(_ *testing.T, _ *slowReader, _ *ziptest.Store, d *slowDisk, _ *stream.Memory) func() {
 			d.each = time.Second
 			return func() {}
 		}},
-		{"memory", parts, account.OnMemory, func(t *testing.T, _ *slowReader, _ *store, _ *slowDisk, m *stream.Memory) func() {
+		{"memory", parts, account.OnMemory, func(t *testing.T, _ *slowReader, _ *ziptest.Store, _ *slowDisk, m *stream.Memory) func() {
 			ctx, other := admit(t, m)
 			all := leaseAll(t, ctx, other)
 			for _, b := range all {
@@ -69,9 +70,9 @@ func TestWaitsAreTold(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				disk := &slowDisk{}
-				spill := diskCache(t, func(c *stream.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
-				m := withDisk(t, spill)
-				s := newStore(t, m)
+				spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
+				m := ziptest.WithDisk(t, spill)
+				s := ziptest.NewStore(t, m)
 				r := &slowReader{Reader: bytes.NewReader(tt.archive)}
 				end := tt.slow(t, r, s, disk, m)
 				ctx, share := admit(t, m)
@@ -79,10 +80,10 @@ func TestWaitsAreTold(t *testing.T) {
 				account := account.New()
 				r.account = account
 				share.Measure(account)
-				if _, err := stream.ReadZip(ctx, r, share, s, ordinary); err != nil {
+				if _, err := ziptest.Read(ctx, r, share, s, ziptest.Ordinary); err != nil {
 					t.Fatal(err)
 				}
-				s.close()
+				s.Close()
 				spent := account.Spent()
 				if wall := time.Since(began); spent.Wall() != wall || spent.By[tt.want] != wall || wall < time.Second {
 					t.Errorf("of %v, spent %v, want all on %v", wall, spent, tt.want)
@@ -123,7 +124,7 @@ func BenchmarkAccount(b *testing.B) {
 		entries = append(entries, archive.Entry{Name: archive.SymbolsName(seed), Data: archive.Symbols(seed, 32<<10), Method: archive.Deflate})
 	}
 	data := archive.Build(entries...)
-	m := newMemory(b)
+	m := ziptest.NewMemory(b)
 	read := func(a *account.Account) time.Duration {
 		before := cpuTime(b)
 		ctx, share, err := m.Admit(b.Context())
@@ -131,10 +132,10 @@ func BenchmarkAccount(b *testing.B) {
 			b.Fatal(err)
 		}
 		share.Measure(a)
-		s := newStore(b, m)
-		s.discard = true
+		s := ziptest.NewStore(b, m)
+		s.Discard = true
 		r := slowReader{bytes.NewReader(data), a, 0}
-		if _, err := stream.ReadZip(ctx, r, share, s, ordinary); err != nil {
+		if _, err := ziptest.Read(ctx, r, share, s, ziptest.Ordinary); err != nil {
 			b.Fatal(err)
 		}
 		share.Close()

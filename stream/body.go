@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 
 	"github.com/klauspost/compress/flate"
@@ -24,8 +25,8 @@ var gzipHeader = [gzipHeaderLen]byte{0x1f, 0x8b, 8, 9: 0xff}
 
 // gzipTrailer ends the gzip member of what was counted.
 func gzipTrailer(crc uint32, size int64) (b [gzipTrailerLen]byte) {
-	le.PutUint32(b[:], crc)
-	le.PutUint32(b[4:], uint32(size))
+	binary.LittleEndian.PutUint32(b[:], crc)
+	binary.LittleEndian.PutUint32(b[4:], uint32(size))
 	return b
 }
 
@@ -41,17 +42,17 @@ type body struct {
 	unwanted bool    // the store has the object already
 }
 
-// newBody begins the body of e. Where its size is known and it fits into one
-// part, it is held at once if there is room.
-func newBody(ctx context.Context, share *Share, t *turn, e *entry) *body {
-	w := &body{ctx: ctx, share: share, turn: t, obj: e.obj}
+// newBody begins the body of an entry, for obj. Where its size is known and it fits
+// into one part, it is held at once if there is room.
+func newBody(ctx context.Context, share *Share, t *turn, h *Header, obj Object) *body {
+	w := &body{ctx: ctx, share: share, turn: t, obj: obj}
 	size := int64(-1)
 	switch {
-	case !e.stated:
-	case e.form == AsIs:
-		size = e.size
-	case e.form == Gzip && e.method == methodDeflate:
-		size = gzipHeaderLen + e.packed + gzipTrailerLen
+	case !h.SizeStated:
+	case h.Form == AsIs:
+		size = h.Size
+	case h.Form == Gzip && h.Codec == Deflate:
+		size = gzipHeaderLen + h.Packed + gzipTrailerLen
 	}
 	if size >= 0 && size <= int64(share.m.partSize) {
 		w.b, _ = share.Hold(int(size))
@@ -186,7 +187,7 @@ func (d *deflater) end(f Facts) error {
 
 // whole reads a body of one part whose size is known from in: head, n bytes of
 // the archive, and tail. The caller releases the buffer.
-func whole(ctx context.Context, share *Share, in *window, head []byte, n int64, tail []byte) (*Buffer, error) {
+func whole(ctx context.Context, share *Share, in *Window, head []byte, n int64, tail []byte) (*Buffer, error) {
 	size := len(head) + int(n) + len(tail)
 	b, ok := share.Hold(size)
 	if !ok {

@@ -71,21 +71,21 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decode returns what the packed bytes of e in r expand to. Where e needs tools, t
-// has them.
-func (v *verifier) decode(e *entry, r io.Reader, t *tools) (runs, error) {
+// decode returns what the compressed bytes in r, at most limit of them, expand to.
+// Where that needs tools, t has them.
+func (v *verifier) decode(c Codec, limit int64, r io.Reader, t *tools) (runs, error) {
 	v.taken = counted{r: r}
 	r = &v.taken
 	switch {
-	case e.method == methodDeflate:
+	case c == Deflate:
 		v.packed.reset(r)
 		v.inflater.Reset(&v.packed)
 		return v.inflater, nil
-	case e.method == methodBzip2:
+	case c == BZip2:
 		v.packed.reset(r)
 		t.bzip2().Reset(&v.packed)
 		r = t.bzip2()
-	case e.method == methodZstd && e.packed > 0:
+	case c == Zstd && limit > 0:
 		if err := t.zstd().Reset(r); err != nil {
 			return nil, err
 		}
@@ -103,8 +103,8 @@ func (v *verifier) end() {
 }
 
 // surplus is how many bytes behind its end a decoder has read.
-func (v *verifier) surplus(method uint16) int {
-	if method == methodDeflate || method == methodBzip2 {
+func (v *verifier) surplus(c Codec) int {
+	if c == Deflate || c == BZip2 {
 		return v.packed.filled - v.packed.at
 	}
 	return 0
@@ -112,24 +112,24 @@ func (v *verifier) surplus(method uint16) int {
 
 // consumed is how many of the packed bytes a decoder has read and wanted. What it
 // has read ahead may be another entry's.
-func (v *verifier) consumed(method uint16) int64 {
-	return v.taken.n - int64(v.surplus(method))
+func (v *verifier) consumed(c Codec) int64 {
+	return v.taken.n - int64(v.surplus(c))
 }
 
-// toolsFor are the tools that e is read with. Nothing is decoded of an entry
-// without bytes.
-func toolsFor(e *entry) (kinds []toolKind) {
+// toolsFor are the tools that an entry of at most limit compressed bytes is read
+// with. Nothing is decoded of an entry without bytes.
+func toolsFor(h *Header, limit int64) (kinds []toolKind) {
 	switch {
-	case e.method == methodZstd && e.packed > 0:
+	case h.Codec == Zstd && limit > 0:
 		kinds = append(kinds, zstdTool)
-	case e.method == methodBzip2:
+	case h.Codec == BZip2:
 		kinds = append(kinds, bzip2Tool)
 	}
-	if e.compressed() {
+	if h.compressed() {
 		kinds = append(kinds, deflaterTool)
 	}
 	return kinds
 }
 
-// compressed reports whether e has to be compressed to be stored.
-func (e *entry) compressed() bool { return e.form == Gzip && e.method != methodDeflate }
+// compressed reports whether an entry has to be compressed to be stored.
+func (h *Header) compressed() bool { return h.Form == Gzip && h.Codec != Deflate }

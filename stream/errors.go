@@ -5,9 +5,8 @@ import (
 	"fmt"
 )
 
-// ErrNotZip says that the bytes are no zip archive at all, or one that was cut
-// off before its end.
-var ErrNotZip = errors.New("stream: not a zip archive, or cut off")
+// ErrCutOff says that an archive ended before it was complete.
+var ErrCutOff = errors.New("stream: the archive is cut off")
 
 // A FormatError is damage or a contradiction in an archive.
 type FormatError struct {
@@ -32,11 +31,11 @@ func (e *ChecksumError) Error() string {
 	return fmt.Sprintf("stream: entry %q: bad CRC-32", e.Entry)
 }
 
-// A DuplicateError says that two rows of the central directory have the same
-// name and different sizes.
+// A DuplicateError says that an archive lists two entries of the same name and
+// different sizes.
 type DuplicateError struct {
 	Name           string
-	Later, Earlier int64 // expanded sizes in bytes, in directory order
+	Later, Earlier int64 // uncompressed sizes in bytes, in the order of the list
 }
 
 func (e *DuplicateError) Error() string {
@@ -47,15 +46,15 @@ func (e *DuplicateError) Error() string {
 type Bound int
 
 const (
-	EntriesBound   Bound = iota // of local headers, or of rows of the central directory
-	DirectoryBound              // bytes of the central directory
-	ExpandedBound               // bytes of all entries together, expanded
-	RatioBound                  // times its packed size that an entry, or all of them, may expand to
-	WorkBound                   // milliseconds of processor time for each MB of the archive
+	EntriesBound   Bound = iota
+	DirectoryBound       // bytes of an archive's directory
+	ExpandedBound        // bytes of all entries together, expanded
+	RatioBound           // times its packed size that an entry, or all of them, may expand to
+	WorkBound            // milliseconds of processor time for each MB of the archive
 )
 
 func (b Bound) String() string {
-	return [...]string{"entries", "bytes in the central directory", "expanded bytes", "times the packed size, expanded", "ms of processor time for each MB"}[b]
+	return [...]string{"entries", "bytes in the directory", "expanded bytes", "times the packed size, expanded", "ms of processor time for each MB"}[b]
 }
 
 // A LimitError says that an archive is over one of the limits it is read under.

@@ -10,6 +10,7 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // TestWaitingTakesNoProcessor has more uploads than processors that wait for
@@ -26,15 +27,15 @@ func TestWaitingTakesNoProcessor(t *testing.T) {
 			return func() { close(source.letGo); <-ended }
 		},
 		"for the store": func(t *testing.T, m *stream.Memory) func() {
-			s := newStore(t, m)
+			s := ziptest.NewStore(t, m)
 			letGo, ended := make(chan struct{}), make(chan struct{})
-			s.onPart = func(context.Context, *object) (bool, error) {
+			s.OnPart = func(context.Context, *ziptest.Object) (bool, error) {
 				<-letGo
 				return true, nil
 			}
 			go func() {
 				defer close(ended)
-				if _, _, err := (reading{data: data, memory: m, store: s, shared: true}).do(t); err != nil {
+				if _, _, err := (ziptest.Reading{Data: data, Memory: m, Store: s, Shared: true}).Do(t); err != nil {
 					t.Error(err)
 				}
 			}()
@@ -54,7 +55,7 @@ func TestWaitingTakesNoProcessor(t *testing.T) {
 				begun := time.Now()
 				ended := make(chan error, 1)
 				go func() {
-					_, _, err := reading{source: bytes.NewReader(other), memory: m, shared: true}.do(t)
+					_, _, err := ziptest.Reading{Source: bytes.NewReader(other), Memory: m, Shared: true}.Do(t)
 					ended <- err
 				}()
 				if err := <-ended; err != nil || time.Since(begun) > 0 {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"spillway/stream"
+	"spillway/testdata/ziptest"
 )
 
 // frozenDisk is a disk whose calls of one operation hang until it is thawed.
@@ -88,7 +89,7 @@ func (f frozenFile) Close() error {
 func freeze(t *testing.T, op string) (*frozenDisk, *stream.Spill) {
 	t.Helper()
 	d := &frozenDisk{op: op, thawed: make(chan struct{})}
-	return d, diskCache(t, func(c *stream.SpillConfig) {
+	return d, ziptest.DiskCache(t, func(c *stream.SpillConfig) {
 		d.Disk, c.Disk = c.Disk, d
 		c.Trouble = func(err error) { t.Errorf("a disk that hangs is for the look to find, and not: %v", err) }
 	})
@@ -98,7 +99,7 @@ func freeze(t *testing.T, op string) (*frozenDisk, *stream.Spill) {
 // context does, or else after half a minute; its room in memory is free then. Its
 // space on the disk stays counted until the call has ended.
 func TestUploadOnDiskThatHangs(t *testing.T) {
-	data := heldKinds()["gaps between entries"]
+	data := ziptest.HeldKinds()["gaps between entries"]
 	late := errors.New("the upload took too long")
 	for _, op := range []string{"create", "free", "allocate", "write", "read", "punch"} {
 		for _, limit := range []time.Duration{3 * time.Second, time.Hour} {
@@ -108,7 +109,7 @@ func TestUploadOnDiskThatHangs(t *testing.T) {
 					ctx, cancel := context.WithTimeoutCause(t.Context(), limit, late)
 					defer cancel()
 					begun := time.Now()
-					_, _, err := reading{ctx: ctx, data: data, memory: withDisk(t, spill)}.do(t)
+					_, _, err := ziptest.Reading{Ctx: ctx, Data: data, Memory: ziptest.WithDisk(t, spill)}.Do(t)
 
 					want, took := late, limit
 					if limit == time.Hour {
@@ -131,7 +132,7 @@ func TestUploadOnDiskThatHangs(t *testing.T) {
 					if u := spill.Usage(); u.Hanging != 0 || u.Stuck != 0 || u.Late != hung {
 						t.Errorf("once it has thawed: %+v", u)
 					}
-					checkNothingSpilled(t, spill)
+					ziptest.CheckNothingSpilled(t, spill)
 				})
 			})
 		}
@@ -144,9 +145,9 @@ func TestUploadOnDiskThatHangs(t *testing.T) {
 func TestBodiesReleasedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, spill := freeze(t, "")
-		ctx, share := admit(t, withDisk(t, spill))
+		ctx, share := admit(t, ziptest.WithDisk(t, spill))
 		sink := &keeper{}
-		if _, err := stream.ReadZip(ctx, newReader(heldKinds()["gaps between entries"]), share, sink, ordinary); err != nil {
+		if _, err := ziptest.Read(ctx, newReader(ziptest.HeldKinds()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
 			t.Fatal(err)
 		}
 		bodies := slices.DeleteFunc(sink.bodies, func(b stream.Body) bool { return b == nil })
@@ -162,7 +163,7 @@ func TestBodiesReleasedTogether(t *testing.T) {
 			t.Error("no space was being given back")
 		}
 		share.Close()
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 	})
 }
 
@@ -170,17 +171,17 @@ func TestCloseThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, spill := freeze(t, "close")
 		begun := time.Now()
-		s, _, err := reading{data: heldKinds()["gaps between entries"], memory: withDisk(t, spill)}.do(t)
+		s, _, err := ziptest.Reading{Data: ziptest.HeldKinds()["gaps between entries"], Memory: ziptest.WithDisk(t, spill)}.Do(t)
 		if d := time.Since(begun); err != nil || d > 5*time.Second {
 			t.Errorf("it ends after %v with %v", d, err)
 		}
-		checkHeldFiles(t, s)
+		ziptest.CheckHeldFiles(t, s)
 		if u := spill.Usage(); u.Used == 0 || u.Used != u.Stuck || u.Hanging != 1 {
 			t.Errorf("while it hangs: %+v", u)
 		}
 		disk.thaw()
 		synctest.Wait()
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 	})
 }
 
@@ -193,7 +194,7 @@ func TestManyCallsThatHang(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data := heldKinds()["gaps between entries"]
+		data := ziptest.HeldKinds()["gaps between entries"]
 		var first []<-chan outcome
 		for range 8 {
 			first = append(first, background(t, m, bytes.NewReader(data), 0))
@@ -217,7 +218,7 @@ func TestManyCallsThatHang(t *testing.T) {
 		if o := <-background(t, m, bytes.NewReader(data), 0); o.err != nil {
 			t.Errorf("once it has thawed: %v", o.err)
 		}
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 	})
 }
 
@@ -226,10 +227,10 @@ func TestManyCallsThatHang(t *testing.T) {
 func TestBodyOnDiskThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, spill := freeze(t, "")
-		m := withDisk(t, spill)
+		m := ziptest.WithDisk(t, spill)
 		ctx, share := admit(t, m)
 		sink := &keeper{}
-		if _, err := stream.ReadZip(ctx, newReader(heldKinds()["gaps between entries"]), share, sink, ordinary); err != nil {
+		if _, err := ziptest.Read(ctx, newReader(ziptest.HeldKinds()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
 			t.Fatal(err)
 		}
 		bodies := slices.DeleteFunc(sink.bodies, func(b stream.Body) bool { return b == nil })
@@ -271,7 +272,7 @@ func TestBodyOnDiskThatHangs(t *testing.T) {
 				t.Error("a read has written into what its caller may have used again")
 			}
 		}
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 	})
 }
 
@@ -315,7 +316,7 @@ func TestLooksAtDiskThatHangs(t *testing.T) {
 // TestWhatIsTrouble: only what the machine does to us. What clients can bring
 // about is refused, and nobody is told.
 func TestWhatIsTrouble(t *testing.T) {
-	data := heldKinds()["gaps between entries"]
+	data := ziptest.HeldKinds()["gaps between entries"]
 	for _, c := range []struct {
 		name    string
 		op      string
@@ -341,7 +342,7 @@ func TestWhatIsTrouble(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			disk := &faultyDisk{op: c.op, call: 1, fault: c.fault}
 			var told []error
-			spill := diskCache(t, func(cfg *stream.SpillConfig) {
+			spill := ziptest.DiskCache(t, func(cfg *stream.SpillConfig) {
 				disk.Disk = cfg.Disk
 				cfg.Disk = disk
 				if c.free > 0 {
@@ -350,9 +351,9 @@ func TestWhatIsTrouble(t *testing.T) {
 				cfg.MinFree = c.minFree
 				cfg.Trouble = func(err error) { told = append(told, err) }
 			})
-			rules := ordinary
+			rules := ziptest.Ordinary
 			rules.Size = c.size
-			_, _, err := reading{data: data, memory: withDisk(t, spill), rules: &rules}.do(t)
+			_, _, err := ziptest.Reading{Data: data, Memory: ziptest.WithDisk(t, spill), Rules: &rules}.Do(t)
 			quota, refused := errors.AsType[*stream.QuotaError](err)
 			if err == nil || refused != c.refused || refused && quota.Quota != stream.FreeSpace {
 				t.Errorf("it fails with %v", err)
@@ -360,7 +361,7 @@ func TestWhatIsTrouble(t *testing.T) {
 			if trouble := len(told) > 0; trouble != c.trouble {
 				t.Errorf("told of %v", told)
 			}
-			checkNothingSpilled(t, spill)
+			ziptest.CheckNothingSpilled(t, spill)
 		})
 	}
 }
@@ -383,8 +384,8 @@ func (d *shortDisk) Free() (int64, error) {
 // TestOwnSpace: what the files take is known to the block, whatever is counted
 // for them.
 func TestOwnSpace(t *testing.T) {
-	spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
-	m := withDisk(t, spill)
+	spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
+	m := ziptest.WithDisk(t, spill)
 	own := func(when string) int64 {
 		_, own, err := spill.Free(t.Context())
 		if err != nil {
@@ -393,14 +394,14 @@ func TestOwnSpace(t *testing.T) {
 		return own
 	}
 	ctx, share := admit(t, m)
-	data := heldKinds()["gaps between entries"]
-	rules := ordinary
+	data := ziptest.HeldKinds()["gaps between entries"]
+	rules := ziptest.Ordinary
 	rules.Size = 40 * mib // more than comes
 	source := newPausing(data, 700<<10)
 	sink := &keeper{}
 	read := make(chan error)
 	go func() {
-		_, err := stream.ReadZip(ctx, source, share, sink, rules)
+		_, err := ziptest.Read(ctx, source, share, sink, rules)
 		read <- err
 	}()
 	<-source.stalled
@@ -447,12 +448,12 @@ func TestProbeOfFullDisk(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			disk := &faultyDisk{op: "create", fault: c.fault}
 			short := &shortDisk{disk, 64 * mib, ""}
-			spill := diskCache(t, func(cfg *stream.SpillConfig) { disk.Disk, cfg.Disk = cfg.Disk, short })
-			m := withDisk(t, spill)
+			spill := ziptest.DiskCache(t, func(cfg *stream.SpillConfig) { disk.Disk, cfg.Disk = cfg.Disk, short })
+			m := ziptest.WithDisk(t, spill)
 			ctx, share := admit(t, m)
 			sink := &keeper{}
 			if c.own {
-				if _, err := stream.ReadZip(ctx, newReader(heldKinds()["gaps between entries"]), share, sink, ordinary); err != nil {
+				if _, err := ziptest.Read(ctx, newReader(ziptest.HeldKinds()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
 					t.Fatal(err)
 				}
 			}

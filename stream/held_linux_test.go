@@ -5,138 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
-
-// diskCache is a cache on the disk with room for two of the archives here.
-func diskCache(t testing.TB, change ...func(*stream.SpillConfig)) *stream.Spill {
-	t.Helper()
-	disk, err := stream.OpenDisk(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := stream.SpillConfig{Disk: disk, Quota: 4 * mib, UploadQuota: 4 * mib}
-	for _, f := range change {
-		f(&cfg)
-	}
-	return stream.NewSpill(cfg)
-}
-
-// withDisk is a budget beside the cache.
-func withDisk(t testing.TB, spill *stream.Spill) *stream.Memory {
-	t.Helper()
-	m, err := stream.NewMemory(64*mib, part, 8, 30*time.Second, spill)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-// checkNothingSpilled checks that the cache is as it was in the beginning.
-func checkNothingSpilled(t testing.TB, spill *stream.Spill) {
-	t.Helper()
-	if u := spill.Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
-		t.Errorf("a cache that nobody uses: %+v", u)
-	}
-}
-
-// heldFiles are what the archives that have to be held have in them: more than
-// a window.
-func heldFiles() []archive.Entry {
-	return []archive.Entry{
-		{Name: "first.dll", Data: archive.Noise(1, 300<<10)},
-		{Name: "b.sym", Data: archive.Symbols(2, 600<<10), Method: archive.Deflate},
-		{Name: "c.sym", Data: archive.Symbols(3, 90<<10)},
-		{Name: "d.dll", Data: archive.Symbols(4, 200<<10), Method: archive.Deflate},
-		{Name: "e-symbols.txt", Data: archive.Symbols(5, 5<<10), Method: archive.Deflate},
-		{Name: "f.dll", Data: archive.Noise(6, 500<<10)},
-		{Name: "empty.sym"},
-		{Name: "last.sym", Data: archive.Symbols(7, 1<<10), Method: archive.Zstd},
-	}
-}
-
-// heldKinds are the archives that cannot be read forward, with heldFiles.
-var heldKinds = sync.OnceValue(func() map[string][]byte {
-	first := func(change func(*archive.Entry)) []byte {
-		entries := heldFiles()
-		change(&entries[0])
-		return archive.Build(entries...)
-	}
-	each := func(change func(*archive.Entry)) []byte {
-		entries := heldFiles()
-		for i := range entries {
-			change(&entries[i])
-		}
-		return archive.Build(entries...)
-	}
-	kinds := map[string][]byte{
-		"bytes before the first entry":             archive.Archive{Prefix: archive.Noise(8, 1000), Entries: heldFiles()}.Bytes(),
-		"a prefix that the offsets do not count":   archive.Archive{Prefix: archive.Noise(8, 1000), Shifted: true, Entries: heldFiles()}.Bytes(),
-		"a prefix that they do not count, zip64":   archive.Archive{Prefix: archive.Noise(8, 1000), Shifted: true, Zip64: true, Entries: heldFiles()}.Bytes(),
-		"gaps between entries":                     each(func(e *archive.Entry) { e.Gap = []byte("gap") }),
-		"a gap before the directory, and zip64":    archive.Archive{Entries: heldFiles(), Prefix: []byte("#!"), BeforeDirectory: []byte("gap"), Zip64: true}.Bytes(),
-		"zstd with a descriptor":                   first(func(e *archive.Entry) { e.Method, e.Descriptor = archive.Zstd, archive.Signed64 }),
-		"rows in another order than their entries": archive.Archive{Prefix: []byte("#!"), Entries: heldFiles(), Rows: func(rows []archive.Row) []archive.Row { slices.Reverse(rows); return rows }}.Bytes(),
-	}
-	for name, layout := range map[string]archive.Descriptor{
-		"signed, 32 bit": archive.Signed32, "unsigned, 32 bit": archive.Unsigned32,
-		"signed, 64 bit": archive.Signed64, "unsigned, 64 bit": archive.Unsigned64,
-	} {
-		kinds["stored with a descriptor, "+name] = first(func(e *archive.Entry) { e.Descriptor = layout })
-		kinds["all with a descriptor, "+name] = each(func(e *archive.Entry) { e.Descriptor = layout })
-	}
-	return kinds
-})
-
-// checkHeldFiles checks that the store got heldFiles.
-func checkHeldFiles(t *testing.T, s *store) {
-	t.Helper()
-	want := make(map[string][]byte)
-	for _, e := range heldFiles() {
-		if form, _ := formByName(e.Name); form != stream.Ignore {
-			want[e.Name] = e.Data
-		}
-	}
-	checkSame(t, contents(t, s), want)
-}
-
-func TestArchivesThatAreHeldOnDisk(t *testing.T) {
-	for name, data := range heldKinds() {
-		for _, size := range []int64{0, int64(len(data)), int64(len(data)) + 500} {
-			t.Run(fmt.Sprintf("%s, size %d", name, size), func(t *testing.T) {
-				spill := diskCache(t)
-				m := withDisk(t, spill)
-				rules := ordinary
-				rules.Size = size
-				// Reads of any length, so that blocks end anywhere.
-				s, _, err := reading{data: data, source: iotest.HalfReader(newReader(data)), memory: m, rules: &rules}.do(t)
-				if err != nil {
-					t.Fatal(err)
-				}
-				checkHeldFiles(t, s)
-				checkNothingSpilled(t, spill)
-			})
-		}
-	}
-}
 
 // TestBodiesStayOnDisk has a store that keeps every body to the end, as one does
 // that publishes at the end.
 func TestBodiesStayOnDisk(t *testing.T) {
-	spill := diskCache(t)
-	m := withDisk(t, spill)
+	spill := ziptest.DiskCache(t)
+	m := ziptest.WithDisk(t, spill)
 	ctx, share := admit(t, m)
 	sink := &keeper{}
-	data := heldKinds()["stored with a descriptor, signed, 32 bit"]
-	if _, err := stream.ReadZip(ctx, newReader(data), share, sink, ordinary); err != nil {
+	data := ziptest.HeldKinds()["stored with a descriptor, signed, 32 bit"]
+	if _, err := ziptest.Read(ctx, newReader(data), share, sink, ziptest.Ordinary); err != nil {
 		t.Fatal(err)
 	}
 	onDisk := 0
@@ -171,12 +57,12 @@ func TestBodiesStayOnDisk(t *testing.T) {
 		}
 	}
 	share.Close()
-	checkNothingSpilled(t, spill)
+	ziptest.CheckNothingSpilled(t, spill)
 	checkEmpty(t, m)
 }
 
 func TestQuotas(t *testing.T) {
-	data := heldKinds()["gaps between entries"]
+	data := ziptest.HeldKinds()["gaps between entries"]
 	size := int64(len(data))
 	tests := []struct {
 		name  string
@@ -192,13 +78,13 @@ func TestQuotas(t *testing.T) {
 	for _, tt := range tests {
 		for _, known := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, size known %t", tt.name, known), func(t *testing.T) {
-				spill := diskCache(t, tt.cache)
-				m := withDisk(t, spill)
-				rules := ordinary
+				spill := ziptest.DiskCache(t, tt.cache)
+				m := ziptest.WithDisk(t, spill)
+				rules := ziptest.Ordinary
 				if known {
 					rules.Size = size
 				}
-				s, _, err := reading{data: data, memory: m, rules: &rules}.do(t)
+				s, _, err := ziptest.Reading{Data: data, Memory: m, Rules: &rules}.Do(t)
 				got, ok := errors.AsType[*stream.QuotaError](err)
 				if !ok || got.Quota != tt.want.Quota || got.Never != tt.want.Never {
 					t.Errorf("the error is %v", err)
@@ -206,11 +92,11 @@ func TestQuotas(t *testing.T) {
 				if _, ok := errors.AsType[*stream.SpillError](err); !ok {
 					t.Errorf("the error does not say why the disk was wanted: %v", err)
 				}
-				if len(s.kept()) > 0 {
+				if len(s.Kept()) > 0 {
 					t.Error("something is kept")
 				}
-				checkNothingSpilled(t, spill)
-				if _, _, err := (reading{data: archive.Build(heldFiles()...), memory: m}).do(t); err != nil {
+				ziptest.CheckNothingSpilled(t, spill)
+				if _, _, err := (ziptest.Reading{Data: archive.Build(ziptest.HeldFiles()...), Memory: m}).Do(t); err != nil {
 					t.Errorf("an ordinary archive after it: %v", err)
 				}
 			})
@@ -221,10 +107,10 @@ func TestQuotas(t *testing.T) {
 // TestCleanBesideUploads: what is counted for a file is compared with the file
 // system at any moment, and never wrong.
 func TestCleanBesideUploads(t *testing.T) {
-	data := heldKinds()["gaps between entries"]
+	data := ziptest.HeldKinds()["gaps between entries"]
 	for _, known := range []int{0, len(data)} {
-		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota = 64 * mib })
-		m := withDisk(t, spill)
+		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota = 64 * mib })
+		m := ziptest.WithDisk(t, spill)
 		var uploads []<-chan outcome
 		for range 8 {
 			uploads = append(uploads, background(t, m, bytes.NewReader(data), known))
@@ -245,20 +131,20 @@ func TestCleanBesideUploads(t *testing.T) {
 				t.Error(got.err)
 			}
 		}
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 	}
 }
 
 // TestDiskFaults fails each operation of the disk at each of its calls.
 func TestDiskFaults(t *testing.T) {
-	data := heldKinds()["gaps between entries"]
+	data := ziptest.HeldKinds()["gaps between entries"]
 	for _, op := range []string{"create", "free", "allocate", "write", "read", "punch"} {
 		for _, fault := range []error{syscall.ENOSPC, syscall.EIO} {
 			for call := 1; ; call++ {
 				disk := &faultyDisk{op: op, call: call, fault: fault}
-				spill := diskCache(t, func(c *stream.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
-				m := withDisk(t, spill)
-				s, _, err := reading{data: data, memory: m}.do(t)
+				spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
+				m := ziptest.WithDisk(t, spill)
+				s, _, err := ziptest.Reading{Data: data, Memory: m}.Do(t)
 				if disk.calls.Load() < int64(call) {
 					if err != nil || call == 1 {
 						t.Errorf("%s: ends after %d calls with %v", op, call-1, err)
@@ -269,59 +155,30 @@ func TestDiskFaults(t *testing.T) {
 				if _, ok := errors.AsType[*stream.DiskError](err); !ok && (op != "punch" || err != nil) {
 					t.Errorf("%s fails at call %d with %v: the error is %v", op, call, fault, err)
 				}
-				if err != nil && len(s.kept()) > 0 {
+				if err != nil && len(s.Kept()) > 0 {
 					t.Errorf("%s fails at call %d: something is kept", op, call)
 				}
-				checkNothingSpilled(t, spill)
+				ziptest.CheckNothingSpilled(t, spill)
 
 				if errors.Is(fault, syscall.EIO) {
 					continue // a disk that works again is the same, whatever it had
 				}
-				s, _, err = reading{data: data, memory: m}.do(t)
+				s, _, err = ziptest.Reading{Data: data, Memory: m}.Do(t)
 				if err != nil {
 					t.Fatalf("%s failed at call %d, and then: %v", op, call, err)
 				}
-				checkHeldFiles(t, s)
+				ziptest.CheckHeldFiles(t, s)
 			}
 		}
 	}
 }
 
-// TestCutOffWhileHeld cuts an archive off where it is held.
-func TestCutOffWhileHeld(t *testing.T) {
-	data := heldKinds()["stored with a descriptor, signed, 32 bit"]
-	spill := diskCache(t)
-	m := withDisk(t, spill)
-	gone := errors.New("gone")
-	for n := 0; n < len(data); n += 40_009 {
-		for _, end := range []error{io.EOF, gone} {
-			s, _, err := reading{source: io.MultiReader(newReader(data[:n]), iotest.ErrReader(end)), memory: m}.do(t)
-			switch {
-			case len(s.kept()) > 0:
-				t.Errorf("cut off at %d with %v: something is kept", n, end)
-			case !errors.Is(err, map[error]error{gone: gone, io.EOF: stream.ErrNotZip}[end]):
-				t.Errorf("cut off at %d with %v: %v", n, end, err)
-			}
-			checkNothingSpilled(t, spill)
-		}
+// bytesOf is what b has.
+func bytesOf(t testing.TB, b stream.Body) []byte {
+	t.Helper()
+	data := make([]byte, b.Size())
+	if n, err := b.ReadAt(data, 0); n < len(data) {
+		t.Errorf("read %d of a body's %d bytes: %v", n, len(data), err)
 	}
-}
-
-// BenchmarkHold reads an archive of one large stored file forward, and the same
-// with a byte before it, so that it is held on disk. The rate is of archive
-// bytes.
-func BenchmarkHold(b *testing.B) {
-	entry := archive.Entry{Name: "a.dll", Data: archive.Noise(1, 64*mib)}
-	for _, bm := range []struct {
-		name    string
-		archive []byte
-	}{
-		{"memory", archive.Build(entry)},
-		{"disk", archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{entry}}.Bytes()},
-	} {
-		b.Run(bm.name, func(b *testing.B) {
-			spill := diskCache(b, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 1<<30, 1<<30 })
-			benchmarkRead(b, withDisk(b, spill), bm.archive)
-		})
-	}
+	return data
 }

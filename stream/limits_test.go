@@ -5,12 +5,12 @@ import (
 	"compress/flate"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // What is refused for its size is refused while it arrives: the tests here have
@@ -21,8 +21,8 @@ import (
 func TestBombIsRefusedEarly(t *testing.T) {
 	const limit = 1 << 20
 	bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, 64*mib), Raw: zeroStream(64 * mib), Method: archive.Deflate, Descriptor: archive.Signed32})
-	_, report, err := reading{data: bomb, rules: &stream.Rules{Form: formByName, MaxEntries: 1, MaxExpanded: limit}}.do(t)
-	checkError(t, err, &stream.LimitError{What: stream.ExpandedBound, Limit: limit})
+	_, report, err := ziptest.Reading{Data: bomb, Rules: &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1, MaxExpanded: limit}}.Do(t)
+	ziptest.CheckError(t, err, &stream.LimitError{What: stream.ExpandedBound, Limit: limit})
 	if report.Expanded > limit+mib {
 		t.Errorf("refused after %d bytes", report.Expanded)
 	}
@@ -33,7 +33,7 @@ const (
 	ratioFree = 16 * mib // may be of any ratio
 )
 
-var unlimited = &stream.Rules{Form: formByName, MaxEntries: 1 << 20, MaxExpanded: 1 << 40}
+var unlimited = &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1 << 20, MaxExpanded: 1 << 40}
 
 // TestExpansionRatio: what expands too far is refused long before the limit of
 // the whole archive, in whatever way it is read. What is small may be of zeros.
@@ -42,12 +42,12 @@ func TestExpansionRatio(t *testing.T) {
 		for size, refused := range map[int]bool{ratioFree - 1: false, ratioFree: false, ratioFree + 1: true, 4 * ratioFree: true} {
 			t.Run(fmt.Sprintf("%s, %d bytes", name, size), func(t *testing.T) {
 				bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, size), Raw: zeroStream(int64(size)), Method: archive.Deflate, Descriptor: descriptor})
-				_, report, err := reading{data: bomb, rules: unlimited}.do(t)
+				_, report, err := ziptest.Reading{Data: bomb, Rules: unlimited}.Do(t)
 				var want error
 				if refused {
 					want = &stream.LimitError{What: stream.RatioBound, Limit: maxRatio, Entry: "a.sym"}
 				}
-				checkError(t, err, want)
+				ziptest.CheckError(t, err, want)
 				if report.Expanded > ratioFree+mib {
 					t.Errorf("refused after %d bytes", report.Expanded)
 				}
@@ -62,12 +62,12 @@ func TestExpansionRatioAtItsValue(t *testing.T) {
 	for over := range int64(3) {
 		data, raw := expanding(t, over-1)
 		e := archive.Entry{Name: "a.dll", Method: archive.Deflate, Raw: raw, Data: data}
-		_, _, err := reading{data: archive.Build(e), rules: unlimited}.do(t)
+		_, _, err := ziptest.Reading{Data: archive.Build(e), Rules: unlimited}.Do(t)
 		var want error
 		if over-1 > 0 {
 			want = &stream.LimitError{What: stream.RatioBound, Limit: maxRatio, Entry: "a.dll"}
 		}
-		checkError(t, err, want)
+		ziptest.CheckError(t, err, want)
 	}
 }
 
@@ -127,44 +127,16 @@ func TestBombInPieces(t *testing.T) {
 				for i := range pieces {
 					entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i), Data: data, Raw: raw, Method: way.method, Descriptor: way.descriptor})
 				}
-				_, report, err := reading{data: archive.Build(entries...), rules: unlimited}.do(t)
+				_, report, err := ziptest.Reading{Data: archive.Build(entries...), Rules: unlimited}.Do(t)
 				var want error
 				if refused {
 					want = &stream.LimitError{What: stream.RatioBound, Limit: maxRatio}
 				}
-				checkError(t, err, want)
+				ziptest.CheckError(t, err, want)
 				if report.Expanded > ratioFree+8*mib {
 					t.Errorf("refused after %d bytes", report.Expanded)
 				}
 			})
 		}
-	}
-}
-
-// TestDirectoryLength has rows with long comments.
-func TestDirectoryLength(t *testing.T) {
-	const limit, longest = 32 * mib, 1<<16 - 1
-	for over := range 3 {
-		size := limit + over - 1
-		t.Run(fmt.Sprintf("%d bytes", size), func(t *testing.T) {
-			var entries []archive.Entry
-			for left := size; left > 0; {
-				e := archive.Entry{Name: fmt.Sprintf("%06d.dll", len(entries))}
-				row := 46 + len(e.Name)
-				comment := min(left-row, longest)
-				if after := left - row - comment; after > 0 && after < row {
-					comment -= row // so that there is room for another row
-				}
-				e.Comment = strings.Repeat("c", comment)
-				left -= row + comment
-				entries = append(entries, e)
-			}
-			_, _, err := reading{data: archive.Build(entries...), rules: unlimited}.do(t)
-			var want error
-			if size > limit {
-				want = &stream.LimitError{What: stream.DirectoryBound, Limit: limit}
-			}
-			checkError(t, err, want)
-		})
 	}
 }

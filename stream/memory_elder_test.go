@@ -11,6 +11,7 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // TestAdmittedUploadsAreNotDropped has more uploads at once than their tables
@@ -57,12 +58,12 @@ func TestManyLongTablesAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules := &stream.Rules{Form: formByName, MaxEntries: len(entries), MaxExpanded: mib}
+	rules := &stream.Rules{Form: ziptest.FormByName, MaxEntries: len(entries), MaxExpanded: mib}
 	var all sync.WaitGroup
 	for range uploads {
 		all.Go(func() {
 			// Byte by byte, more or less: none is done before the last has begun.
-			_, report, err := reading{source: &slowly{bytes.NewReader(data), 200}, memory: m, rules: rules, store: newStore(t, m), shared: true}.do(t)
+			_, report, err := ziptest.Reading{Source: &slowly{bytes.NewReader(data), 200}, Memory: m, Rules: rules, Store: ziptest.NewStore(t, m), Shared: true}.Do(t)
 			if err != nil || report.Entries != len(entries) {
 				t.Errorf("%d entries, error %v", report.Entries, err)
 			}

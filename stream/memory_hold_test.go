@@ -11,6 +11,7 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 func TestHoldTakesFreeRoomOnly(t *testing.T) {
@@ -293,7 +294,7 @@ func TestReserveGivesUpItsRoom(t *testing.T) {
 }
 
 func TestBuffer(t *testing.T) {
-	m := newMemory(t)
+	m := ziptest.NewMemory(t)
 	ctx, s := admit(t, m)
 	leased, err := s.Lease(ctx)
 	if err != nil {
@@ -357,22 +358,22 @@ func TestSmallEntriesLeaseWhatTheyNeed(t *testing.T) {
 		for i := range 2 * atOnce {
 			entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i), Data: archive.Noise(uint64(i), 20_000)})
 		}
-		s := newStore(t, m)
+		s := ziptest.NewStore(t, m)
 		var now atomic.Int64
 		enough := make(chan struct{})
-		s.onCommit = func(context.Context, *object) error {
+		s.OnCommit = func(context.Context, *ziptest.Object) error {
 			if now.Add(1) == atOnce {
 				close(enough)
 			}
 			<-enough
 			return nil
 		}
-		_, _, err := reading{data: archive.Build(entries...), memory: m, store: s, shared: true}.do(t)
+		_, _, err := ziptest.Reading{Data: archive.Build(entries...), Memory: m, Store: s, Shared: true}.Do(t)
 		if err != nil {
 			t.Errorf("%d at once: %v", now.Load(), err)
 		}
-		for _, o := range s.kept() {
-			if o.held {
+		for _, o := range s.Kept() {
+			if o.Held {
 				t.Errorf("%s was held", o.Name)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"spillway/stream"
+	"spillway/testdata/ziptest"
 )
 
 const (
@@ -423,7 +424,7 @@ func TestCloseFindsLeaks(t *testing.T) {
 	}
 	for name, leak := range tests {
 		t.Run(name, func(t *testing.T) {
-			ctx, s := admit(t, newMemory(t))
+			ctx, s := admit(t, ziptest.NewMemory(t))
 			if err := leak(ctx, s); err != nil {
 				t.Fatal(err)
 			}
@@ -438,7 +439,7 @@ func TestCloseFindsLeaks(t *testing.T) {
 }
 
 func TestShareCloseEndsItsContext(t *testing.T) {
-	ctx, s := admit(t, newMemory(t))
+	ctx, s := admit(t, ziptest.NewMemory(t))
 	s.Close()
 	if !errors.Is(context.Cause(ctx), context.Canceled) {
 		t.Errorf("the context's cause is %v", context.Cause(ctx))

@@ -10,6 +10,7 @@ import (
 	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // defective is a sink and its objects, and panics in one of its methods.
@@ -60,19 +61,19 @@ func TestPanicsEndTheirUpload(t *testing.T) {
 			}
 			t.Run(kind+"/"+method, func(t *testing.T) {
 				d := defective{method}
-				rules := ordinary
+				rules := ziptest.Ordinary
 				rules.Form = func(name string) (stream.Form, error) {
 					d.call("Form")
-					return formByName(name)
+					return ziptest.FormByName(name)
 				}
-				m := newMemory(t)
+				m := ziptest.NewMemory(t)
 				ctx, share := admit(t, m)
 				half := strings.NewReader(data[:len(data)/2])
 				var rest io.Reader = strings.NewReader(data[len(data)/2:])
 				if method == "Read" {
 					rest = d
 				}
-				_, err := stream.ReadZip(ctx, io.MultiReader(half, rest), share, d, rules)
+				_, err := ziptest.Read(ctx, io.MultiReader(half, rest), share, d, rules)
 				p, ok := errors.AsType[*guard.PanicError](err)
 				if !ok || p.Value != "in "+method || !strings.Contains(string(p.Stack), "defective.call") {
 					t.Errorf("error %v, want a panic in %s", err, method)

@@ -65,29 +65,29 @@ func (p *Progress) note(change func(r *Report)) {
 // at takes note of the entry that is begun.
 func (p *Progress) at(name string) { p.note(func(r *Report) { r.At = name }) }
 
-// count takes note of a file whose size is known.
-func (p *Progress) count(e *entry) {
-	if !e.directory() {
-		p.note(func(r *Report) { r.count(e) })
+// count takes note of a file's size.
+func (p *Progress) count(h *Header, size int64) {
+	if !h.Directory {
+		p.note(func(r *Report) { r.count(h.Name, size) })
 	}
 }
 
-func (r *Report) count(e *entry) {
-	if e.size > r.BiggestSize {
-		r.Biggest, r.BiggestSize = e.name, e.size
+func (r *Report) count(name string, size int64) {
+	if size > r.BiggestSize {
+		r.Biggest, r.BiggestSize = name, size
 	}
 	if r.Kinds == nil {
 		r.Kinds = make(map[string]Kind)
 	}
-	name := kindOf(e.name)
-	k, known := r.Kinds[name]
+	kind := kindOf(name)
+	k, known := r.Kinds[kind]
 	if !known && len(r.Kinds) >= maxKinds {
-		name = OtherKind
-		k = r.Kinds[name]
+		kind = OtherKind
+		k = r.Kinds[kind]
 	}
 	k.Files++
-	k.Bytes += e.size
-	r.Kinds[name] = k
+	k.Bytes += size
+	r.Kinds[kind] = k
 }
 
 // kindOf is the extension of a name, if it is one that people use.

@@ -7,6 +7,7 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 func TestKinds(t *testing.T) {
@@ -31,7 +32,7 @@ func TestKinds(t *testing.T) {
 		if held {
 			a.Prefix = []byte("#!")
 		}
-		_, report, err := reading{data: a.Bytes()}.do(t)
+		_, report, err := ziptest.Reading{Data: a.Bytes()}.Do(t)
 		if err != nil || !maps.Equal(report.Kinds, want) || report.Biggest != "a/1/a.sym" {
 			t.Errorf("held %t: %+v, error %v", held, report, err)
 		}
@@ -42,7 +43,7 @@ func TestKinds(t *testing.T) {
 	for i := range 100 {
 		many = append(many, file(fmt.Sprintf("a/1/a.x%d", i), 1))
 	}
-	_, report, err := reading{data: archive.Build(many...)}.do(t)
+	_, report, err := ziptest.Reading{Data: archive.Build(many...)}.Do(t)
 	files := 0
 	for _, k := range report.Kinds {
 		files += k.Files

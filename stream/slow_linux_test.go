@@ -14,12 +14,13 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // budgetWithDisk is the least budget, for two uploads, and a disk that is larger.
 func budgetWithDisk(t *testing.T) (*stream.Memory, *stream.Spill) {
 	t.Helper()
-	spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
+	spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
 	m, err := stream.NewMemory(30*mib, part, 2, 30*time.Second, spill)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +87,7 @@ func TestSlowPartsMoveToTheDisk(t *testing.T) {
 		s.Close()
 		other.Close()
 		checkEmpty(t, m)
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 	})
 }
 
@@ -127,7 +128,7 @@ func TestSlowHeldBuffersMoveToTheDisk(t *testing.T) {
 		s.Close()
 		other.Close()
 		checkEmpty(t, m)
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 	})
 }
 
@@ -226,11 +227,11 @@ func background(t *testing.T, m *stream.Memory, r io.Reader, size int) <-chan ou
 			ended <- outcome{time.Since(begin), err}
 			return
 		}
-		rules := ordinary
+		rules := ziptest.Ordinary
 		rules.Size = int64(size)
-		s := newStore(t, m)
-		_, err = stream.ReadZip(ctx, r, share, s, rules)
-		s.close()
+		s := ziptest.NewStore(t, m)
+		_, err = ziptest.Read(ctx, r, share, s, rules)
+		s.Close()
 		share.Close() // what is kept is looked at once it has ended
 		ended <- outcome{time.Since(begin), err}
 	}()
@@ -314,7 +315,7 @@ func TestTablesAreKeptUntilTheEnd(t *testing.T) {
 		data := archive.Build(manyEntries(900)...)
 		source := newPausing(data, len(data)/2)
 		time.AfterFunc(time.Minute, func() { close(source.letGo) })
-		if _, err := stream.ReadZip(ctx, source, first, newStore(t, m), ordinary); err != nil {
+		if _, err := ziptest.Read(ctx, source, first, ziptest.NewStore(t, m), ziptest.Ordinary); err != nil {
 			t.Fatal(err)
 		}
 		table := m.Usage().Leased
@@ -435,8 +436,8 @@ func TestWhatGetsOnIsWaitedFor(t *testing.T) {
 	t.Run("disk", func(t *testing.T) {
 		data := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 14*mib)}}}.Bytes()
 		synctest.Test(t, func(t *testing.T) {
-			spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 20*mib, 20*mib })
-			m := withDisk(t, spill)
+			spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 20*mib, 20*mib })
+			m := ziptest.WithDisk(t, spill)
 			long := background(t, m, steady{bytes.NewReader(data)}, len(data))
 			time.Sleep(5 * time.Second)
 			second := <-background(t, m, bytes.NewReader(data), len(data))
@@ -446,7 +447,7 @@ func TestWhatGetsOnIsWaitedFor(t *testing.T) {
 			if end := <-long; end.err != nil {
 				t.Error(end.err)
 			}
-			checkNothingSpilled(t, spill)
+			ziptest.CheckNothingSpilled(t, spill)
 			checkEmpty(t, m)
 		})
 	})
@@ -495,11 +496,11 @@ func TestReservationsThatWaitForEachOther(t *testing.T) {
 // TestTheDiskIsTakenInTurn has uploads that need the disk, which has room for
 // two, and no more than that.
 func TestTheDiskIsTakenInTurn(t *testing.T) {
-	data := heldKinds()["gaps between entries"]
+	data := ziptest.HeldKinds()["gaps between entries"]
 	half := len(data) / 2
 	synctest.Test(t, func(t *testing.T) {
-		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota = 3 * mib })
-		m := withDisk(t, spill)
+		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota = 3 * mib })
+		m := ziptest.WithDisk(t, spill)
 		var sources []*pausing
 		var uploads []<-chan outcome
 		for range 2 {
@@ -523,7 +524,7 @@ func TestTheDiskIsTakenInTurn(t *testing.T) {
 				t.Error(got.err)
 			}
 		}
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 		checkEmpty(t, m)
 	})
 }
@@ -531,10 +532,10 @@ func TestTheDiskIsTakenInTurn(t *testing.T) {
 // TestSlowArchivesLeaveTheDisk has clients that stop while their archives are
 // held, and another upload that waits for the disk.
 func TestSlowArchivesLeaveTheDisk(t *testing.T) {
-	data := heldKinds()["gaps between entries"]
+	data := ziptest.HeldKinds()["gaps between entries"]
 	synctest.Test(t, func(t *testing.T) {
-		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota = 3 * mib })
-		m := withDisk(t, spill)
+		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota = 3 * mib })
+		m := ziptest.WithDisk(t, spill)
 		var slow []<-chan outcome
 		for range 2 {
 			s := newPausing(data, len(data)/2)
@@ -567,7 +568,7 @@ func TestSlowArchivesLeaveTheDisk(t *testing.T) {
 func TestSlowPartsLeaveTheDisk(t *testing.T) {
 	held := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 4*mib)}}}.Bytes()
 	synctest.Test(t, func(t *testing.T) {
-		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 8*mib, 8*mib })
+		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 8*mib, 8*mib })
 		m, err := stream.NewMemory(30*mib, part, 3, time.Minute, spill)
 		if err != nil {
 			t.Fatal(err)
@@ -594,7 +595,7 @@ func TestSlowPartsLeaveTheDisk(t *testing.T) {
 			t.Errorf("the slow upload ended with %v", got.err)
 		}
 		other.Close()
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 		checkEmpty(t, m)
 	})
 }
@@ -602,10 +603,10 @@ func TestSlowPartsLeaveTheDisk(t *testing.T) {
 // TestManyOnLittleDisk has many uploads at once that need the disk, which has
 // room for four of them.
 func TestManyOnLittleDisk(t *testing.T) {
-	data := heldKinds()["gaps between entries"]
+	data := ziptest.HeldKinds()["gaps between entries"]
 	for _, known := range []int{0, len(data)} {
-		spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota = 6 * mib })
-		m := withDisk(t, spill)
+		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota = 6 * mib })
+		m := ziptest.WithDisk(t, spill)
 		var uploads []<-chan outcome
 		for range 64 {
 			uploads = append(uploads, background(t, m, bytes.NewReader(data), known))
@@ -623,7 +624,7 @@ func TestManyOnLittleDisk(t *testing.T) {
 		if known > 0 && stored < 64 || stored == 0 {
 			t.Errorf("%d of 64 were stored", stored)
 		}
-		checkNothingSpilled(t, spill)
+		ziptest.CheckNothingSpilled(t, spill)
 		checkEmpty(t, m)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // prefixed is an archive of n bytes, and some more, that has to be held.
@@ -28,7 +29,7 @@ type slowWaiter struct {
 
 func newSlowWaiter(t *testing.T) *slowWaiter {
 	t.Helper()
-	spill := diskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 8*mib, 8*mib })
+	spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 8*mib, 8*mib })
 	m, err := stream.NewMemory(30*mib, part, 4, time.Minute, spill)
 	if err != nil {
 		t.Fatal(err)
@@ -52,9 +53,9 @@ func newSlowWaiter(t *testing.T) *slowWaiter {
 	go func() {
 		slow := newPausing(small, 10)
 		time.AfterFunc(25*time.Second, func() { close(slow.letGo) })
-		rules := ordinary
+		rules := ziptest.Ordinary
 		rules.Size = int64(len(small))
-		_, err := stream.ReadZip(ctx, slow, share, newStore(t, m), rules)
+		_, err := ziptest.Read(ctx, slow, share, ziptest.NewStore(t, m), rules)
 		body.Release()
 		share.Close()
 		ended <- err
@@ -84,7 +85,7 @@ func TestOnlyWaiterForTheDiskIsNotEnded(t *testing.T) {
 		if got := <-w.owner; got.err != nil {
 			t.Errorf("the upload that had the disk: %v", got.err)
 		}
-		checkNothingSpilled(t, w.spill)
+		ziptest.CheckNothingSpilled(t, w.spill)
 		checkEmpty(t, w.memory)
 	})
 }
@@ -107,7 +108,7 @@ func TestSlowWaiterForTheDiskGivesWay(t *testing.T) {
 		if got := <-w.owner; got.err != nil {
 			t.Errorf("the upload that had the disk: %v", got.err)
 		}
-		checkNothingSpilled(t, w.spill)
+		ziptest.CheckNothingSpilled(t, w.spill)
 		checkEmpty(t, w.memory)
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // TestDecodersAreCountedWhileTheyLive has uploads that stop amid an entry whose
@@ -62,12 +63,12 @@ func TestDecodersAreCountedWhileTheyLive(t *testing.T) {
 
 // TestDecodersThatFailAreDropped: what has read a damaged entry is not used again.
 func TestDecodersThatFailAreDropped(t *testing.T) {
-	m := newMemory(t)
+	m := ziptest.NewMemory(t)
 	for _, method := range []uint16{archive.Zstd, archive.BZip2} {
 		e := archive.Entry{Name: "a.dll", Data: archive.Symbols(1, 200_000), Method: method}
 		e.Raw = archive.Compress(method, e.Data)
 		e.Raw[len(e.Raw)/2] ^= 0x10
-		if _, _, err := (reading{data: archive.Build(e), memory: m}).do(t); err == nil {
+		if _, _, err := (ziptest.Reading{Data: archive.Build(e), Memory: m}).Do(t); err == nil {
 			t.Error("a damaged entry was taken")
 		}
 		if idle := m.Idle(); idle > int64(m.PartSize()) {
@@ -101,12 +102,12 @@ func TestManyEntriesShareADecoder(t *testing.T) {
 				entries[i].Name = fmt.Sprintf("%d.sym", i)
 			}
 			data := archive.Build(entries...)
-			s := newStore(t, m)
-			s.discard = true
-			rules := &stream.Rules{Form: formByName, MaxEntries: len(entries), MaxExpanded: mib}
+			s := ziptest.NewStore(t, m)
+			s.Discard = true
+			rules := &stream.Rules{Form: ziptest.FormByName, MaxEntries: len(entries), MaxExpanded: mib}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			if _, _, err := (reading{source: bytes.NewReader(data), memory: m, rules: rules, store: s}).do(t); err != nil {
+			if _, _, err := (ziptest.Reading{Source: bytes.NewReader(data), Memory: m, Rules: rules, Store: s}).Do(t); err != nil {
 				t.Fatal(err)
 			}
 			runtime.ReadMemStats(&after)

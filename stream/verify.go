@@ -89,12 +89,12 @@ type equipment struct {
 }
 
 // count takes expanded to its end, writes it to out and returns what it
-// counted. Where h states the size and the CRC-32 they must be what is counted. A
-// failure to decode is a *decodeError.
-func (v *verifier) count(h *header, expanded runs, with equipment, total *expansion, out io.Writer) (f Facts, err error) {
+// counted. A size and a CRC-32 that h states must be what is counted. A failure
+// to decode is a *decodeError.
+func (v *verifier) count(h *Header, expanded runs, with equipment, total *expansion, out io.Writer) (f Facts, err error) {
 	v.sums.reset()
 	v.head = v.head[:0]
-	if err := total.add(h.name, 0, 0, entryWork); err != nil {
+	if err := total.add(h.Name, 0, 0, entryWork); err != nil {
 		return f, err
 	}
 	if f.Size, err = v.expand(h, expanded, with, total, out); err != nil {
@@ -103,26 +103,23 @@ func (v *verifier) count(h *header, expanded runs, with equipment, total *expans
 	f.CRC32 = v.sums.crc
 	v.sums.md5.Sum(f.MD5[:0])
 	f.Symbol = parseSymbol(v.head, f.Size == int64(len(v.head)))
-	if !h.stated {
-		return f, nil
+	if h.SizeStated && f.Size != h.Size {
+		return f, h.bad("it has " + strconv.FormatInt(f.Size, 10) + " bytes where " + strconv.FormatInt(h.Size, 10) + " are stated")
 	}
-	if f.Size != h.size {
-		return f, h.bad("it has " + strconv.FormatInt(f.Size, 10) + " bytes where " + strconv.FormatInt(h.size, 10) + " are stated")
-	}
-	if f.CRC32 != h.crc {
-		return f, &ChecksumError{Entry: h.name}
+	if h.CRCStated && f.CRC32 != h.CRC32 {
+		return f, &ChecksumError{Entry: h.Name}
 	}
 	return f, nil
 }
 
 // expand is the loop of count, which sums in a goroutine of its own if v is
 // apart, but for a first run, which is not worth one.
-func (v *verifier) expand(h *header, expanded runs, with equipment, total *expansion, out io.Writer) (size int64, err error) {
+func (v *verifier) expand(h *Header, expanded runs, with equipment, total *expansion, out io.Writer) (size int64, err error) {
 	var (
 		beside *summer
 		taken  int64 // packed bytes that are counted
 		worked work  // likewise, by the tools
-		each   = byteWork(h.method)
+		each   = byteWork(h.Codec)
 	)
 	v.worked = 0
 	alone := func() { // from here on
@@ -149,15 +146,15 @@ func (v *verifier) expand(h *header, expanded runs, with equipment, total *expan
 		}
 		first := size == 0
 		size += int64(len(run))
-		if h.stated && size > h.size {
-			return size, h.bad("it has more bytes than the " + strconv.FormatInt(h.size, 10) + " that it states")
+		if h.SizeStated && size > h.Size {
+			return size, h.bad("it has more bytes than the " + strconv.FormatInt(h.Size, 10) + " that it states")
 		}
-		packed := v.consumed(h.method)
+		packed := v.consumed(h.Codec)
 		if tooFar(size, packed) {
-			return size, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.name}
+			return size, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.Name}
 		}
 		spent := with.tools.work()
-		if err := total.add(h.name, int64(len(run)), packed-taken, work(len(run))*each+spent-worked); err != nil {
+		if err := total.add(h.Name, int64(len(run)), packed-taken, work(len(run))*each+spent-worked); err != nil {
 			return size, err
 		}
 		taken, worked = packed, spent

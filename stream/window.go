@@ -11,22 +11,26 @@ import (
 
 const (
 	// windowSize is how much of an archive is in memory at once, in bytes: room
-	// for a local header with the longest name and extra fields, and for a
-	// prefix to search.
+	// for a zip header with the longest name and extra fields, and for a prefix to
+	// search.
 	windowSize = 128 << 10
 
-	// lookBack is how many bytes before the cursor stay in memory.
-	lookBack = locator64Len
+	// LookBack is how many bytes before the cursor of a [Window] stay in memory.
+	LookBack = 20
 )
 
-// window is an archive as it arrives, seen from a cursor that goes forward. What
+// A Window shows an archive as it arrives, from a cursor that goes forward. What
 // the cursor has passed is gone, and nothing ever touches the disk, until
-// [window.hold]: from then on the cursor can go anywhere behind the place where
+// [Window.Hold]: from then on the cursor can go anywhere behind the place where
 // it was.
 //
-// It belongs to the goroutine that reads the archive.
-type window struct {
-	src    *source
+// It belongs to the goroutine that reads the archive. Its methods fail with
+// [ErrCutOff] where the archive ends too early.
+type Window struct {
+	ctx    context.Context
+	r      io.Reader
+	share  *Share
+	turn   *turn
 	offset int64 // of the cursor, from the start of the archive
 
 	buf    []byte
@@ -41,9 +45,15 @@ type window struct {
 	read   int64 // offset in file of the byte behind buf[:filled]
 }
 
-func newWindow(src *source) *window {
-	return &window{src: src, buf: make([]byte, windowSize)}
+func newWindow(ctx context.Context, r io.Reader, share *Share, t *turn) *Window {
+	return &Window{ctx: ctx, r: r, share: share, turn: t, buf: make([]byte, windowSize)}
 }
+
+// Offset is where the cursor is, in bytes from the start of the archive.
+func (w *Window) Offset() int64 { return w.offset }
+
+// Holds reports whether the window holds, and offset is not before what it holds.
+func (w *Window) Holds(offset int64) bool { return w.held && offset >= w.origin }
 
 // source tells the failures of a reader from its end, stops when its context
 // does, and has the time that it waits for the client measured.
@@ -80,10 +90,10 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// peek returns the next n bytes without consuming them, fewer only at the end
+// Peek returns the next n bytes without consuming them, fewer only at the end
 // of the archive. They are valid until the next call. n is at most windowSize
-// less lookBack.
-func (w *window) peek(n int) ([]byte, error) {
+// less LookBack.
+func (w *Window) Peek(n int) ([]byte, error) {
 	for w.filled-w.at < n {
 		if err := w.fill(); errors.Is(err, io.EOF) {
 			break
@@ -95,12 +105,12 @@ func (w *window) peek(n int) ([]byte, error) {
 }
 
 // fill waits for at least one more byte. The error is io.EOF at the end.
-func (w *window) fill() error {
+func (w *Window) fill() error {
 	if w.held && w.file == nil {
 		return io.EOF // all of it is in buf
 	}
 	if w.filled == len(w.buf) || w.at == w.filled {
-		keep := max(0, w.at-lookBack)
+		keep := max(0, w.at-LookBack)
 		w.filled = copy(w.buf, w.buf[keep:w.filled])
 		w.at -= keep
 	}
@@ -109,10 +119,10 @@ func (w *window) fill() error {
 		err error
 	)
 	if w.held {
-		resume := w.src.turn.pause()
-		before := w.file.share.account.Switch(account.OnDisk)
-		n, err = w.file.readAt(w.src.ctx, w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
-		w.file.share.account.Switch(before)
+		resume := w.turn.pause()
+		before := w.share.account.Switch(account.OnDisk)
+		n, err = w.file.readAt(w.ctx, w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
+		w.share.account.Switch(before)
 		resume()
 		w.read += int64(n)
 		if n == 0 && err == nil {
@@ -129,9 +139,9 @@ func (w *window) fill() error {
 }
 
 // arrive reads from the source into the room behind filled.
-func (w *window) arrive() (int, error) {
+func (w *Window) arrive() (int, error) {
 	for range maxEmptyReads {
-		if n, err := w.src.Read(w.buf[w.filled:]); n > 0 || err != nil {
+		if n, err := w.r.Read(w.buf[w.filled:]); n > 0 || err != nil {
 			return n, err
 		}
 	}
@@ -141,37 +151,37 @@ func (w *window) arrive() (int, error) {
 // maxEmptyReads is how often in a row a reader may return nothing.
 const maxEmptyReads = 100
 
-// need is peek for bytes that must be there.
-func (w *window) need(n int) ([]byte, error) {
-	b, err := w.peek(n)
+// Need is peek for bytes that must be there.
+func (w *Window) Need(n int) ([]byte, error) {
+	b, err := w.Peek(n)
 	if err == nil && len(b) < n {
-		err = ErrNotZip
+		err = ErrCutOff
 	}
 	return b, err
 }
 
 // buffered returns what can be had without waiting, at least a byte and at
-// most limit bytes; ErrNotZip at the end of the archive.
-func (w *window) buffered(limit int64) ([]byte, error) {
-	if _, err := w.need(1); err != nil {
+// most limit bytes; ErrCutOff at the end of the archive.
+func (w *Window) buffered(limit int64) ([]byte, error) {
+	if _, err := w.Need(1); err != nil {
 		return nil, err
 	}
 	return w.buf[w.at : w.at+int(min(int64(w.filled-w.at), limit))], nil
 }
 
-// skip consumes n bytes that peek, need or buffered returned.
-func (w *window) skip(n int) {
+// Skip consumes n bytes that peek, need or buffered returned.
+func (w *Window) Skip(n int) {
 	w.at += n
 	w.offset += int64(n)
 }
 
-// before returns the last n bytes consumed, at most lookBack; fewer at the
+// Before returns the last n bytes consumed, at most LookBack; fewer at the
 // start of the archive, or of what is held.
-func (w *window) before(n int) []byte { return w.buf[max(0, w.at-n):w.at] }
+func (w *Window) Before(n int) []byte { return w.buf[max(0, w.at-n):w.at] }
 
-// moveTo consumes n bytes into b, which has the room; ErrNotZip if the archive
+// moveTo consumes n bytes into b, which has the room; ErrCutOff if the archive
 // ends before.
-func (w *window) moveTo(b *Buffer, n int64) error {
+func (w *Window) moveTo(b *Buffer, n int64) error {
 	for n > 0 {
 		next, err := w.buffered(n)
 		if err != nil {
@@ -180,25 +190,25 @@ func (w *window) moveTo(b *Buffer, n int64) error {
 		if _, err := b.Write(next); err != nil {
 			return err
 		}
-		w.skip(len(next))
+		w.Skip(len(next))
 		n -= int64(len(next))
 	}
 	return nil
 }
 
-// hold reads the archive to its end and keeps everything from the cursor on:
+// Hold reads the archive to its end and keeps everything from the cursor on:
 // in memory where that suffices, otherwise on the disk. size is how many bytes
 // the archive has at the most, 0 if that is not known. The error is a
 // [*QuotaError], a [*DiskError], or one of the source.
-func (w *window) hold(share *Share, size int64) error {
+func (w *Window) Hold(size int64) error {
 	w.filled = copy(w.buf, w.buf[w.at:w.filled])
 	w.at = 0
 	w.origin = w.offset
 	for {
 		if w.filled == len(w.buf) {
-			before := share.account.Switch(account.OnDisk)
-			err := w.overflow(share, size)
-			if share.account.Switch(before); err != nil {
+			before := w.share.account.Switch(account.OnDisk)
+			err := w.overflow(size)
+			if w.share.account.Switch(before); err != nil {
 				return err
 			}
 		}
@@ -215,19 +225,19 @@ func (w *window) hold(share *Share, size int64) error {
 	if w.file == nil {
 		return nil
 	}
-	defer share.account.Switch(share.account.Switch(account.OnDisk))
-	if err := w.file.write(w.src.ctx, w.buf[:w.filled]); err != nil {
+	defer w.share.account.Switch(w.share.account.Switch(account.OnDisk))
+	if err := w.file.write(w.ctx, w.buf[:w.filled]); err != nil {
 		return err
 	}
 	w.length = w.file.size
 	w.filled = 0
-	return w.file.complete(w.src.ctx)
+	return w.file.complete(w.ctx)
 }
 
 // overflow moves a full buf to the disk.
-func (w *window) overflow(share *Share, size int64) error {
+func (w *Window) overflow(size int64) error {
 	if w.file == nil {
-		file, err := share.m.spill.create(w.src.ctx, share)
+		file, err := w.share.m.spill.create(w.ctx, w.share)
 		if err != nil {
 			return err
 		}
@@ -235,21 +245,21 @@ func (w *window) overflow(share *Share, size int64) error {
 		if size > w.origin {
 			// All or nothing, in turn: uploads that each got a part of what
 			// they need would keep one another from ever ending.
-			if err := file.claimOrWait(w.src.ctx, size-w.origin); err != nil {
+			if err := file.claimOrWait(w.ctx, size-w.origin); err != nil {
 				return err
 			}
 		}
 	}
-	if err := w.file.write(w.src.ctx, w.buf); err != nil {
+	if err := w.file.write(w.ctx, w.buf); err != nil {
 		return err
 	}
 	w.filled = 0
 	return nil
 }
 
-// seek puts the cursor of a window that holds at offset. It reports false if
+// SeekTo puts the cursor of a window that holds at offset. It reports false if
 // that is outside of what is held.
-func (w *window) seek(offset int64) bool {
+func (w *Window) SeekTo(offset int64) bool {
 	if offset < w.origin || offset > w.origin+w.length {
 		return false
 	}
@@ -264,19 +274,32 @@ func (w *window) seek(offset int64) bool {
 	return true
 }
 
-// end is the offset of the archive's end. The window holds.
-func (w *window) end() int64 { return w.origin + w.length }
+// End is the offset of the archive's end, and Origin that of the first byte that
+// is held. The window holds.
+func (w *Window) End() int64 { return w.origin + w.length }
 
-// pass says that nothing before the cursor is wanted any more, but by bodies.
-func (w *window) pass() error {
+// Origin is described at End.
+func (w *Window) Origin() int64 { return w.origin }
+
+// onDisk reports whether the rest of the archive lies in a spill file.
+func (w *Window) onDisk() bool { return w.held && w.file != nil }
+
+// body returns the next n bytes, between head and tail, as a body that stays on
+// the disk, where they are.
+func (w *Window) body(head []byte, n int64, tail []byte) Body {
+	return w.file.body(head, w.offset-w.origin, n, tail)
+}
+
+// Pass says that nothing before the cursor is wanted any more, but by bodies.
+func (w *Window) Pass() error {
 	if w.file == nil {
 		return nil
 	}
-	return w.file.pass(w.src.ctx, w.offset-w.origin)
+	return w.file.pass(w.ctx, w.offset-w.origin)
 }
 
 // close gives up what is on the disk, but for bodies.
-func (w *window) close() {
+func (w *Window) close() {
 	if w.file != nil {
 		w.file.close()
 	}
@@ -285,7 +308,7 @@ func (w *window) close() {
 // packed is the compressed bytes of one entry, read from the archive as they
 // arrive. Only what is known to be the entry's is consumed.
 type packed struct {
-	in   *window
+	in   *Window
 	left int64     // bytes that may still be read
 	tee  io.Writer // gets the entry's bytes; may be nil
 	n    int64     // bytes consumed
@@ -310,7 +333,7 @@ func (p *packed) Read(b []byte) (int, error) {
 	return p.pending, nil
 }
 
-// end consumes what was read but for the last surplus bytes.
+// End consumes what was read but for the last surplus bytes.
 func (p *packed) end(surplus int) error {
 	p.consume(p.pending - surplus)
 	return p.err
@@ -322,12 +345,12 @@ func (p *packed) consume(n int) {
 		return
 	}
 	if p.tee != nil {
-		b, _ := p.in.peek(n) // it is there
+		b, _ := p.in.Peek(n) // it is there
 		if _, p.err = p.tee.Write(b); p.err != nil {
 			return
 		}
 	}
-	p.in.skip(n)
+	p.in.Skip(n)
 	p.n += int64(n)
 	p.left -= int64(n)
 }

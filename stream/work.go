@@ -34,13 +34,13 @@ const (
 )
 
 // byteWork is what a byte of an entry's output costs.
-func byteWork(method uint16) work {
-	switch method {
-	case methodDeflate:
+func byteWork(c Codec) work {
+	switch c {
+	case Deflate:
 		return summedByte + inflatedByte
-	case methodZstd:
+	case Zstd:
 		return summedByte + zstdByte
-	case methodBzip2:
+	case BZip2:
 		return summedByte + bzip2Byte
 	}
 	return summedByte

@@ -8,6 +8,7 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // methods are those that are decoded.
@@ -53,8 +54,8 @@ func TestWork(t *testing.T) {
 			t.Run(c.name+", "+name, func(t *testing.T) {
 				c.bomb.Name = name
 				data := archive.Build(archive.Entry{Name: "b.dll", Data: []byte("before")}, c.bomb)
-				_, report, err := reading{data: data, rules: unlimited}.do(t)
-				checkError(t, err, workLimit(name))
+				_, report, err := ziptest.Reading{Data: data, Rules: unlimited}.Do(t)
+				ziptest.CheckError(t, err, workLimit(name))
 				if report.Expanded > c.most {
 					t.Errorf("refused after %d bytes", report.Expanded)
 				}
@@ -70,7 +71,7 @@ func TestWorkInPieces(t *testing.T) {
 		for i := range 64 {
 			entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i), Data: make([]byte, mib), Method: methods[name], Raw: raw})
 		}
-		_, report, err := reading{data: archive.Build(entries...), rules: unlimited}.do(t)
+		_, report, err := ziptest.Reading{Data: archive.Build(entries...), Rules: unlimited}.Do(t)
 		if limit, ok := errors.AsType[*stream.LimitError](err); !ok || limit.What != stream.WorkBound || report.Expanded > 16*mib {
 			t.Errorf("%s: error %v after %d bytes", name, err, report.Expanded)
 		}
@@ -103,8 +104,8 @@ func TestHonestWork(t *testing.T) {
 				if ratio := len(c.data) / len(e.Raw); ratio < c.ratio[method] {
 					t.Errorf("it is compressed %d-fold, want %d", ratio, c.ratio[method])
 				}
-				_, _, err := reading{data: archive.Build(e), rules: unlimited}.do(t)
-				checkError(t, err, nil)
+				_, _, err := ziptest.Reading{Data: archive.Build(e), Rules: unlimited}.Do(t)
+				ziptest.CheckError(t, err, nil)
 			})
 		}
 	}

@@ -49,11 +49,11 @@ func (w *workers) wait() {
 	_ = w.group.Wait()
 }
 
-// commit commits an entry, in a worker.
-func (w *workers) commit(ctx context.Context, e *entry, body Body, facts Facts) error {
+// commit commits the object of an entry, in a worker.
+func (w *workers) commit(ctx context.Context, obj Object, body Body, facts Facts) error {
 	w.stores(1)
 	defer w.stores(-1)
-	return handOver(body, func() error { return e.obj.Commit(ctx, body, facts) })
+	return handOver(body, func() error { return obj.Commit(ctx, body, facts) })
 }
 
 // waiting says that the reader waits for workers, until it calls done.

@@ -11,6 +11,7 @@ import (
 	"spillway/internal/guard"
 	"spillway/internal/outcome"
 	"spillway/stream"
+	"spillway/stream/zip"
 	"spillway/tokens"
 )
 
@@ -18,7 +19,6 @@ import (
 var (
 	errUploadTimeout = errors.New("upload: it took longer than an upload may")
 	errShuttingDown  = errors.New("upload: shutting down")
-	errArchiveFailed = errors.New("upload: the archive cannot be stored")
 )
 
 // A tooLargeError says that a request is over --max-upload-size.
@@ -65,7 +65,7 @@ var fixed = []struct {
 	{errTryLate, refused(http.StatusBadRequest, outcome.BadForm, "The field 'try' must come before the archive")},
 	{errFormPart, refused(http.StatusBadRequest, outcome.BadForm, "A part of the form has a missing or malformed Content-Disposition header")},
 	{errFormCut, refused(http.StatusBadRequest, outcome.BadForm, "The form ends before its closing boundary")},
-	{stream.ErrNotZip, refused(http.StatusBadRequest, outcome.BadArchive, "File is not a zip file")},
+	{zip.ErrNotZip, refused(http.StatusBadRequest, outcome.BadArchive, "File is not a zip file")},
 	{errUploadTimeout, retry(outcome.TimedOut, outcome.TotalTooLong, "The upload took longer than --upload-timeout allows.")},
 	{errShuttingDown, retry(outcome.ShutDown, outcome.NoReason, "This server is shutting down.")},
 }

@@ -18,6 +18,7 @@ import (
 	"spillway/internal/outcome"
 	"spillway/observe"
 	"spillway/stream"
+	"spillway/stream/zip"
 	"spillway/tokens"
 )
 
@@ -278,7 +279,7 @@ func (u *upload) ingest(src source) error {
 	cfg := &u.api.cfg
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
 	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
-	_, err := stream.ReadZip(u.life.ctx, &archiveReader{u, src}, u.share, entries, stream.Rules{
+	_, err := zip.Read(u.life.ctx, u.life.end, &archiveReader{u, src}, u.share, entries, stream.Rules{
 		Form: names.form, MaxEntries: cfg.MaxEntries, MaxExpanded: cfg.MaxExpanded,
 		Size:     src.Size(),
 		Progress: &u.progress,
@@ -327,10 +328,6 @@ func (a *archiveReader) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// Interrupt makes a Read that waits for the client return, see
-// [stream.Interrupter].
-func (a *archiveReader) Interrupt() { a.u.body.interrupt(errArchiveFailed) }
 
 // wanted reports whether others wait for what the answer keeps of the budget.
 func (u *upload) wanted() bool { return u.kept != nil && u.kept.InTheWay() }

@@ -1,8 +1,6 @@
-package stream_test
+package zip_test
 
 import (
-	"errors"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -10,12 +8,16 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 const (
-	methodBzip2 = 12
-	methodZstd  = 93
+	mib  = 1 << 20
+	part = 5 * mib // the part size of all budgets here
 )
+
+// unlimited are rules under which an archive may have any size.
+var unlimited = &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1 << 20, MaxExpanded: 1 << 40}
 
 // rule is an archive that keeps one rule of the reader, or breaks it.
 type rule struct {
@@ -30,7 +32,7 @@ type rule struct {
 	// that tells the rule.
 	err error
 
-	limits *stream.Rules // nil: ordinary
+	limits *stream.Rules // nil: ziptest.Ordinary
 }
 
 type file struct{ name, content string }
@@ -49,18 +51,18 @@ func TestZipRules(t *testing.T) {
 		}
 		names[r.name] = true
 		t.Run(r.name, func(t *testing.T) {
-			s, report, err := reading{data: r.archive, rules: r.limits}.do(t)
+			s, report, err := ziptest.Reading{Data: r.archive, Rules: r.limits}.Do(t)
 			r.check(t, s, report, err)
 		})
 	}
 }
 
 // check checks the outcome of a reading of r's archive.
-func (r *rule) check(t *testing.T, s *store, report *stream.Report, err error) {
+func (r *rule) check(t *testing.T, s *ziptest.Store, report *stream.Report, err error) {
 	t.Helper()
 	if r.err != nil {
-		checkError(t, err, r.err)
-		if kept := s.kept(); len(kept) > 0 {
+		ziptest.CheckError(t, err, r.err)
+		if kept := s.Kept(); len(kept) > 0 {
 			t.Errorf("an archive that is refused keeps %q", kept[0].Name)
 		}
 		return
@@ -72,39 +74,24 @@ func (r *rule) check(t *testing.T, s *store, report *stream.Report, err error) {
 	everything := make(map[string][]byte)
 	for _, f := range r.files {
 		everything[f.name] = []byte(f.content)
-		if form, err := formByName(f.name); err != nil || form == stream.Ignore {
+		if form, err := ziptest.FormByName(f.name); err != nil || form == stream.Ignore {
 			ignored = append(ignored, f.name)
 		} else {
 			stored[f.name] = []byte(f.content)
 		}
 	}
-	checkSame(t, contents(t, s), stored)
+	ziptest.CheckSame(t, ziptest.Contents(t, s), stored)
 	if !slices.Equal(report.Ignored, ignored) {
 		t.Errorf("ignored %q, want %q", report.Ignored, ignored)
 	}
 	if report.Bytes != int64(len(r.archive)) {
 		t.Errorf("read %d bytes of %d", report.Bytes, len(r.archive))
 	}
-	seen, err := reference(r.archive)
+	seen, err := ziptest.Reference(r.archive)
 	if err != nil {
 		t.Fatalf("archive/zip: %v", err)
 	}
-	checkSame(t, everything, seen)
-}
-
-// checkError checks that err is the error want, which [rule] describes.
-func checkError(t *testing.T, err, want error) {
-	t.Helper()
-	ok := false
-	if format, is := want.(*stream.FormatError); is { //nolint:errorlint // what is wanted is never wrapped
-		got, is := errors.AsType[*stream.FormatError](err)
-		ok = is && got.Entry == format.Entry && strings.Contains(got.Reason, format.Reason)
-	} else {
-		ok = reflect.DeepEqual(err, want)
-	}
-	if !ok {
-		t.Errorf("the error is %v (%T), want %v (%T)", err, err, want, want)
-	}
+	ziptest.CheckSame(t, everything, seen)
 }
 
 func damaged(entry, reason string) error { return &stream.FormatError{Entry: entry, Reason: reason} }
@@ -148,9 +135,9 @@ func TestZipWriters(t *testing.T) {
 					r.files = append(r.files, file{f.Name, string(f.Data)})
 				}
 			}
-			s, report, err := reading{data: r.archive}.do(t)
+			s, report, err := ziptest.Reading{Data: r.archive}.Do(t)
 			r.check(t, s, report, err)
-			if len(s.kept()) == 0 {
+			if len(s.Kept()) == 0 {
 				t.Error("nothing was stored")
 			}
 		})

@@ -1,4 +1,4 @@
-package stream_test
+package zip_test
 
 import (
 	"bytes"
@@ -6,11 +6,12 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
-// BenchmarkReadZip reads archives out of memory into a store that keeps
+// BenchmarkRead reads archives out of memory into a store that keeps
 // nothing. The rate is of archive bytes.
-func BenchmarkReadZip(b *testing.B) {
+func BenchmarkRead(b *testing.B) {
 	many := func(entries, size int, descriptor archive.Descriptor) []byte {
 		var all []archive.Entry
 		for i := range entries {
@@ -31,7 +32,7 @@ func BenchmarkReadZip(b *testing.B) {
 		{"one/descriptor", many(1, 128*mib, archive.Signed32)},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			benchmarkRead(b, newMemory(b), bm.archive)
+			benchmarkRead(b, ziptest.NewMemory(b), bm.archive)
 		})
 	}
 }
@@ -45,9 +46,9 @@ func benchmarkRead(b *testing.B, m *stream.Memory, data []byte) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s := newStore(b, m)
-		s.discard = true
-		if _, err := stream.ReadZip(ctx, bytes.NewReader(data), share, s, ordinary); err != nil {
+		s := ziptest.NewStore(b, m)
+		s.Discard = true
+		if _, err := ziptest.Read(ctx, bytes.NewReader(data), share, s, ziptest.Ordinary); err != nil {
 			b.Fatal(err)
 		}
 		share.Close()

@@ -1,10 +1,11 @@
-package stream_test
+package zip_test
 
 import (
 	"fmt"
 	"slices"
 
 	"spillway/stream"
+	"spillway/stream/zip"
 	"spillway/testdata/archive"
 )
 
@@ -277,7 +278,7 @@ func descriptorRules() []rule {
 		archive.Entry{Name: "a/", Descriptor: archive.MissingDescriptor}, entry("a/a.sym")))
 	add("missing, of a directory at the end", nil, texts("a/a.sym"), archive.Build(
 		entry("a/a.sym"), archive.Entry{Name: "a/", Descriptor: archive.MissingDescriptor}))
-	add("stored, its size unknown, the archive cut off", stream.ErrNotZip, nil, cutOff(archive.Build(
+	add("stored, its size unknown, the archive cut off", zip.ErrNotZip, nil, cutOff(archive.Build(
 		with(entry("a.sym"), func(e *archive.Entry) { e.Method, e.Descriptor = archive.Store, archive.Signed32 }))))
 	return rules
 }

@@ -1,4 +1,4 @@
-package stream
+package zip
 
 import (
 	"bytes"
@@ -6,38 +6,39 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+
+	"spillway/stream"
 )
 
 // held reads an archive that cannot be read forward any further: it holds the
 // rest, and reads it by the central directory. reason says why.
-func (z *zipReader) held(reason string) (map[*entry]bool, error) {
-	if err := z.in.hold(z.share, z.rules.Size); err != nil {
-		_, full := errors.AsType[*QuotaError](err)
-		_, broken := errors.AsType[*DiskError](err)
+func (z *reader) held(reason string) error {
+	if err := z.in.Hold(z.rules.Size); err != nil {
+		_, full := errors.AsType[*stream.QuotaError](err)
+		_, broken := errors.AsType[*stream.DiskError](err)
 		if full || broken {
-			err = &SpillError{Reason: reason, Err: err}
+			err = &stream.SpillError{Reason: reason, Err: err}
 		}
-		return nil, err
+		return err
 	}
 	start, err := z.findDirectory()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	z.in.seek(start)
-	kept, err := z.directory()
-	if err != nil {
-		return nil, err
+	z.in.SeekTo(start)
+	if err := z.directory(); err != nil {
+		return err
 	}
-	return kept, z.laterEntries(start)
+	return z.laterEntries(start)
 }
 
 // findDirectory finds the central directory from the archive's end, as other
 // readers do, and what all offsets are shifted by. What stands at the end is
 // checked when the directory is read.
-func (z *zipReader) findDirectory() (start int64, err error) {
-	tail := z.in.end() - min(z.in.length, endLen+max16)
-	z.in.seek(tail)
-	b, err := z.in.peek(int(z.in.end() - tail))
+func (z *reader) findDirectory() (start int64, err error) {
+	tail := max(z.in.Origin(), z.in.End()-endLen-max16)
+	z.in.SeekTo(tail)
+	b, err := z.in.Peek(int(z.in.End() - tail))
 	if err != nil {
 		return 0, err
 	}
@@ -48,14 +49,14 @@ func (z *zipReader) findDirectory() (start int64, err error) {
 	e, at := parseEnd(b[i:]), tail+int64(i)
 	if i >= locator64Len && le.Uint32(b[i-locator64Len:]) == sigLocator64 {
 		at -= end64Len + locator64Len
-		if !z.in.seek(at) {
+		if !z.in.SeekTo(at) {
 			return 0, errLostDirectory
 		}
-		if b, err = z.in.need(end64Len); err != nil {
+		if b, err = z.in.Need(end64Len); err != nil {
 			return 0, err
 		}
 		if le.Uint32(b) != sigEnd64 {
-			return 0, &FormatError{Reason: "its zip64 locator does not follow the record that it is for"}
+			return 0, &stream.FormatError{Reason: "its zip64 locator does not follow the record that it is for"}
 		}
 		e = parseEnd64(b)
 	}
@@ -71,68 +72,64 @@ func (z *zipReader) findDirectory() (start int64, err error) {
 	if err := z.reach(int64(e.offset)); err != nil {
 		return 0, err
 	}
-	if b, err = z.in.peek(4); err != nil {
+	if b, err = z.in.Peek(4); err != nil {
 		return 0, err
 	}
 	if len(b) == 4 && le.Uint32(b) == sigRow {
-		return 0, &FormatError{Reason: "its central directory can be read in two places"}
+		return 0, &stream.FormatError{Reason: "its central directory can be read in two places"}
 	}
 	return start, z.reach(start)
 }
 
-var errLostDirectory = &FormatError{Reason: "its central directory is not where its end states"}
+var errLostDirectory = &stream.FormatError{Reason: "its central directory is not where its end states"}
 
 // reach moves the cursor to offset, which must be held.
-func (z *zipReader) reach(offset int64) error {
-	if !z.in.seek(offset) {
+func (z *reader) reach(offset int64) error {
+	if !z.in.SeekTo(offset) {
 		return errLostDirectory
 	}
 	return nil
 }
 
 // laterEntry enters a row whose entry has not been read yet into the table.
-func (z *zipReader) laterEntry(r *row) (*entry, error) {
+func (z *reader) laterEntry(r *row) (*entry, error) {
 	e := &entry{header: r.header, offset: r.offset, listed: true}
 	if err := z.begin(e); err != nil {
 		return nil, err
 	}
 	z.later = append(z.later, e)
-	if err := z.formOf(e); err != nil {
-		z.rules.Progress.at(e.name)
-		return nil, err
-	}
 	return e, nil
 }
 
 // laterEntries reads the entries that only their rows have told of. They end
 // where the directory starts.
-func (z *zipReader) laterEntries(directory int64) error {
+func (z *reader) laterEntries(directory int64) error {
 	slices.SortStableFunc(z.later, func(a, b *entry) int { return cmp.Compare(a.offset, b.offset) })
 	for i, e := range z.later {
 		limit := directory
 		if i+1 < len(z.later) {
 			limit = z.later[i+1].offset
 		}
-		z.rules.Progress.at(e.name)
+		z.p.At(e.name)
 		if err := z.listedEntry(e, limit); err != nil {
 			return err
 		}
-		if err := z.in.pass(); err != nil {
+		if err := z.in.Pass(); err != nil {
 			return err
 		}
 	}
 	// Only bodies are wanted from here on.
-	z.in.seek(z.in.end())
-	return z.in.pass()
+	z.in.SeekTo(z.in.End())
+	return z.in.Pass()
 }
 
 // listedEntry reads an entry by its row. It must end before limit.
-func (z *zipReader) listedEntry(e *entry, limit int64) error {
-	if !z.in.seek(e.offset) {
+func (z *reader) listedEntry(e *entry, limit int64) error {
+	if !z.in.SeekTo(e.offset) {
 		return e.misplaced()
 	}
 	var local header
-	b, err := z.in.need(4)
+	b, err := z.in.Need(4)
 	if err != nil {
 		return err
 	}
@@ -143,7 +140,7 @@ func (z *zipReader) listedEntry(e *entry, limit int64) error {
 	if err != nil {
 		return err
 	}
-	z.in.skip(n)
+	z.in.Skip(n)
 	if !local.stated {
 		// Hints; what counts is in the descriptor.
 		local.crc, local.packed, local.size = e.crc, e.packed, e.size
@@ -151,11 +148,11 @@ func (z *zipReader) listedEntry(e *entry, limit int64) error {
 	if err := local.compare(&row{header: e.header}); err != nil {
 		return err
 	}
-	data := z.in.offset
+	data := z.in.Offset()
 	if e.packed > limit-data {
 		return e.overlaps()
 	}
-	if err := z.listedData(e, data); err != nil {
+	if err := z.sized(e); err != nil {
 		return err
 	}
 	return z.listedDescriptor(e, data+e.packed, limit)
@@ -169,34 +166,14 @@ func (e *entry) overlaps() error {
 	return e.bad("its bytes overlap with those of another entry or of the central directory")
 }
 
-// listedData reads the bytes of an entry at the cursor, which is at offset
-// data. A body that lies in the spill file as it is stays there.
-func (z *zipReader) listedData(e *entry, data int64) error {
-	inFile := z.in.file != nil
-	gzipped := e.form == Gzip && e.method == methodDeflate
-	if !inFile || !gzipped && (e.form != AsIs || e.method != methodStored) {
-		return z.sized(e)
-	}
-	if err := z.announce(e); err != nil {
-		return err
-	}
-	var head, tail []byte
-	if gzipped {
-		trailer := gzipTrailer(e.crc, e.size)
-		head, tail = gzipHeader[:], trailer[:]
-	}
-	z.commit(e, z.in.file.body(head, data-z.in.origin, e.packed, tail), int64(len(head)))
-	return nil
-}
-
 // listedDescriptor checks the data descriptor at offset at, if e has one. It
 // must end before limit.
-func (z *zipReader) listedDescriptor(e *entry, at, limit int64) error {
-	z.in.seek(at)
+func (z *reader) listedDescriptor(e *entry, at, limit int64) error {
+	z.in.SeekTo(at)
 	if !e.descriptor() {
 		return nil
 	}
-	b, err := z.in.peek(int(min(maxDescriptor, limit-at)))
+	b, err := z.in.Peek(int(min(maxDescriptor, limit-at)))
 	if err != nil {
 		return err
 	}

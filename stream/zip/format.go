@@ -1,4 +1,4 @@
-package stream
+package zip
 
 import (
 	"encoding/binary"
@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"spillway/stream"
 )
 
 // Signatures, flag bits, methods and sentinels of the zip format (APPNOTE
@@ -56,14 +58,14 @@ type header struct {
 	method uint16
 	crc    uint32
 	packed int64 // compressed size in bytes, zip64 resolved
-	size   int64 // expanded size in bytes, zip64 resolved
-	stated bool  // the CRC-32 and sizes are what the archive states of the entry, and no hints
+	size   int64 // uncompressed size in bytes, zip64 resolved
+	stated bool  // the CRC-32 and sizes are stated, and no mere hints
 }
 
 func (h *header) descriptor() bool { return h.flags&flagDescriptor != 0 }
 func (h *header) directory() bool  { return strings.HasSuffix(h.name, "/") }
 
-func (h *header) bad(reason string) error { return &FormatError{Entry: h.name, Reason: reason} }
+func (h *header) bad(reason string) error { return &stream.FormatError{Entry: h.name, Reason: reason} }
 
 // row is a record of the central directory.
 type row struct {
@@ -216,16 +218,16 @@ func (h *header) check() error {
 	if h.flags&^uint16(flagsTaken) != 0 {
 		return h.bad("it uses features that are not supported (general purpose flags " + fmt.Sprintf("%#x", h.flags) + ")")
 	}
-	switch h.method {
-	case methodStored, methodDeflate, methodBzip2, methodZstd:
-	default:
+	if _, ok := codecs[h.method]; !ok {
 		return h.bad("its compression method " + strconv.Itoa(int(h.method)) + " is not supported (stored, deflate, bzip2 and zstd are)")
 	}
 	if h.directory() && h.size != 0 {
-		return h.bad("it is a directory with content")
+		return h.bad(directoryWithContent)
 	}
 	return nil
 }
+
+const directoryWithContent = "it is a directory with content"
 
 // compare refuses a row that disagrees with the entry that it is for. The
 // fields that honest writers fill differently are not looked at.
@@ -327,7 +329,7 @@ func (h *header) findDescriptor(b []byte) (length int, err error) {
 	case fits == 1:
 		return length, nil
 	case fits == 0 && wrongCRC:
-		return 0, &ChecksumError{Entry: h.name}
+		return 0, &stream.ChecksumError{Entry: h.name}
 	case fits == 0:
 		return 0, h.bad(noDescriptor)
 	}
@@ -385,13 +387,13 @@ func (e end) agrees(wide end) bool {
 func (e end) check(rows int, offset, size int64) error {
 	switch {
 	case e.disk != 0 || e.directoryDisk != 0:
-		return &FormatError{Reason: "it is one disk of several"}
+		return &stream.FormatError{Reason: "it is one disk of several"}
 	case e.rows != uint64(rows) || e.rowsHere != uint64(rows):
-		return &FormatError{Reason: "its central directory has " + strconv.Itoa(rows) + " records where its end states another number"}
+		return &stream.FormatError{Reason: "its central directory has " + strconv.Itoa(rows) + " records where its end states another number"}
 	case e.size != uint64(size):
-		return &FormatError{Reason: "its central directory is not as long as its end states"}
+		return &stream.FormatError{Reason: "its central directory is not as long as its end states"}
 	case e.offset != uint64(offset):
-		return &FormatError{Reason: "its central directory is not where its end states"}
+		return &stream.FormatError{Reason: "its central directory is not where its end states"}
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package stream_test
+package zip_test
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // bzip2ed is bzip2Text as bzip2 -9 writes it.
@@ -174,7 +175,7 @@ func nameRules() []rule {
 // limitRules are about the limits that the caller sets.
 func limitRules() []rule {
 	limits := func(entries int, expanded int64) *stream.Rules {
-		return &stream.Rules{Form: formByName, MaxEntries: entries, MaxExpanded: expanded}
+		return &stream.Rules{Form: ziptest.FormByName, MaxEntries: entries, MaxExpanded: expanded}
 	}
 	entries := []archive.Entry{{Name: "d/"}, entry("a.sym"), entry("b.dll"), with(entry("c.dll"), func(e *archive.Entry) { e.NoRow = true })}
 	var size int64

@@ -1,4 +1,4 @@
-package stream_test
+package zip_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // pythonReads reads the archives in a folder as Python does: names and contents
@@ -30,7 +31,7 @@ json.dump(seen, sys.stdout)
 
 // TestPythonSeesTheSame: of what we take, a reader of quite another make sees
 // the same, if it can read it. Where there is no Python 3, archive/zip is the
-// only other reader, see [FuzzReadZip].
+// only other reader, see [FuzzRead].
 func TestPythonSeesTheSame(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -69,7 +70,7 @@ func TestPythonSeesTheSame(t *testing.T) {
 	}
 	both := 0
 	for name, data := range archives {
-		s, report, err := reading{data: data}.do(t)
+		s, report, err := ziptest.Reading{Data: data}.Do(t)
 		other, ok := seen[name]
 		if err != nil || !ok {
 			continue
@@ -78,7 +79,7 @@ func TestPythonSeesTheSame(t *testing.T) {
 		for _, ignored := range report.Ignored {
 			delete(other, ignored)
 		}
-		checkSame(t, contents(t, s), other)
+		ziptest.CheckSame(t, ziptest.Contents(t, s), other)
 	}
 	t.Logf("%d archives, of which both read %d", len(archives), both)
 	if both < 1000 {
@@ -96,7 +97,7 @@ func changedArchives(t *testing.T) (taken [][]byte) {
 			seeds = append(seeds, r.archive)
 		}
 	}
-	m := newMemory(t)
+	m := ziptest.NewMemory(t)
 	random := rand.New(rand.NewPCG(1, 'P'))
 	for range 20_000 {
 		data := slices.Clone(seeds[random.IntN(len(seeds))])
@@ -113,7 +114,7 @@ func changedArchives(t *testing.T) (taken [][]byte) {
 				data[at] ^= 1 << random.IntN(8)
 			}
 		}
-		if _, _, err := (reading{data: data, memory: m}).do(t); err == nil {
+		if _, _, err := (ziptest.Reading{Data: data, Memory: m}).Do(t); err == nil {
 			taken = append(taken, data)
 		}
 	}

@@ -1,4 +1,4 @@
-package stream_test
+package zip_test
 
 import (
 	"bytes"
@@ -7,14 +7,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
-	"time"
 
 	"spillway/stream"
+	"spillway/stream/zip"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // readers hand out the same bytes in different ways.
@@ -29,12 +29,12 @@ var readers = []struct {
 
 // TestZipRulesInPieces reads the archive of every rule in pieces.
 func TestZipRulesInPieces(t *testing.T) {
-	m := newMemory(t)
+	m := ziptest.NewMemory(t)
 	for _, reader := range readers {
 		t.Run(reader.name, func(t *testing.T) {
 			for _, r := range allRules() {
 				t.Run(r.name, func(t *testing.T) {
-					s, report, err := reading{source: reader.wrap(bytes.NewReader(r.archive)), memory: m, rules: r.limits}.do(t)
+					s, report, err := ziptest.Reading{Source: reader.wrap(bytes.NewReader(r.archive)), Memory: m, Rules: r.limits}.Do(t)
 					r.check(t, s, report, err)
 				})
 			}
@@ -75,14 +75,14 @@ func TestMixed(t *testing.T) {
 	if len(r.archive) > 3<<10 {
 		t.Errorf("the archive has %d bytes", len(r.archive))
 	}
-	s, report, err := reading{data: r.archive}.do(t)
+	s, report, err := ziptest.Reading{Data: r.archive}.Do(t)
 	r.check(t, s, report, err)
 }
 
 // TestSourceFails lets the source fail at every byte.
 func TestSourceFails(t *testing.T) {
 	gone := errors.New("the client has gone")
-	data, m := mixed().archive, newMemory(t)
+	data, m := mixed().archive, ziptest.NewMemory(t)
 	for _, with := range []string{"behind the bytes", "with the bytes"} {
 		t.Run(with, func(t *testing.T) {
 			for n := range len(data) + 1 {
@@ -90,12 +90,12 @@ func TestSourceFails(t *testing.T) {
 				if with == "with the bytes" {
 					source = iotest.DataErrReader(source)
 				}
-				s, _, err := reading{source: source, memory: m}.do(t)
+				s, _, err := ziptest.Reading{Source: source, Memory: m}.Do(t)
 				if _, ok := errors.AsType[*stream.SourceError](err); !ok || !errors.Is(err, gone) {
 					t.Fatalf("after %d of %d bytes: %v", n, len(data), err)
 				}
-				if len(s.kept()) > 0 {
-					t.Fatalf("after %d bytes %q is kept", n, s.kept()[0].Name)
+				if len(s.Kept()) > 0 {
+					t.Fatalf("after %d bytes %q is kept", n, s.Kept()[0].Name)
 				}
 			}
 		})
@@ -107,7 +107,7 @@ func TestSourceFails(t *testing.T) {
 func TestUnexpectedEOFIsNoEnd(t *testing.T) {
 	data := mixed().archive
 	for _, n := range []int{0, 100, len(data)} {
-		_, _, err := reading{source: io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(io.ErrUnexpectedEOF))}.do(t)
+		_, _, err := ziptest.Reading{Source: io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(io.ErrUnexpectedEOF))}.Do(t)
 		if _, ok := errors.AsType[*stream.SourceError](err); !ok {
 			t.Errorf("after %d bytes: %v", n, err)
 		}
@@ -116,14 +116,14 @@ func TestUnexpectedEOFIsNoEnd(t *testing.T) {
 
 // TestCutOff ends an archive at every byte.
 func TestCutOff(t *testing.T) {
-	data, m := mixed().archive, newMemory(t)
+	data, m := mixed().archive, ziptest.NewMemory(t)
 	for n := range data {
-		s, _, err := reading{data: data[:n], memory: m}.do(t)
-		if !errors.Is(err, stream.ErrNotZip) {
+		s, _, err := ziptest.Reading{Data: data[:n], Memory: m}.Do(t)
+		if !errors.Is(err, zip.ErrNotZip) {
 			t.Errorf("after %d of %d bytes: %v", n, len(data), err)
 		}
-		if len(s.kept()) > 0 {
-			t.Errorf("after %d bytes %q is kept", n, s.kept()[0].Name)
+		if len(s.Kept()) > 0 {
+			t.Errorf("after %d bytes %q is kept", n, s.Kept()[0].Name)
 		}
 	}
 }
@@ -135,21 +135,21 @@ func TestTheEarlierFaultIsSaid(t *testing.T) {
 	damaged.Local = func(h *archive.LocalHeader) { h.CRC32++ }
 	damaged.Row = func(r *archive.Row) { r.CRC32++ }
 	data := archive.Build(damaged, entry("b.dll"))
-	m := newMemory(t)
+	m := ziptest.NewMemory(t)
 	for range 200 {
-		_, _, err := reading{data: data[:len(data)-1], memory: m}.do(t)
-		checkError(t, err, &stream.ChecksumError{Entry: "a.sym"})
+		_, _, err := ziptest.Reading{Data: data[:len(data)-1], Memory: m}.Do(t)
+		ziptest.CheckError(t, err, &stream.ChecksumError{Entry: "a.sym"})
 	}
 }
 
 // TestCutOffWithinParts ends archives with bodies of several parts.
 func TestCutOffWithinParts(t *testing.T) {
-	m := newMemory(t)
-	for _, e := range bigEntries() {
+	m := ziptest.NewMemory(t)
+	for _, e := range ziptest.BigEntries() {
 		data := archive.Build(e)
 		for _, n := range []int{part / 2, part, part + 100, len(data) - 1} {
-			s, _, err := reading{data: data[:n], memory: m}.do(t)
-			if !errors.Is(err, stream.ErrNotZip) || len(s.kept()) > 0 {
+			s, _, err := ziptest.Reading{Data: data[:n], Memory: m}.Do(t)
+			if !errors.Is(err, zip.ErrNotZip) || len(s.Kept()) > 0 {
 				t.Errorf("%s after %d of %d bytes: %v", e.Name, n, len(data), err)
 			}
 		}
@@ -159,25 +159,25 @@ func TestCutOffWithinParts(t *testing.T) {
 // TestFlippedBits changes every byte of an archive. It is refused, or it is
 // what archive/zip sees in it, which is what it was.
 func TestFlippedBits(t *testing.T) {
-	m := newMemory(t)
+	m := ziptest.NewMemory(t)
 	data := mixed().archive
-	whole, _, err := reading{data: data, memory: m}.do(t)
+	whole, _, err := ziptest.Reading{Data: data, Memory: m}.Do(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	was := contents(t, whole)
+	was := ziptest.Contents(t, whole)
 	masks := []byte{0x01, 0x08, 0x80}
 	accepted := 0
 	for i := range data {
 		for _, mask := range masks {
 			flipped := slices.Clone(data)
 			flipped[i] ^= mask
-			s, report, err := reading{data: flipped, memory: m}.do(t)
+			s, report, err := ziptest.Reading{Data: flipped, Memory: m}.Do(t)
 			if err != nil {
 				continue
 			}
 			accepted++
-			seen, err := reference(flipped)
+			seen, err := ziptest.Reference(flipped)
 			if err != nil {
 				t.Errorf("byte %d ^ %#x: archive/zip: %v", i, mask, err)
 				continue
@@ -186,8 +186,8 @@ func TestFlippedBits(t *testing.T) {
 				delete(seen, name)
 			}
 			if t.Run(fmt.Sprintf("byte %d ^ %#x", i, mask), func(t *testing.T) {
-				checkSame(t, contents(t, s), seen)
-				checkSame(t, seen, was)
+				ziptest.CheckSame(t, ziptest.Contents(t, s), seen)
+				ziptest.CheckSame(t, seen, was)
 			}); t.Failed() {
 				return
 			}
@@ -199,30 +199,6 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
-// stalling is a client that sends what it has and then nothing, until it is
-// interrupted.
-type stalling struct {
-	io.Reader
-	stalled     chan struct{} // closed when all was read
-	interrupted chan struct{} // closed by Interrupt
-	once        sync.Once
-}
-
-func stall(data []byte) *stalling {
-	return &stalling{Reader: bytes.NewReader(data), stalled: make(chan struct{}), interrupted: make(chan struct{})}
-}
-
-func (s *stalling) Read(p []byte) (int, error) {
-	if n, err := s.Reader.Read(p); err == nil {
-		return n, nil
-	}
-	s.once.Do(func() { close(s.stalled) })
-	<-s.interrupted
-	return 0, errors.New("interrupted")
-}
-
-func (s *stalling) Interrupt() { close(s.interrupted) }
-
 // TestErrorsInterruptTheSource finds what is wrong while the client sends
 // nothing.
 func TestErrorsInterruptTheSource(t *testing.T) {
@@ -233,14 +209,14 @@ func TestErrorsInterruptTheSource(t *testing.T) {
 		name string
 		data []byte
 		want error
-		act  func(s *store, cancel context.CancelCauseFunc)
+		act  func(s *ziptest.Store, cancel context.CancelCauseFunc)
 	}{
 		{"a damaged entry", upToDirectory(archive.Build(damagedEntry)), &stream.ChecksumError{Entry: "a.sym"}, nil},
-		{"a store that fails", upToDirectory(archive.Build(entry("a.sym"))), boom, func(s *store, _ context.CancelCauseFunc) {
-			s.onCommit = func(context.Context, *object) error { return boom }
+		{"a store that fails", upToDirectory(archive.Build(entry("a.sym"))), boom, func(s *ziptest.Store, _ context.CancelCauseFunc) {
+			s.OnCommit = func(context.Context, *ziptest.Object) error { return boom }
 		}},
-		{"the end of its context", upToDirectory(archive.Build(entry("a.sym"))), boom, func(s *store, cancel context.CancelCauseFunc) {
-			s.onCommit = func(context.Context, *object) error { cancel(boom); return nil }
+		{"the end of its context", upToDirectory(archive.Build(entry("a.sym"))), boom, func(s *ziptest.Store, cancel context.CancelCauseFunc) {
+			s.OnCommit = func(context.Context, *ziptest.Object) error { cancel(boom); return nil }
 		}},
 	}
 	for _, tt := range tests {
@@ -248,13 +224,13 @@ func TestErrorsInterruptTheSource(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
-				m := newMemory(t)
-				s := newStore(t, m)
+				m := ziptest.NewMemory(t)
+				s := ziptest.NewStore(t, m)
 				if tt.act != nil {
 					tt.act(s, cancel)
 				}
-				_, _, err := reading{source: stall(tt.data), ctx: ctx, memory: m, store: s}.do(t)
-				checkError(t, err, tt.want)
+				_, _, err := ziptest.Reading{Source: ziptest.Stall(tt.data), Ctx: ctx, Memory: m, Store: s}.Do(t)
+				ziptest.CheckError(t, err, tt.want)
 			})
 		})
 	}
@@ -264,90 +240,9 @@ func TestContextEndsBeforeTheArchive(t *testing.T) {
 	gone := errors.New("shutting down")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(gone)
-	_, _, err := reading{data: mixed().archive, ctx: ctx}.do(t)
+	_, _, err := ziptest.Reading{Data: mixed().archive, Ctx: ctx}.Do(t)
 	if !errors.Is(err, gone) {
 		t.Errorf("the error is %v", err)
-	}
-}
-
-// TestNoRoom reads an archive while another upload has all parts.
-func TestNoRoom(t *testing.T) {
-	for _, e := range bigEntries() {
-		t.Run(e.Name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := newMemory(t)
-				ctx, other := admit(t, m)
-				all := leaseAll(t, ctx, other)
-				for _, b := range all {
-					b.Full()
-				}
-				begin := time.Now()
-				source := archive.Build(e)
-				room, share, err := m.Admit(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				s := newStore(t, m)
-				_, err = stream.ReadZip(room, bytes.NewReader(source), share, s, ordinary)
-				s.close()
-				share.Close()
-				if _, ok := errors.AsType[*stream.NoRoomError](err); !ok || time.Since(begin) != time.Second {
-					t.Errorf("after %v: %v", time.Since(begin), err)
-				}
-				release(all...)
-				other.Close()
-				checkEmpty(t, m)
-			})
-		})
-	}
-}
-
-// TestSlowClientIsEnded lets a client stall within a part while another upload
-// waits.
-func TestSlowClientIsEnded(t *testing.T) {
-	for _, e := range bigEntries() {
-		t.Run(e.Name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m, err := stream.NewMemory(64*mib, part, 4, 30*time.Second, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				slow := stall(archive.Build(e)[:part+part/2])
-				var wg sync.WaitGroup
-				wg.Go(func() {
-					room, share, err := m.Admit(t.Context())
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					s := newStore(t, m)
-					_, err = stream.ReadZip(room, slow, share, s, ordinary)
-					s.close()
-					share.Close()
-					if _, ok := errors.AsType[*stream.NoRoomError](err); !ok {
-						t.Errorf("the slow client's upload ended with %v", err)
-					}
-				})
-				<-slow.stalled
-				begin := time.Now()
-				ctx, other := admit(t, m)
-				all := leaseAll(t, ctx, other)
-				for _, b := range all {
-					b.Full()
-				}
-				b, err := other.Lease(ctx)
-				if err != nil {
-					t.Error(err)
-				}
-				if took := time.Since(begin); took != 20*time.Second {
-					t.Errorf("the other upload waited for %v", took)
-				}
-				wg.Wait()
-				release(append(all, b)...)
-				other.Close()
-				checkEmpty(t, m)
-			})
-		})
 	}
 }
 
@@ -355,8 +250,8 @@ func TestSlowClientIsEnded(t *testing.T) {
 // for ever.
 func TestPrefixIsRefusedAtOnce(t *testing.T) {
 	endless := &zeros{}
-	_, _, err := reading{source: endless}.do(t)
-	if !errors.Is(err, stream.ErrNotZip) {
+	_, _, err := ziptest.Reading{Source: endless}.Do(t)
+	if !errors.Is(err, zip.ErrNotZip) {
 		t.Error(err)
 	}
 	if endless.n > 256<<10 {

@@ -1,10 +1,12 @@
-package stream_test
+package zip_test
 
 import (
 	"slices"
 
 	"spillway/stream"
+	"spillway/stream/zip"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // directoryRules are about which entries the rows of the central directory are
@@ -57,7 +59,7 @@ func directoryRules() []rule {
 	}, a, b))
 	broken("two rows of different names for one entry", damaged("b.dll", "twice"), archive.Build(a, with(b, func(e *archive.Entry) { e.Row = ofA })))
 	broken("a row of another entry", damaged("b.dll", "name"), archive.Build(unlisted(a), with(b, func(e *archive.Entry) { e.Row = ofA })))
-	broken("a row that is cut off", stream.ErrNotZip, cutAt(archive.Build(a, b), "PK\x01\x02", 45))
+	broken("a row that is cut off", zip.ErrNotZip, cutAt(archive.Build(a, b), "PK\x01\x02", 45))
 	broken("a row with another signature", damaged("", "not followed by its end"), build(func(rows []archive.Row) []archive.Row {
 		rows[1].Signature++
 		return rows
@@ -150,7 +152,7 @@ func archiveEndRules() []rule {
 	add("a comment with the end's signature", damaged("", "comment"), comment("PK\x05\x06"))
 	add("a comment with another end record", damaged("", "comment"), comment(string(archive.Build())))
 	add("a comment longer than stated", damaged("", "behind its end"), end(func(e *archive.End) { e.Comment, e.CommentLength = []byte("ab"), 1 }))
-	add("a comment shorter than stated", stream.ErrNotZip, end(func(e *archive.End) { e.Comment, e.CommentLength = []byte("ab"), 3 }))
+	add("a comment shorter than stated", zip.ErrNotZip, end(func(e *archive.End) { e.Comment, e.CommentLength = []byte("ab"), 3 }))
 	add("the end's signature in its own fields", damaged("", "comment"), end(func(e *archive.End) { e.Offset = archive.EndSignature }))
 
 	zip64 := func(change func(*archive.End64)) archive.Archive { return archive.Archive{Zip64: true, End64: change} }
@@ -199,7 +201,7 @@ func archiveEndRules() []rule {
 	rules = append(rules,
 		rule{name: "end: nothing before it", archive: archive.Build()},
 		rule{name: "end: zip64, nothing before it", archive: archive.Archive{Zip64: true}.Bytes()},
-		rule{name: "end: missing", archive: archive.Build(entries...)[:len(archive.Build(entries...))-22], err: stream.ErrNotZip},
+		rule{name: "end: missing", archive: archive.Build(entries...)[:len(archive.Build(entries...))-22], err: zip.ErrNotZip},
 	)
 	return rules
 }
@@ -222,11 +224,11 @@ func startRules() []rule {
 	taken("a byte before the first entry", prefixed(1).Bytes())
 	taken("a prefix that the offsets do not count", shifted.Bytes())
 	taken("the longest prefix", prefixed(64<<10).Bytes())
-	add("a prefix that is too long", stream.ErrNotZip, prefixed(64<<10+1).Bytes())
-	add("a prefix, the archive cut off", stream.ErrNotZip, cutOff(prefixed(1).Bytes()))
+	add("a prefix that is too long", zip.ErrNotZip, prefixed(64<<10+1).Bytes())
+	add("a prefix, the archive cut off", zip.ErrNotZip, cutOff(prefixed(1).Bytes()))
 	add("a prefix and no entry", nil, archive.Archive{Prefix: make([]byte, 9)}.Bytes())
 	taken("a byte between two entries", archive.Build(entries[0], gap))
-	add("a byte between two entries, the archive cut off", stream.ErrNotZip, cutOff(archive.Build(entries[0], gap)))
+	add("a byte between two entries, the archive cut off", zip.ErrNotZip, cutOff(archive.Build(entries[0], gap)))
 	taken("a byte before the directory", archive.Archive{Entries: entries, BeforeDirectory: []byte{0}}.Bytes())
 	taken("a locator's signature before the directory", archive.Archive{Entries: entries, BeforeDirectory: []byte("PK\x06\x07")}.Bytes())
 	taken("a descriptor that is not announced", archive.Build(with(entries[0], func(e *archive.Entry) {
@@ -238,12 +240,12 @@ func startRules() []rule {
 		}
 		e.Row = func(r *archive.Row) { r.Flags = 0 }
 	}), entries[1]))
-	add("nothing", stream.ErrNotZip, nil)
-	add("a text", stream.ErrNotZip, []byte("hello, world\n"))
-	add("zeros", stream.ErrNotZip, make([]byte, 200<<10))
-	add("a gzip member", stream.ErrNotZip, []byte(gzipHeader))
-	add("a part of a signature", stream.ErrNotZip, []byte("PK\x03"))
-	add("a signature alone", stream.ErrNotZip, []byte("PK\x03\x04"))
-	add("half an end record", stream.ErrNotZip, archive.Build()[:11])
+	add("nothing", zip.ErrNotZip, nil)
+	add("a text", zip.ErrNotZip, []byte("hello, world\n"))
+	add("zeros", zip.ErrNotZip, make([]byte, 200<<10))
+	add("a gzip member", zip.ErrNotZip, []byte(ziptest.GzipHeader))
+	add("a part of a signature", zip.ErrNotZip, []byte("PK\x03"))
+	add("a signature alone", zip.ErrNotZip, []byte("PK\x03\x04"))
+	add("half an end record", zip.ErrNotZip, archive.Build()[:11])
 	return rules
 }

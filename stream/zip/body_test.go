@@ -1,8 +1,7 @@
-package stream_test
+package zip_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,7 +10,9 @@ import (
 	"testing"
 
 	"spillway/stream"
+	"spillway/stream/zip"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 const (
@@ -19,27 +20,6 @@ const (
 	blockBytes = 65535   // of content in a stored block of deflate (RFC 1951, section 3.2.4)
 	blockFrame = 1 + 2*2 // bytes around it
 )
-
-// storedBlocks returns content and a deflate stream of n bytes of it, all in
-// stored blocks.
-func storedBlocks(n int) (content, raw []byte) {
-	blocks := max(1, (n+blockFrame+blockBytes-1)/(blockFrame+blockBytes))
-	content = archive.Noise(7, n-blocks*blockFrame)
-	left := content
-	for i := range blocks {
-		size := min(len(left), blockBytes)
-		final := byte(0)
-		if i == blocks-1 {
-			final = 1
-		}
-		raw = append(raw, final)
-		raw = binary.LittleEndian.AppendUint16(raw, uint16(size))
-		raw = binary.LittleEndian.AppendUint16(raw, ^uint16(size))
-		raw = append(raw, left[:size]...)
-		left = left[size:]
-	}
-	return content, raw
-}
 
 // TestBodies reads entries whose bodies are as long as some parts, or a byte
 // less or more, on every way that a body is made.
@@ -60,30 +40,30 @@ func TestBodies(t *testing.T) {
 		{"deflated, inflated", "a.dll", archive.Deflate, false},
 		{"deflated with a descriptor, inflated", "a.dll", archive.Deflate, true},
 	}
-	m := newMemory(t)
+	m := ziptest.NewMemory(t)
 	for _, way := range ways {
 		for _, length := range lengths {
 			t.Run(fmt.Sprintf("%s/%d", way.name, length), func(t *testing.T) {
 				e := archive.Entry{Name: way.entry, Method: way.method}
 				framed := way.method == archive.Deflate && way.entry == "a.sym"
 				if framed {
-					e.Data, e.Raw = storedBlocks(max(length, gzipFrame+blockFrame) - gzipFrame)
+					e.Data, e.Raw = ziptest.StoredBlocks(max(length, gzipFrame+blockFrame) - gzipFrame)
 				} else {
 					e.Data = archive.Noise(7, length)
 					if way.method == archive.Deflate {
-						_, e.Raw = storedBlocks(length + blockFrame*max(1, (length+blockBytes-1)/blockBytes))
+						_, e.Raw = ziptest.StoredBlocks(length + blockFrame*max(1, (length+blockBytes-1)/blockBytes))
 					}
 				}
 				if way.descriptor {
 					e.Descriptor, e.LocalSizes = archive.Signed32, true
 				}
-				s, _, err := reading{data: archive.Build(e, entry("b.dll")), memory: m}.do(t)
+				s, _, err := ziptest.Reading{Data: archive.Build(e, entry("b.dll")), Memory: m}.Do(t)
 				if err != nil {
 					t.Fatal(err)
 				}
-				checkSame(t, contents(t, s), map[string][]byte{way.entry: e.Data, "b.dll": []byte(text("b.dll"))})
+				ziptest.CheckSame(t, ziptest.Contents(t, s), map[string][]byte{way.entry: e.Data, "b.dll": []byte(text("b.dll"))})
 
-				body := s.kept()[0].body
+				body := s.Kept()[0].Body
 				switch {
 				case framed:
 					deflated := body[10 : len(body)-8]
@@ -93,10 +73,10 @@ func TestBodies(t *testing.T) {
 				case way.entry == "a.dll" && len(body) != length:
 					t.Errorf("the body has %d bytes", len(body))
 				}
-				if s.kept()[0].Stated == way.descriptor {
-					t.Errorf("stated %t with descriptor %t", s.kept()[0].Stated, way.descriptor)
+				if s.Kept()[0].Stated == way.descriptor {
+					t.Errorf("stated %t with descriptor %t", s.Kept()[0].Stated, way.descriptor)
 				}
-				if whole := len(body) <= part; whole != s.kept()[0].held {
+				if whole := len(body) <= part; whole != s.Kept()[0].Held {
 					t.Errorf("of %d bytes, held %t although there was room", len(body), !whole)
 				}
 			})
@@ -104,72 +84,59 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// bigEntries are entries of two parts and a rest, one of each way that parts are
-// made.
-func bigEntries() []archive.Entry {
-	content, raw := storedBlocks(2*part + part/2)
-	return []archive.Entry{
-		{Name: "framed.sym", Data: content, Raw: raw, Method: archive.Deflate},
-		{Name: "compressed.sym", Data: content},
-		{Name: "stored.dll", Data: content},
-		{Name: "inflated.dll", Data: content, Raw: raw, Method: archive.Deflate},
-		{Name: "described.sym", Data: content, Raw: raw, Method: archive.Deflate, Descriptor: archive.Signed32},
-	}
-}
-
 func TestPartsThatAreNotWanted(t *testing.T) {
-	for _, e := range bigEntries() {
+	for _, e := range ziptest.BigEntries() {
 		for after := range 2 {
 			t.Run(fmt.Sprintf("%s after %d", e.Name, after), func(t *testing.T) {
-				m := newMemory(t)
-				s := newStore(t, m)
-				s.onPart = func(_ context.Context, o *object) (bool, error) { return o.parts < after, nil }
-				s, _, err := reading{data: archive.Build(e), memory: m, store: s}.do(t)
+				m := ziptest.NewMemory(t)
+				s := ziptest.NewStore(t, m)
+				s.OnPart = func(_ context.Context, o *ziptest.Object) (bool, error) { return o.Parts < after, nil }
+				s, _, err := ziptest.Reading{Data: archive.Build(e), Memory: m, Store: s}.Do(t)
 				if err != nil {
 					t.Fatal(err)
 				}
-				o := s.kept()[0]
-				if !o.unwanted || o.parts != after || o.facts.Size != int64(len(e.Data)) {
-					t.Errorf("%d parts, unwanted %t, %+v", o.parts, o.unwanted, o.facts)
+				o := s.Kept()[0]
+				if !o.Unwanted || o.Parts != after || o.Facts.Size != int64(len(e.Data)) {
+					t.Errorf("%d parts, unwanted %t, %+v", o.Parts, o.Unwanted, o.Facts)
 				}
 			})
 		}
 		t.Run(e.Name+", and damaged", func(t *testing.T) {
-			m := newMemory(t)
-			s := newStore(t, m)
-			s.onPart = func(context.Context, *object) (bool, error) { return false, nil }
+			m := ziptest.NewMemory(t)
+			s := ziptest.NewStore(t, m)
+			s.OnPart = func(context.Context, *ziptest.Object) (bool, error) { return false, nil }
 			e.Row = func(r *archive.Row) { r.CRC32++ }
 			e.Local = func(h *archive.LocalHeader) { h.CRC32++ }
 			e.Footer = func(f *archive.Footer) { f.CRC32++ }
-			_, _, err := reading{data: archive.Build(e), memory: m, store: s}.do(t)
-			checkError(t, err, &stream.ChecksumError{Entry: e.Name})
+			_, _, err := ziptest.Reading{Data: archive.Build(e), Memory: m, Store: s}.Do(t)
+			ziptest.CheckError(t, err, &stream.ChecksumError{Entry: e.Name})
 		})
 	}
 }
 
 func TestStoreFails(t *testing.T) {
 	boom := &stream.StoreError{Op: "UploadPart", Key: "a.sym", Err: errors.New("boom")}
-	for _, e := range append(bigEntries(), entry("small.sym"), entry("small.dll"), archive.Entry{Name: "empty.sym"}) {
+	for _, e := range append(ziptest.BigEntries(), entry("small.sym"), entry("small.dll"), archive.Entry{Name: "empty.sym"}) {
 		data := archive.Build(entry("before.sym"), e, entry("behind.sym"), entry("behind.dll"))
-		fail := func(t *testing.T, prepare func(*store)) {
+		fail := func(t *testing.T, prepare func(*ziptest.Store)) {
 			t.Helper()
-			m := newMemory(t)
-			s := newStore(t, m)
+			m := ziptest.NewMemory(t)
+			s := ziptest.NewStore(t, m)
 			prepare(s)
-			s, _, err := reading{data: data, memory: m, store: s}.do(t)
+			s, _, err := ziptest.Reading{Data: data, Memory: m, Store: s}.Do(t)
 			if !errors.Is(err, boom) {
 				t.Errorf("the error is %v", err)
 			}
-			if kept := s.kept(); len(kept) > 0 {
+			if kept := s.Kept(); len(kept) > 0 {
 				t.Errorf("%q is kept", kept[0].Name)
 			}
 		}
 		if len(e.Data) > part {
 			for n := range 2 {
 				t.Run(fmt.Sprintf("%s, part %d", e.Name, n), func(t *testing.T) {
-					fail(t, func(s *store) {
-						s.onPart = func(_ context.Context, o *object) (bool, error) {
-							if o.Name == e.Name && o.parts == n {
+					fail(t, func(s *ziptest.Store) {
+						s.OnPart = func(_ context.Context, o *ziptest.Object) (bool, error) {
+							if o.Name == e.Name && o.Parts == n {
 								return false, boom
 							}
 							return true, nil
@@ -179,8 +146,8 @@ func TestStoreFails(t *testing.T) {
 			}
 		}
 		t.Run(e.Name+", commit", func(t *testing.T) {
-			fail(t, func(s *store) {
-				s.onCommit = func(_ context.Context, o *object) error {
+			fail(t, func(s *ziptest.Store) {
+				s.OnCommit = func(_ context.Context, o *ziptest.Object) error {
 					if o.Name == e.Name {
 						return boom
 					}
@@ -191,17 +158,17 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// TestCommitsComeBeforeReadZipReturns lets the store take its time.
-func TestCommitsComeBeforeReadZipReturns(t *testing.T) {
+// TestCommitsComeBeforeReadReturns lets the store take its time.
+func TestCommitsComeBeforeReadReturns(t *testing.T) {
 	var entries []archive.Entry
 	for i := range 100 {
 		entries = append(entries, entry(fmt.Sprintf("%d.sym", i)), entry(fmt.Sprintf("%d.dll", i)))
 	}
 	data := archive.Build(entries...)
-	m := newMemory(t)
-	s := newStore(t, m)
+	m := ziptest.NewMemory(t)
+	s := ziptest.NewStore(t, m)
 	begun, last := make(chan struct{}, len(entries)), make(chan struct{})
-	s.onCommit = func(ctx context.Context, o *object) error {
+	s.OnCommit = func(ctx context.Context, o *ziptest.Object) error {
 		begun <- struct{}{}
 		select {
 		case <-last:
@@ -216,11 +183,11 @@ func TestCommitsComeBeforeReadZipReturns(t *testing.T) {
 		}
 		close(last)
 	}()
-	s, _, err := reading{data: data, memory: m, store: s}.do(t)
+	s, _, err := ziptest.Reading{Data: data, Memory: m, Store: s}.Do(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(contents(t, s)); n != len(entries) {
+	if n := len(ziptest.Contents(t, s)); n != len(entries) {
 		t.Errorf("%d entries, want %d", n, len(entries))
 	}
 }
@@ -234,21 +201,21 @@ func TestLongEntryTable(t *testing.T) {
 		entries = append(entries, archive.Entry{Name: name})
 		want[name] = nil
 	}
-	m := newMemory(t)
-	rules := &stream.Rules{Form: formByName, MaxEntries: len(entries), MaxExpanded: 1}
-	s := newStore(t, m)
+	m := ziptest.NewMemory(t)
+	rules := &stream.Rules{Form: ziptest.FormByName, MaxEntries: len(entries), MaxExpanded: 1}
+	s := ziptest.NewStore(t, m)
 	var grown atomic.Bool
-	s.onCommit = func(context.Context, *object) error {
+	s.OnCommit = func(context.Context, *ziptest.Object) error {
 		if m.Usage().Leased > 0 {
 			grown.Store(true)
 		}
 		return nil
 	}
-	_, _, err := reading{data: archive.Build(entries...), memory: m, store: s, rules: rules}.do(t)
+	_, _, err := ziptest.Reading{Data: archive.Build(entries...), Memory: m, Store: s, Rules: rules}.Do(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkSame(t, contents(t, s), want)
+	ziptest.CheckSame(t, ziptest.Contents(t, s), want)
 	if !grown.Load() {
 		t.Error("the table was not counted")
 	}
@@ -295,13 +262,13 @@ func TestSymbolFacts(t *testing.T) {
 		for _, method := range []uint16{archive.Store, archive.Deflate} {
 			for _, descriptor := range []archive.Descriptor{archive.NoDescriptor, archive.Signed32} {
 				t.Run(fmt.Sprintf("%s/%d/%d", tt.name, method, descriptor), func(t *testing.T) {
-					s, _, err := reading{data: archive.Build(archive.Entry{
+					s, _, err := ziptest.Reading{Data: archive.Build(archive.Entry{
 						Name: "a.sym", Data: []byte(tt.content), Method: method, Descriptor: descriptor, LocalSizes: true,
-					})}.do(t)
+					})}.Do(t)
 					if err != nil {
 						t.Fatal(err)
 					}
-					if got := s.kept()[0].facts.Symbol; got != tt.want {
+					if got := s.Kept()[0].Facts.Symbol; got != tt.want {
 						t.Errorf("the file says %+v, want %+v", got, tt.want)
 					}
 				})
@@ -313,7 +280,7 @@ func TestSymbolFacts(t *testing.T) {
 func TestReport(t *testing.T) {
 	data := archive.Build(archive.Entry{Name: "d/"}, entry("a.sym"), entry("z-symbols.txt"),
 		archive.Entry{Name: "big.dll", Data: make([]byte, 5000), Method: archive.Deflate}, entry("a-symbols.txt"))
-	_, got, err := reading{data: data}.do(t)
+	_, got, err := ziptest.Reading{Data: data}.Do(t)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,8 +298,8 @@ func TestReport(t *testing.T) {
 	}
 
 	// As far as it was read.
-	_, got, err = reading{data: data[:len(data)/2]}.do(t)
-	if !errors.Is(err, stream.ErrNotZip) || got.Entries == 0 || got.Bytes > int64(len(data)/2) || got.At == "" {
+	_, got, err = ziptest.Reading{Data: data[:len(data)/2]}.Do(t)
+	if !errors.Is(err, zip.ErrNotZip) || got.Entries == 0 || got.Bytes > int64(len(data)/2) || got.At == "" {
 		t.Errorf("%+v: %v", *got, err)
 	}
 }

@@ -1,4 +1,4 @@
-package stream_test
+package ziptest
 
 import (
 	"archive/zip"
@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -18,33 +19,34 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"spillway/stream"
+	"spillway/testdata/archive"
 )
 
-// gzipHeader is what each object of the form Gzip starts with (RFC 1952,
+// GzipHeader is what each object of the form Gzip starts with (RFC 1952,
 // section 2.3): no flags, no time, an unknown system.
-const gzipHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+const GzipHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
-// contents is what the archive's entries hold according to s, by name. On the
+// Contents is what the archive's entries hold according to s, by name. On the
 // way it checks every object on its own: its form, its parts and its facts.
-func contents(t testing.TB, s *store) map[string][]byte {
+func Contents(t testing.TB, s *Store) map[string][]byte {
 	t.Helper()
 	all := make(map[string][]byte)
-	for _, o := range s.kept() {
+	for _, o := range s.Kept() {
 		if _, twice := all[o.Name]; twice {
 			t.Errorf("two objects are called %q", o.Name)
 		}
-		content := o.body
+		content := o.Body
 		if o.Form == stream.Gzip {
 			var err error
-			if content, err = gunzip(o.body); err != nil {
+			if content, err = gunzip(o.Body); err != nil {
 				t.Errorf("object %q: %v", o.Name, err)
 			}
 		}
-		if want := max(0, (len(o.body)-1)/s.partSize); o.parts != want {
-			t.Errorf("object %q of %d bytes came in %d parts and a rest, want %d", o.Name, len(o.body), o.parts, want)
+		if want := max(0, (len(o.Body)-1)/s.PartSize); o.Parts != want {
+			t.Errorf("object %q of %d bytes came in %d parts and a rest, want %d", o.Name, len(o.Body), o.Parts, want)
 		}
 		size, sum := int64(len(content)), crc32.ChecksumIEEE(content)
-		if f := o.facts; f.Size != size || f.CRC32 != sum || f.MD5 != md5.Sum(content) {
+		if f := o.Facts; f.Size != size || f.CRC32 != sum || f.MD5 != md5.Sum(content) {
 			t.Errorf("object %q of %d bytes with CRC-32 %08x: %+v", o.Name, size, sum, f)
 		}
 		if o.Stated && (o.Size != size || o.CRC32 != sum) || !o.Stated && (o.Size != 0 || o.CRC32 != 0) {
@@ -58,8 +60,8 @@ func contents(t testing.TB, s *store) map[string][]byte {
 // gunzip returns what a body of the form Gzip holds, which is one member and
 // no more.
 func gunzip(body []byte) ([]byte, error) {
-	if !bytes.HasPrefix(body, []byte(gzipHeader)) {
-		return nil, fmt.Errorf("starts with % x", body[:min(len(body), len(gzipHeader))])
+	if !bytes.HasPrefix(body, []byte(GzipHeader)) {
+		return nil, fmt.Errorf("starts with % x", body[:min(len(body), len(GzipHeader))])
 	}
 	rest := bytes.NewReader(body)
 	z, err := gzip.NewReader(rest)
@@ -74,15 +76,15 @@ func gunzip(body []byte) ([]byte, error) {
 	return content, err
 }
 
-// reference is what the standard library sees in an archive, the last of the
+// Reference is what the standard library sees in an archive, the last of the
 // entries of one name, directories left out.
-func reference(data []byte) (map[string][]byte, error) {
+func Reference(data []byte) (map[string][]byte, error) {
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return nil, err
 	}
-	z.RegisterDecompressor(methodBzip2, func(r io.Reader) io.ReadCloser { return io.NopCloser(bzip2.NewReader(r)) })
-	z.RegisterDecompressor(methodZstd, zstd.ZipDecompressor(zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1)))
+	z.RegisterDecompressor(archive.BZip2, func(r io.Reader) io.ReadCloser { return io.NopCloser(bzip2.NewReader(r)) })
+	z.RegisterDecompressor(archive.Zstd, zstd.ZipDecompressor(zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1)))
 	all := make(map[string][]byte)
 	for _, f := range z.File {
 		if strings.HasSuffix(f.Name, "/") {
@@ -104,22 +106,39 @@ func readFile(f *zip.File) ([]byte, error) {
 	return b, errors.Join(err, r.Close())
 }
 
-// checkSame checks that two readings of one archive saw the same.
-func checkSame(t testing.TB, got, want map[string][]byte) {
+// CheckSame checks that two readings of one archive saw the same.
+func CheckSame(t testing.TB, got, want map[string][]byte) {
 	t.Helper()
 	if a, b := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)); !slices.Equal(a, b) {
 		t.Fatalf("the entries are %q, want %q", a, b)
 	}
 	for name := range want {
 		if !bytes.Equal(got[name], want[name]) {
-			t.Errorf("entry %q: %s, want %s", name, abridged(got[name]), abridged(want[name]))
+			t.Errorf("entry %q: %s, want %s", name, Abridged(got[name]), Abridged(want[name]))
 		}
 	}
 }
 
-func abridged(b []byte) string {
+// Abridged is b in a message.
+func Abridged(b []byte) string {
 	if len(b) > 80 {
 		return fmt.Sprintf("%q… (%d bytes)", b[:80], len(b))
 	}
 	return fmt.Sprintf("%q", b)
+}
+
+// CheckError checks that err is the error want, of which,
+// if it is a [*stream.FormatError], the Reason is a part.
+func CheckError(t *testing.T, err, want error) {
+	t.Helper()
+	ok := false
+	if format, is := want.(*stream.FormatError); is { //nolint:errorlint // what is wanted is never wrapped
+		got, is := errors.AsType[*stream.FormatError](err)
+		ok = is && got.Entry == format.Entry && strings.Contains(got.Reason, format.Reason)
+	} else {
+		ok = reflect.DeepEqual(err, want)
+	}
+	if !ok {
+		t.Errorf("the error is %v (%T), want %v (%T)", err, err, want, want)
+	}
 }

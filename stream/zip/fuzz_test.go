@@ -1,4 +1,4 @@
-package stream_test
+package zip_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
 )
 
 // fuzzed reads archives for a fuzz test and holds the reader against the
@@ -32,10 +33,10 @@ func newFuzzed(f *testing.F) fuzzed {
 
 // read returns what was taken, nil if the archive was refused.
 func (f fuzzed) read(t *testing.T, data []byte) map[string][]byte {
-	rules := &stream.Rules{MaxEntries: 100, MaxExpanded: 4 * mib, Form: formByName}
-	s, report, err := reading{data: data, memory: f.memory, rules: rules}.do(t)
+	rules := &stream.Rules{MaxEntries: 100, MaxExpanded: 4 * mib, Form: ziptest.FormByName}
+	s, report, err := ziptest.Reading{Data: data, Memory: f.memory, Rules: rules}.Do(t)
 	if err != nil {
-		if kept := s.kept(); len(kept) > 0 {
+		if kept := s.Kept(); len(kept) > 0 {
 			t.Errorf("refused with %v, but keeps %q", err, kept[0].Name)
 		}
 		return nil
@@ -43,8 +44,8 @@ func (f fuzzed) read(t *testing.T, data []byte) map[string][]byte {
 	if report.Bytes != int64(len(data)) {
 		t.Errorf("took %d bytes of %d", report.Bytes, len(data))
 	}
-	got := contents(t, s)
-	seen, err := reference(data)
+	got := ziptest.Contents(t, s)
+	seen, err := ziptest.Reference(data)
 	if err != nil {
 		return got
 	}
@@ -57,7 +58,7 @@ func (f fuzzed) read(t *testing.T, data []byte) map[string][]byte {
 		}
 		delete(seen, name)
 	}
-	checkSame(t, got, seen)
+	ziptest.CheckSame(t, got, seen)
 	return got
 }
 
@@ -82,8 +83,8 @@ func seedArchives(f *testing.F) (seeds [][]byte) {
 	return append(seeds, mixed().archive)
 }
 
-// FuzzReadZip reads any bytes.
-func FuzzReadZip(f *testing.F) {
+// FuzzRead reads any bytes.
+func FuzzRead(f *testing.F) {
 	for _, data := range seedArchives(f) {
 		f.Add(data)
 	}
@@ -192,10 +193,12 @@ func FuzzGzip(f *testing.F) {
 			t.Fatalf("taken: %t, though %d bytes follow the stream's end", taken, rest.Len())
 		}
 		if whole && !bytes.Equal(got["a.sym"], e.Data) {
-			t.Fatalf("stored %s, want %s", abridged(got["a.sym"]), abridged(e.Data))
+			t.Fatalf("stored %s, want %s", ziptest.Abridged(got["a.sym"]), ziptest.Abridged(e.Data))
 		}
 	})
 }
 
 // gzipHeaderAsText is what looks like a gzip member in a file that is none.
-func gzipHeaderAsText() []byte { return append([]byte(gzipHeader), 3, 0, 0, 0, 0, 0, 0, 0, 0, 0) }
+func gzipHeaderAsText() []byte {
+	return append([]byte(ziptest.GzipHeader), 3, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+}

@@ -1,0 +1,231 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Sized takes an entry on whose compressed bytes are the next h.Packed ones in
+// in. It moves in past them. Where the body is those bytes in a frame, they are
+// verified by a worker, once they are all there.
+func (p *Pipeline) Sized(h Header, in *Window) error {
+	if h.SizeStated && p.total.count()+h.Size > p.rules.MaxExpanded {
+		return &LimitError{What: ExpandedBound, Limit: p.rules.MaxExpanded}
+	}
+	if h.SizeStated {
+		p.rules.Progress.count(&h, h.Size)
+	}
+	p.create(&h)
+	if head, tail, ok := h.frame(); ok {
+		switch size := int64(len(head)) + h.Packed + int64(len(tail)); {
+		case in.onDisk():
+			body := in.body(head, h.Packed, tail)
+			in.SeekTo(in.offset + h.Packed)
+			p.commitWhole(h, body, int64(len(head)))
+			return nil
+		case size <= int64(p.share.m.partSize):
+			body, err := whole(p.ctx, p.share, in, head, h.Packed, tail)
+			if err != nil {
+				return err
+			}
+			p.commitWhole(h, body, int64(len(head)))
+			return nil
+		}
+	}
+	d, err := p.decode(h, in, h.Packed)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if d.Packed < h.Packed {
+		return h.bad(trailingBytes)
+	}
+	return d.Commit()
+}
+
+const trailingBytes = "its deflate stream ends before its stated compressed size"
+
+// frame returns what the entry's compressed bytes stand between in its body. It
+// reports false where the body is something else, or the frame is not known yet.
+func (h *Header) frame() (head, tail []byte, ok bool) {
+	switch {
+	case h.Form == AsIs && h.Codec == Stored:
+		return nil, nil, true
+	case h.Form == Gzip && h.Codec == Deflate && h.SizeStated && h.CRCStated:
+		trailer := gzipTrailer(h.CRC32, h.Size)
+		return gzipHeader[:], trailer[:], true
+	}
+	return nil, nil, false
+}
+
+// commitWhole leaves it to a worker to verify and commit body, which has the
+// compressed bytes at the given offset.
+func (p *Pipeline) commitWhole(header Header, body Body, offset int64) {
+	obj := p.objects[header.Number]
+	p.workers.do(func() error {
+		h, verified := header, false
+		defer func() {
+			if !verified {
+				body.Release()
+			}
+		}()
+		facts, err := p.verify(&h, io.NewSectionReader(body, offset, h.Packed))
+		if err != nil {
+			return err
+		}
+		verified = true
+		return p.workers.commit(p.ctx, obj, body, facts)
+	})
+}
+
+// verify verifies an entry that is all there, in one of the shared verifiers.
+func (p *Pipeline) verify(h *Header, packed *io.SectionReader) (Facts, error) {
+	m, turn := p.share.m, p.share.newTurn(p.ctx)
+	if err := m.verifying.enter(p.ctx, p.share.owner); err != nil {
+		return Facts{}, err
+	}
+	defer m.verifying.leave(p.share.owner)
+	begun := time.Now()
+	defer func() { p.share.account.Worked(time.Since(begun) - turn.waited) }()
+	v := verifiers.Get().(*verifier)
+	v.apart = false // the others are at work meanwhile
+	defer verifiers.Put(v)
+
+	defer v.end()
+	expanded, err := v.decode(h.Codec, h.Packed, pausing{packed, turn}, nil)
+	if err != nil {
+		return Facts{}, err
+	}
+	facts, err := v.count(h, expanded, equipment{turn: turn}, &p.total, io.Discard)
+	if err == nil {
+		at, _ := packed.Seek(0, io.SeekCurrent) // it cannot fail
+		if at-int64(v.surplus(h.Codec)) < h.Packed {
+			err = h.bad(trailingBytes)
+		}
+	}
+	return facts, damage(h, err)
+}
+
+// A Decoded is an entry whose compressed bytes have all been decoded and
+// verified, as far as the archive has stated what they have to be. The reader
+// checks that the entry ends there, calls Commit, and closes it in any case.
+type Decoded struct {
+	Packed int64 // compressed bytes
+	Facts  Facts
+
+	p     *Pipeline
+	h     Header
+	src   packed
+	tools *tools
+	body  *body
+	frame framed
+	gzip  gzipEnder // of the body; nil if that is no gzip member
+}
+
+// A gzipEnder writes the end of a gzip member of what was counted.
+type gzipEnder interface {
+	end(counted Facts) error
+}
+
+// Decode takes an entry on whose compressed bytes end with the compressed stream
+// that begins at the next byte in in, at the latest after limit bytes. It moves
+// in to the stream's end. What it fills of the body goes to the sink meanwhile.
+func (p *Pipeline) Decode(h Header, in *Window, limit int64) (*Decoded, error) {
+	p.create(&h)
+	d, err := p.decode(h, in, limit)
+	if err != nil {
+		return nil, err
+	}
+	p.rules.Progress.count(&h, d.Facts.Size)
+	return d, nil
+}
+
+// decode is Decode of an entry that has its object.
+func (p *Pipeline) decode(h Header, in *Window, limit int64) (*Decoded, error) {
+	tools, err := p.share.takeTools(p.ctx, toolsFor(&h, limit)...)
+	if err != nil {
+		return nil, err
+	}
+	d := &Decoded{p: p, h: h, src: packed{in: in, left: limit}, tools: tools}
+	d.body = newBody(p.ctx, p.share, p.turn, &d.h, p.objects[h.Number])
+	decoded := false // not even if something panics
+	defer func() {
+		if !decoded {
+			d.Close()
+		}
+	}()
+	src, out := &d.src, io.Discard
+	switch {
+	case h.compressed():
+		g := tools.deflater()
+		g.reset(d.body)
+		out, d.gzip = g, g
+	case h.Form == Gzip:
+		d.frame.w = d.body
+		src.tee, d.gzip = &d.frame, &d.frame
+	case h.Form == AsIs:
+		out = d.body
+	}
+
+	v := p.own
+	defer v.end()
+	expanded, err := v.decode(h.Codec, limit, src, tools)
+	if err != nil {
+		return nil, err
+	}
+	d.Facts, err = v.count(&d.h, expanded, equipment{tools, p.turn}, &p.total, out)
+	p.share.account.Worked(v.worked)
+	if err == nil {
+		err = src.end(v.surplus(h.Codec))
+	}
+	if src.err != nil {
+		return nil, src.err
+	}
+	if err != nil {
+		return nil, damage(&d.h, err)
+	}
+	d.Packed = src.n
+	decoded = true
+	return d, nil
+}
+
+// Commit ends the body and leaves it to a worker to commit it.
+func (d *Decoded) Commit() error {
+	if d.gzip != nil {
+		if err := d.gzip.end(d.Facts); err != nil {
+			return err
+		}
+	}
+	d.tools.keep()
+	p, obj := d.p, d.p.objects[d.h.Number]
+	if obj == nil {
+		return nil
+	}
+	rest := d.body.rest()
+	p.workers.do(func() error { return p.workers.commit(p.ctx, obj, rest, d.Facts) })
+	return nil
+}
+
+// Close releases what Commit has not taken.
+func (d *Decoded) Close() {
+	d.body.close()
+	d.tools.release()
+}
+
+// damage makes a failure to decode an entry one of the archive.
+func damage(h *Header, err error) error {
+	if disk, ok := errors.AsType[*DiskError](err); ok {
+		return disk
+	}
+	switch _, failed := errors.AsType[*decodeError](err); {
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return h.bad(fmt.Sprintf("its zstd window is over %d MiB", maxWindow>>20))
+	case failed:
+		return h.bad("its compressed data is damaged or does not have its stated size")
+	}
+	return err
+}

@@ -1,0 +1,208 @@
+package stream
+
+import (
+	"context"
+	"io"
+
+	"spillway/internal/guard"
+)
+
+// Rules is what an archive is read under.
+type Rules struct {
+	// Form says what becomes of the file of that name. Its error ends the reading
+	// and is returned as it is.
+	Form        func(name string) (Form, error)
+	MaxEntries  int
+	MaxExpanded int64 // uncompressed bytes of all entries together
+
+	// Size is how many bytes the archive has at the most, if that is known. An
+	// archive that has to be held waits for the whole of its room then.
+	Size int64
+
+	// Progress, if not nil, is where the archive is reported on meanwhile.
+	Progress *Progress
+}
+
+// A Pipeline takes the entries of one archive on their way: it verifies them,
+// fills bodies, stages those and commits them. It knows no archive format. A
+// reader of one tells it where each entry begins and ends, by calls that come
+// from one goroutine, and never hears back but errors:
+//
+//	Begin              for every entry
+//	Sized              where the size of its compressed bytes is stated, or
+//	Decode and Commit  where they end with the compressed stream
+//	Drop               for an entry that the archive turns out not to list
+//
+// The compressed bytes of an entry come from a [Window] over the archive. Where
+// the archive is compressed as a whole, it is over what that decompresses to, and
+// entries are [Stored].
+//
+// Its fields belong to the goroutine that reads, but for what says otherwise.
+type Pipeline struct {
+	ctx     context.Context
+	end     func(cause error) // ends ctx
+	archive *source
+	window  *Window // nil until there is one
+	share   *Share
+	sink    Sink
+	rules   Rules
+	total   expansion // shared by the verifiers
+	table   int64     // bytes that entries may take before the table grows
+
+	objects []Object     // by the numbers of their entries; nil where there is none
+	dropped map[int]bool // the numbers of entries
+
+	own     *verifier // of the entry that is decoded as it arrives
+	turn    *turn     // likewise
+	workers workers   // entries on their way beside it
+}
+
+const (
+	// An entry takes entryMemory bytes and its name in the entry table, those
+	// included that reader and store keep of it. The floor has room for tableFloor
+	// bytes of it; beyond that it grows by tableStep.
+	entryMemory = 512
+	tableFloor  = 64 << 10
+	tableStep   = 256 << 10
+)
+
+// Read has read take the archive in r through a pipeline to sink. read is the
+// reader of a format: it reads the archive to its end, and calls no method of
+// the pipeline after it has returned.
+//
+// When Read returns nil, all entries have been committed but for those that
+// were dropped. After an error all have been dropped. The report is there in
+// every case. Where several entries are at fault, the error is that of the first
+// one.
+//
+// Errors are [ErrCutOff], [*FormatError], [*ChecksumError], [*LimitError],
+// [*QuotaError], [*NoRoomError], [*DiskError], [*SourceError],
+// [*guard.PanicError], what read, rules.Form or sink returned, or the cause of
+// ctx's end. Where there is one, Read calls end with it, which ends ctx with that
+// cause unless it has ended before. It does so at once when a worker fails: calls
+// of r that wait for the client then have to return.
+//
+// Table memory stays reserved until share is closed, because sink keeps some of
+// it.
+func Read(ctx context.Context, end func(cause error), r io.Reader, share *Share, sink Sink, rules Rules, read func(p *Pipeline) error) (*Report, error) {
+	defer share.reads(ctx)()
+	p := newPipeline(ctx, end, r, share, sink, rules)
+	defer p.close()
+	err := p.run(read)
+	for number, obj := range p.objects {
+		if obj != nil && (err != nil || p.dropped[number]) {
+			obj.Drop()
+		}
+	}
+	p.rules.Progress.note(func(r *Report) { r.Bytes, r.Expanded = p.archive.n.Load(), p.total.count() })
+	report := p.rules.Progress.Report()
+	return &report, err
+}
+
+func newPipeline(ctx context.Context, end func(cause error), r io.Reader, share *Share, sink Sink, rules Rules) *Pipeline {
+	if rules.Progress == nil {
+		rules.Progress = new(Progress)
+	}
+	turn := share.newTurn(ctx)
+	archive := &source{ctx: ctx, r: r, pace: &share.pace, turn: turn}
+	p := &Pipeline{
+		ctx: ctx, end: end, archive: archive, share: share, sink: sink, rules: rules,
+		total: expansion{limit: rules.MaxExpanded, received: archive.n.Load}, table: tableFloor,
+		own: verifiers.Get().(*verifier), turn: turn,
+	}
+	p.own.apart = true
+	p.workers.init(share.account, end)
+	return p
+}
+
+func (p *Pipeline) close() {
+	if p.window != nil {
+		p.window.close()
+	}
+	verifiers.Put(p.own)
+}
+
+// run runs read and waits for the workers.
+func (p *Pipeline) run(read func(p *Pipeline) error) error {
+	err := guard.Do(func() error { return read(p) })
+	p.share.pace.over()
+	if p.archive.err == nil {
+		// Where the archive is at fault, report an earlier entry's fault rather
+		// than a later one's.
+		p.workers.wait()
+	}
+	if err != nil {
+		p.end(err)
+	}
+	p.workers.wait()
+	if first := context.Cause(p.ctx); first != nil {
+		return first
+	}
+	return err
+}
+
+// Source returns the archive as it arrives.
+func (p *Pipeline) Source() io.Reader { return p.archive }
+
+// Window returns the window over r, which is [Pipeline.Source] or reads from it.
+// It is called once. The window ends with the reading.
+func (p *Pipeline) Window(r io.Reader) *Window {
+	p.window = newWindow(p.ctx, r, p.share, p.turn)
+	return p.window
+}
+
+// Begin takes an entry into the table. It counts it against the limit on
+// entries and finds out what becomes of it. Every entry begins before anything
+// else is done with it.
+func (p *Pipeline) Begin(h *Header) error {
+	if len(p.objects) >= p.rules.MaxEntries {
+		return &LimitError{What: EntriesBound, Limit: int64(p.rules.MaxEntries)}
+	}
+	size := int64(entryMemory + len(h.Name))
+	if p.table < size {
+		if err := p.share.grow(p.ctx, tableStep); err != nil {
+			return err
+		}
+		p.table += tableStep
+	}
+	p.table -= size
+	h.Number = len(p.objects)
+	p.objects = append(p.objects, nil)
+	if h.Directory {
+		return nil
+	}
+	p.rules.Progress.note(func(r *Report) { r.Entries++ })
+	var err error
+	if h.Form, err = p.rules.Form(h.Name); err != nil {
+		p.At(h.Name)
+	}
+	return err
+}
+
+// Drop gives up the entry of that number, which has been committed or will be.
+func (p *Pipeline) Drop(number int) {
+	if p.dropped == nil {
+		p.dropped = make(map[int]bool)
+	}
+	p.dropped[number] = true
+}
+
+// At reports that the reader is at the entry of that name.
+func (p *Pipeline) At(name string) { p.rules.Progress.at(name) }
+
+// Ignored reports that the entry of that name was verified and is not stored.
+func (p *Pipeline) Ignored(name string) {
+	p.rules.Progress.note(func(r *Report) { r.Ignored = append(r.Ignored, name) })
+}
+
+// create begins the object of an entry, unless none is stored.
+func (p *Pipeline) create(h *Header) {
+	if h.Form == Ignore {
+		return
+	}
+	e := Entry{Name: h.Name, Form: h.Form}
+	if h.SizeStated && h.CRCStated {
+		e.Stated, e.Size, e.CRC32 = true, h.Size, h.CRC32
+	}
+	p.objects[h.Number] = p.sink.Create(e)
+}

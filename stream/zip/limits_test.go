@@ -1,0 +1,39 @@
+package zip_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+	"spillway/testdata/ziptest"
+)
+
+// TestDirectoryLength has rows with long comments.
+func TestDirectoryLength(t *testing.T) {
+	const limit, longest = 32 * mib, 1<<16 - 1
+	for over := range 3 {
+		size := limit + over - 1
+		t.Run(fmt.Sprintf("%d bytes", size), func(t *testing.T) {
+			var entries []archive.Entry
+			for left := size; left > 0; {
+				e := archive.Entry{Name: fmt.Sprintf("%06d.dll", len(entries))}
+				row := 46 + len(e.Name)
+				comment := min(left-row, longest)
+				if after := left - row - comment; after > 0 && after < row {
+					comment -= row // so that there is room for another row
+				}
+				e.Comment = strings.Repeat("c", comment)
+				left -= row + comment
+				entries = append(entries, e)
+			}
+			_, _, err := ziptest.Reading{Data: archive.Build(entries...), Rules: unlimited}.Do(t)
+			var want error
+			if size > limit {
+				want = &stream.LimitError{What: stream.DirectoryBound, Limit: limit}
+			}
+			ziptest.CheckError(t, err, want)
+		})
+	}
+}

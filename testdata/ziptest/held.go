@@ -1,0 +1,70 @@
+package ziptest
+
+import (
+	"slices"
+	"sync"
+	"testing"
+
+	"spillway/stream"
+	"spillway/testdata/archive"
+)
+
+// HeldFiles are what the archives that have to be held have in them: more than
+// a window.
+func HeldFiles() []archive.Entry {
+	return []archive.Entry{
+		{Name: "first.dll", Data: archive.Noise(1, 300<<10)},
+		{Name: "b.sym", Data: archive.Symbols(2, 600<<10), Method: archive.Deflate},
+		{Name: "c.sym", Data: archive.Symbols(3, 90<<10)},
+		{Name: "d.dll", Data: archive.Symbols(4, 200<<10), Method: archive.Deflate},
+		{Name: "e-symbols.txt", Data: archive.Symbols(5, 5<<10), Method: archive.Deflate},
+		{Name: "f.dll", Data: archive.Noise(6, 500<<10)},
+		{Name: "empty.sym"},
+		{Name: "last.sym", Data: archive.Symbols(7, 1<<10), Method: archive.Zstd},
+	}
+}
+
+// HeldKinds are the archives that cannot be read forward, with heldFiles.
+var HeldKinds = sync.OnceValue(func() map[string][]byte {
+	first := func(change func(*archive.Entry)) []byte {
+		entries := HeldFiles()
+		change(&entries[0])
+		return archive.Build(entries...)
+	}
+	each := func(change func(*archive.Entry)) []byte {
+		entries := HeldFiles()
+		for i := range entries {
+			change(&entries[i])
+		}
+		return archive.Build(entries...)
+	}
+	kinds := map[string][]byte{
+		"bytes before the first entry":             archive.Archive{Prefix: archive.Noise(8, 1000), Entries: HeldFiles()}.Bytes(),
+		"a prefix that the offsets do not count":   archive.Archive{Prefix: archive.Noise(8, 1000), Shifted: true, Entries: HeldFiles()}.Bytes(),
+		"a prefix that they do not count, zip64":   archive.Archive{Prefix: archive.Noise(8, 1000), Shifted: true, Zip64: true, Entries: HeldFiles()}.Bytes(),
+		"gaps between entries":                     each(func(e *archive.Entry) { e.Gap = []byte("gap") }),
+		"a gap before the directory, and zip64":    archive.Archive{Entries: HeldFiles(), Prefix: []byte("#!"), BeforeDirectory: []byte("gap"), Zip64: true}.Bytes(),
+		"zstd with a descriptor":                   first(func(e *archive.Entry) { e.Method, e.Descriptor = archive.Zstd, archive.Signed64 }),
+		"rows in another order than their entries": archive.Archive{Prefix: []byte("#!"), Entries: HeldFiles(), Rows: func(rows []archive.Row) []archive.Row { slices.Reverse(rows); return rows }}.Bytes(),
+	}
+	for name, layout := range map[string]archive.Descriptor{
+		"signed, 32 bit": archive.Signed32, "unsigned, 32 bit": archive.Unsigned32,
+		"signed, 64 bit": archive.Signed64, "unsigned, 64 bit": archive.Unsigned64,
+	} {
+		kinds["stored with a descriptor, "+name] = first(func(e *archive.Entry) { e.Descriptor = layout })
+		kinds["all with a descriptor, "+name] = each(func(e *archive.Entry) { e.Descriptor = layout })
+	}
+	return kinds
+})
+
+// CheckHeldFiles checks that the store got heldFiles.
+func CheckHeldFiles(t *testing.T, s *Store) {
+	t.Helper()
+	want := make(map[string][]byte)
+	for _, e := range HeldFiles() {
+		if form, _ := FormByName(e.Name); form != stream.Ignore {
+			want[e.Name] = e.Data
+		}
+	}
+	CheckSame(t, Contents(t, s), want)
+}

@@ -1,0 +1,176 @@
+// Package ziptest reads zip archives in tests, into a store that checks how it is
+// called.
+package ziptest
+
+import (
+	"context"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"spillway/stream"
+)
+
+// Store is a [stream.Sink] in memory that holds whoever calls it to the Sink's
+// contract: calls of one object come in turn, parts are full, nothing follows
+// an object's end but a Drop, and nothing at all comes after [Store.Close].
+type Store struct {
+	PartSize int
+
+	// OnPart and OnCommit, if set, are asked first. They run on the caller's
+	// goroutine and may block.
+	OnPart   func(ctx context.Context, o *Object) (wanted bool, err error)
+	OnCommit func(ctx context.Context, o *Object) error
+
+	Discard bool // bodies are counted and not kept
+
+	t testing.TB
+
+	mu      sync.Mutex
+	objects []*Object // in the order of their creation
+	closed  bool      // the reading has returned
+}
+
+// Object is what came of one entry.
+type Object struct {
+	stream.Entry
+	Body     []byte
+	Length   int64 // of the body, also when it is discarded
+	Parts    int
+	Held     bool // rest came in a held buffer
+	Unwanted bool // Part reported false
+	Facts    stream.Facts
+
+	store     *Store
+	busy      atomic.Bool // a call is under way
+	committed bool
+	dropped   bool
+}
+
+// NewStore returns an empty store for readings with the budget m.
+func NewStore(t testing.TB, m *stream.Memory) *Store {
+	return &Store{t: t, PartSize: m.PartSize()}
+}
+
+// Create implements [stream.Sink].
+func (s *Store) Create(e stream.Entry) stream.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		s.t.Errorf("Create(%q) after the reading returned", e.Name)
+	}
+	if e.Form == stream.Ignore {
+		s.t.Errorf("Create(%q) of an entry that is ignored", e.Name)
+	}
+	o := &Object{Entry: e, store: s}
+	s.objects = append(s.objects, o)
+	return o
+}
+
+// Close says that the reading has returned: all objects must have ended.
+func (s *Store) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, o := range s.objects {
+		if !o.committed && !o.dropped {
+			s.t.Errorf("object %q was neither committed nor dropped", o.Name)
+		}
+	}
+}
+
+// Kept is the objects that would be published, in the order of their creation.
+func (s *Store) Kept() []*Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.objects), func(o *Object) bool { return !o.committed || o.dropped })
+}
+
+// enter begins a call of o, which end ends.
+func (o *Object) enter(call string) (end func()) {
+	if o.busy.Swap(true) {
+		o.store.t.Errorf("%s of %q while another call is under way", call, o.Name)
+	}
+	o.store.mu.Lock()
+	defer o.store.mu.Unlock()
+	if o.store.closed {
+		o.store.t.Errorf("%s of %q after the reading returned", call, o.Name)
+	}
+	return func() { o.busy.Store(false) }
+}
+
+func (o *Object) add(b stream.Body) error {
+	o.Length += b.Size()
+	if o.store.Discard {
+		return nil
+	}
+	data, err := io.ReadAll(io.NewSectionReader(b, 0, b.Size()))
+	o.Body = append(o.Body, data...)
+	return err
+}
+
+// Part implements [stream.Object].
+func (o *Object) Part(ctx context.Context, b stream.Body) (bool, error) {
+	defer o.enter("Part")()
+	defer b.Release()
+	switch {
+	case o.committed || o.dropped:
+		o.store.t.Errorf("Part of %q, which has ended", o.Name)
+	case o.Unwanted:
+		o.store.t.Errorf("Part of %q, whose parts are not wanted", o.Name)
+	case b.Size() != int64(o.store.PartSize):
+		o.store.t.Errorf("Part of %q with %d bytes, want a full part of %d", o.Name, b.Size(), o.store.PartSize)
+	}
+	if o.store.OnPart != nil {
+		if wanted, err := o.store.OnPart(ctx, o); err != nil || !wanted {
+			o.Unwanted = true
+			return false, err
+		}
+	}
+	o.Parts++
+	return true, o.add(b)
+}
+
+// Commit implements [stream.Object].
+func (o *Object) Commit(ctx context.Context, rest stream.Body, facts stream.Facts) error {
+	defer o.enter("Commit")()
+	if rest != nil {
+		defer rest.Release()
+	}
+	switch {
+	case o.committed || o.dropped:
+		o.store.t.Errorf("Commit of %q, which has ended", o.Name)
+	case o.Unwanted != (rest == nil):
+		o.store.t.Errorf("Commit of %q: parts unwanted %t, and rest nil %t", o.Name, o.Unwanted, rest == nil)
+	case rest != nil && rest.Memory() > 0 && rest.Size() > int64(o.store.PartSize):
+		o.store.t.Errorf("Commit of %q with %d bytes, more than a part", o.Name, rest.Size())
+	case rest != nil && o.Parts > 0 && rest.Size() == 0:
+		o.store.t.Errorf("Commit of %q with an empty last part", o.Name)
+	}
+	if o.store.OnCommit != nil {
+		if err := o.store.OnCommit(ctx, o); err != nil {
+			return err
+		}
+	}
+	if rest != nil {
+		o.Held = rest.Held()
+		if err := o.add(rest); err != nil {
+			return err
+		}
+	}
+	o.Facts = facts
+	o.store.mu.Lock()
+	defer o.store.mu.Unlock()
+	o.committed = true
+	return nil
+}
+
+// Drop implements [stream.Object].
+func (o *Object) Drop() {
+	defer o.enter("Drop")()
+	o.store.mu.Lock()
+	defer o.store.mu.Unlock()
+	o.dropped = true
+}
