@@ -136,7 +136,15 @@ func TestLivePageEvents(t *testing.T) {
 	for event != "" {
 		event, _ = next()
 	}
-	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/events", nil)
+	if resp := refusedPage(t, server.URL); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("after the end: status %d", resp.StatusCode)
+	}
+}
+
+// refusedPage opens the event stream of a page that the server should refuse.
+func refusedPage(t *testing.T, base string) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,10 +152,8 @@ func TestLivePageEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("after the end: status %d", resp.StatusCode)
-	}
+	_ = resp.Body.Close()
+	return resp
 }
 
 // The 33rd page is refused.
@@ -162,16 +168,7 @@ func TestTooManyLivePages(t *testing.T) {
 	for range 32 {
 		watchPage(t, server.URL)()
 	}
-	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+	if resp := refusedPage(t, server.URL); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("the 33rd page: %d %v", resp.StatusCode, resp.Header)
 	}
 }
