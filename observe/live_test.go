@@ -136,13 +136,13 @@ func TestLivePageEvents(t *testing.T) {
 	for event != "" {
 		event, _ = next()
 	}
-	if resp := refusedPage(t, server.URL); resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("after the end: status %d", resp.StatusCode)
+	if status, _ := openPage(t, server.URL); status != http.StatusServiceUnavailable {
+		t.Errorf("after the end: status %d", status)
 	}
 }
 
-// refusedPage opens the event stream of a page that the server should refuse.
-func refusedPage(t *testing.T, base string) *http.Response {
+// openPage opens the event stream of a page, and closes it at once.
+func openPage(t *testing.T, base string) (status int, header http.Header) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/events", nil)
 	if err != nil {
@@ -153,7 +153,7 @@ func refusedPage(t *testing.T, base string) *http.Response {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	return resp
+	return resp.StatusCode, resp.Header
 }
 
 // The 33rd page is refused.
@@ -168,8 +168,8 @@ func TestTooManyLivePages(t *testing.T) {
 	for range 32 {
 		watchPage(t, server.URL)()
 	}
-	if resp := refusedPage(t, server.URL); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("the 33rd page: %d %v", resp.StatusCode, resp.Header)
+	if status, header := openPage(t, server.URL); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
+		t.Errorf("the 33rd page: %d %v", status, header)
 	}
 }
 

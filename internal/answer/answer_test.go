@@ -3,11 +3,14 @@ package answer
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"spillway/internal/guard"
 )
 
 // hostile is what a client might put into a name for whoever reads it in a
@@ -52,6 +55,34 @@ func TestJSON(t *testing.T) {
 	}
 	if strings.ContainsFunc(strings.TrimSuffix(w.Body.String(), "\n"), func(r rune) bool { return !unicode.IsPrint(r) }) {
 		t.Errorf("%q", w.Body)
+	}
+}
+
+// A panic becomes a 500. Once the response has begun, it closes the connection instead.
+func TestGuard(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		serve    http.HandlerFunc
+		status   int
+		panicked any // the value for the callback; nil if it is not called
+		again    bool
+	}{
+		{"no panic", func(w http.ResponseWriter, _ *http.Request) { Error(w, 404, "Not Found") }, 404, nil, false},
+		{"panic", func(http.ResponseWriter, *http.Request) { panic("a bug") }, 500, "a bug", false},
+		{"panic after the beginning", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")); panic("a bug") }, 200, "a bug", true},
+		{"abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 200, nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			var panicked, again any
+			func() {
+				defer func() { again = recover() }()
+				Guard(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), c.serve, func(p *guard.PanicError) { panicked = p.Value })
+			}()
+			if w.Code != c.status || panicked != c.panicked || (again == any(http.ErrAbortHandler)) != c.again {
+				t.Errorf("status %d, callback with %v, panic again: %v", w.Code, panicked, again)
+			}
+		})
 	}
 }
 
