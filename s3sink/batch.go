@@ -13,31 +13,31 @@ import (
 // Batch is the objects of one archive. It is a [stream.Sink].
 type Batch struct {
 	sink  *Sink
-	place place
+	dest  destination
 	share *stream.Share
 
 	ctx  context.Context   // the upload's. Requests in the background end with it.
 	fail func(cause error) // ends ctx. The first cause stays.
 
-	work sync.WaitGroup // requests in the background
+	work sync.WaitGroup // operations in the background
 
-	room     sync.WaitGroup // makeRoom
-	nudge    chan struct{}  // receives when makeRoom should look again
-	stopRoom chan struct{}  // closed by end
+	freeing     sync.WaitGroup // freeMemory
+	nudge       chan struct{}  // receives when freeMemory should look again
+	stopFreeing chan struct{}  // closed by stop
 
-	mu      sync.Mutex // guards what follows; taken after an object's
+	mu      sync.Mutex // guards the fields below; taken after object.mu
 	objects []*object  // in creation order
-	held    []*object  // oldest first; some have been dropped since
-	ended   bool
+	held    []*object  // the oldest first; some may have been dropped
+	stopped bool       // Publish or Abort was called
 }
 
-// Create begins the object of an entry whose form is not stream.Ignore.
+// Create implements [stream.Sink]. The entry's form is not stream.Ignore.
 func (b *Batch) Create(e stream.Entry) stream.Object {
 	o := &object{
-		batch: b,
-		name:  e.Name,
-		form:  e.Form,
-		known: known{sized: e.Stated, size: e.Size, crc32: e.CRC32},
+		batch:    b,
+		name:     e.Name,
+		form:     e.Form,
+		identity: identity{hasSize: e.Stated, size: e.Size, crc32: e.CRC32},
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -45,30 +45,28 @@ func (b *Batch) Create(e stream.Entry) stream.Object {
 	return o
 }
 
-// Uploaded returns the names of the objects that have been published, in
-// creation order.
+// Uploaded returns the names of the published objects, in creation order.
 func (b *Batch) Uploaded() []string { return b.names(published) }
 
-// Skipped returns the names of the entries that the store had already, in
-// creation order.
+// Skipped returns the names of the entries that the store already had, in creation
+// order.
 func (b *Batch) Skipped() []string { return b.names(skipped) }
 
 func (b *Batch) names(in state) []string {
 	names := []string{}
 	for _, o := range b.all() {
-		if o.is(in) {
+		if o.inState(in) {
 			names = append(names, o.name)
 		}
 	}
 	return names
 }
 
-// Sent is the size of the bodies of the objects that have been published, in
-// bytes.
+// Sent returns the size of the published objects' bodies, in bytes.
 func (b *Batch) Sent() int64 {
 	var sent int64
 	for _, o := range b.all() {
-		if o.is(published) {
+		if o.inState(published) {
 			sent += o.length
 		}
 	}
@@ -82,8 +80,8 @@ func (b *Batch) all() []*object {
 	return slices.Clone(b.objects)
 }
 
-// spawn calls work in a goroutine of the group. Its error is for failed, and so is
-// its panic, as a [*guard.PanicError].
+// spawn calls work in a goroutine of the group. If work fails or panics, spawn passes
+// the error, or a [*guard.PanicError], to failed.
 func spawn(group *sync.WaitGroup, work func() error, failed func(error)) {
 	group.Go(func() {
 		if err := guard.Do(work); err != nil {
@@ -92,27 +90,27 @@ func spawn(group *sync.WaitGroup, work func() error, failed func(error)) {
 	})
 }
 
-// run waits until the store may begin another operation, and runs it in the
-// background. failed gets the operation's error. run returns the cause if ctx ends
-// first. The operation must not call run.
-func (b *Batch) run(ctx context.Context, operation func() error, failed func(error)) error {
+// start waits until the store may begin another operation, and runs the operation in
+// the background. It passes the operation's error to failed. If ctx ends first, start
+// returns its cause. The operation must not call start.
+func (b *Batch) start(ctx context.Context, operation func() error, failed func(error)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	select {
-	case b.place.store.pending <- struct{}{}:
+	case b.dest.store.pending <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	spawn(&b.work, func() error {
-		defer func() { <-b.place.store.pending }()
+		defer func() { <-b.dest.store.pending }()
 		return operation()
 	}, failed)
 	return nil
 }
 
-// discard aborts a multipart upload that nobody wants any more. Its parts in
-// flight have deadlines of their own and take none of the abort's time.
+// discard waits for the parts in flight of a multipart upload and aborts the upload.
+// The wait does not use up the abort's time limit: parts have their own.
 func (b *Batch) discard(m *multipart) error {
 	m.inFlight.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), abortTimeout)
@@ -120,7 +118,7 @@ func (b *Batch) discard(m *multipart) error {
 	return b.abort(ctx, m)
 }
 
-// abort aborts a multipart upload of the batch, of which nothing is in flight.
+// abort aborts a multipart upload that has no parts in flight.
 func (b *Batch) abort(ctx context.Context, m *multipart) error {
 	err := m.abort(ctx)
 	if err == nil {

@@ -22,45 +22,44 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// store is S3 in plain terms, for one bucket: this file, retry.go, credentials.go
-// and manager.go know the SDK, the others do not. Each of its operations is tried
-// again as newRetryer says, within the time that pace gives it. Each error is a
-// *stream.StoreError.
+// store makes requests to S3, for one bucket. Only this file, retry.go, credentials.go
+// and singleput.go know the AWS SDK. A store retries an operation as newRetryer says,
+// within its time limit. Each error is a *stream.StoreError.
 type store struct {
 	api *s3.Client
-	pace
-	whole
+	timeouts
+	singlePut
 
-	// putFails says that the last PutObject of a batch failed.
-	putFails atomic.Bool
+	// lastPutFailed: the last PutObject of any batch failed.
+	lastPutFailed atomic.Bool
 
-	// pending bounds the operations that batches have begun, those that wait
-	// for their turn or between two attempts included: each costs some memory.
+	// pending bounds the operations that batches have started. It includes those that
+	// wait for a slot, or for the next attempt: each takes some memory.
 	pending chan struct{}
 
-	// completes bounds the multipart uploads that are being completed. That may take
-	// minutes: it leaves a quarter of the requests in flight to others, which take
-	// seconds. Taken before pending.
+	// completes bounds the calls of CompleteMultipartUpload, which may take minutes. It
+	// leaves a quarter of the slots to other requests, which take seconds. It is taken
+	// before pending.
 	completes chan struct{}
 }
 
-// target is where an object is, or will be.
+// target is the place of an object.
 type target struct {
 	bucket, key string
 }
 
-// attributes are what is stored with an object's body.
+// attributes are stored with an object's body.
 type attributes struct {
 	contentType, contentEncoding string // empty: none
 	metadata                     map[string]string
 }
 
-// stored is what the store says of an object.
-type stored struct {
+// objectInfo is what the store says about an object.
+type objectInfo struct {
 	found    bool
 	length   int64             // of the body, in bytes
 	metadata map[string]string // keys in lower case
-	crc32    string            // of the whole body, as encodeCRC32 has it; empty: not known
+	crc32    string            // of the whole body, as encodeCRC32 returns it; empty: not known
 }
 
 // sentPart is a part that the store has.
@@ -70,10 +69,10 @@ type sentPart struct {
 	crc32  uint32
 }
 
-// stores are the stores of the buckets of regular and of try symbols, and one for
-// the probes of both. Where the buckets are two, a bucket that hangs keeps nothing
-// of the other from running: each leaves the other a quarter of the requests that
-// may be in flight, and has retries and a rate of its own.
+// stores are the stores for regular symbols, for try symbols, and for probes. Two buckets
+// do not depend on each other: each store leaves a quarter of the slots to the other, and
+// has its own retry budget and request rate. So one bucket that hangs does not stop the
+// other.
 type stores struct {
 	regular, try, probe *store
 }
@@ -93,7 +92,7 @@ func newStores(ctx context.Context, cfg Config) (*stores, error) {
 	if loaded.Region == "" {
 		return nil, errors.New("s3: no region")
 	}
-	keys := &renewable{source: loaded.Credentials}
+	keys := &renewingCredentials{source: loaded.Credentials}
 	retries := retryConfig{maxAttempts, cfg.MaxBackoff}
 	probe := newStore(loaded, keys, cfg, retryConfig{probeAttempts, probeBackoff}, make(chan struct{}, probeRequests), probeRequests)
 	slots := make(chan struct{}, cfg.Concurrency)
@@ -101,41 +100,41 @@ func newStores(ctx context.Context, cfg Config) (*stores, error) {
 		s := newStore(loaded, keys, cfg, retries, slots, cfg.Concurrency)
 		return &stores{s, s, probe}, nil
 	}
-	share := mostOf(cfg.Concurrency)
-	return &stores{newStore(loaded, keys, cfg, retries, slots, share), newStore(loaded, keys, cfg, retries, slots, share), probe}, nil
+	limit := threeQuarters(cfg.Concurrency)
+	return &stores{newStore(loaded, keys, cfg, retries, slots, limit), newStore(loaded, keys, cfg, retries, slots, limit), probe}, nil
 }
 
-// mostOf is three quarters of n, or a little less, but at least 1.
-func mostOf(n int) int { return max(1, n-max(1, n/4)) }
+// threeQuarters returns three quarters of n, rounded down, but at least 1.
+func threeQuarters(n int) int { return max(1, n-max(1, n/4)) }
 
-// sdkLog passes on what the SDK would write to standard error, where it could
-// wait for a reader that hangs.
-func sdkLog(told func(debug bool, message string)) logging.Logger {
-	if told == nil {
+// sdkLog passes the SDK's messages to log. The SDK itself would write them to standard
+// error, and block if nobody reads that.
+func sdkLog(log func(debug bool, message string)) logging.Logger {
+	if log == nil {
 		return logging.Nop{}
 	}
 	return logging.LoggerFunc(func(classification logging.Classification, format string, v ...any) {
-		told(classification == logging.Debug, fmt.Sprintf(format, v...))
+		log(classification == logging.Debug, fmt.Sprintf(format, v...))
 	})
 }
 
-// newStore returns a store that has share requests in flight at most, and no
-// more than there are slots for.
-func newStore(loaded aws.Config, keys *renewable, cfg Config, retries retryConfig, slots chan struct{}, share int) *store {
-	pace, budget := pace{cfg.AttemptTimeout, cfg.CompleteTimeout}, &budget{}
+// newStore returns a store that has at most limit requests in flight, each in one of the
+// slots, which it may share with another store.
+func newStore(loaded aws.Config, keys *renewingCredentials, cfg Config, retries retryConfig, slots chan struct{}, limit int) *store {
+	timeouts, budget := timeouts{cfg.AttemptTimeout, cfg.CompleteTimeout}, &budget{}
 	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = &cfg.Endpoint
 		}
 		o.UsePathStyle = cfg.PathStyle
-		o.HTTPClient = &bounded{
-			transport: cfg.Transport,
-			share:     make(chan struct{}, share),
-			slots:     slots,
-			throttle:  newThrottle(),
-			retries:   budget,
-			operation: awsmiddleware.GetOperationName,
-			told:      cfg.OnAttempt,
+		o.HTTPClient = &limitedClient{
+			transport:   cfg.Transport,
+			bucketSlots: make(chan struct{}, limit),
+			allSlots:    slots,
+			throttle:    newThrottle(),
+			retries:     budget,
+			operation:   awsmiddleware.GetOperationName,
+			onAttempt:   cfg.OnAttempt,
 		}
 		o.Credentials = keys
 		o.Retryer = newRetryer(retries, keys, budget)
@@ -143,16 +142,15 @@ func newStore(loaded aws.Config, keys *renewable, cfg Config, retries retryConfi
 		o.DisableLogOutputChecksumValidationSkipped = true // some stores keep no checksum
 	})
 	return &store{
-		api: api, pace: pace, whole: newWhole(api, cfg.PartSize, pace),
+		api: api, timeouts: timeouts, singlePut: newSinglePut(api, cfg.PartSize, timeouts),
 		pending:   make(chan struct{}, 2*cfg.Concurrency),
-		completes: make(chan struct{}, mostOf(share)),
+		completes: make(chan struct{}, threeQuarters(limit)),
 	}
 }
 
-// addUnsignedPayload keeps the SDK from hashing bodies with SHA-256, which it
-// does over plain http. Their CRC-32 is sent, and checked by the store, in any
-// case. The hash has to be set before the SDK's checksum middleware runs: the
-// middleware that v4 offers for the purpose is overruled by it.
+// addUnsignedPayload keeps the SDK from hashing bodies with SHA-256, which it does over
+// plain http. The store checks their CRC-32 in any case. The hash has to be set before the
+// SDK's checksum middleware runs, which overrides the middleware that v4 has for this.
 func addUnsignedPayload(stack *middleware.Stack) error {
 	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("UnsignedPayload",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
@@ -164,60 +162,59 @@ func addUnsignedPayload(stack *middleware.Stack) error {
 		}), middleware.Before)
 }
 
-// head asks for the object at t.
-func (s *store) head(ctx context.Context, t target) (stored, error) {
+// head looks the object at t up.
+func (s *store) head(ctx context.Context, t target) (objectInfo, error) {
 	return s.headObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key})
 }
 
-// headChecked asks for the object at t and its checksum.
-func (s *store) headChecked(ctx context.Context, t target) (stored, error) {
+// headChecked looks the object at t up, with its checksum.
+func (s *store) headChecked(ctx context.Context, t target) (objectInfo, error) {
 	return s.headObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: types.ChecksumModeEnabled})
 }
 
-func (s *store) headObject(ctx context.Context, in *s3.HeadObjectInput) (stored, error) {
+func (s *store) headObject(ctx context.Context, in *s3.HeadObjectInput) (objectInfo, error) {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
 	out, err := s.api.HeadObject(ctx, in)
 	if hasCode(err, "NotFound") {
-		return stored{}, nil
+		return objectInfo{}, nil
 	}
 	if err != nil {
-		return stored{}, failure("HeadObject", target{*in.Bucket, *in.Key}, tooLong(ctx, err))
+		return objectInfo{}, failure("HeadObject", target{*in.Bucket, *in.Key}, tooLong(ctx, err))
 	}
-	found := stored{found: true, length: aws.ToInt64(out.ContentLength), metadata: out.Metadata}
+	found := objectInfo{found: true, length: aws.ToInt64(out.ContentLength), metadata: out.Metadata}
 	if out.ChecksumType != types.ChecksumTypeComposite {
 		found.crc32 = aws.ToString(out.ChecksumCRC32)
 	}
 	return found, nil
 }
 
-// get reads the object at t, which is small. The SDK compares the body with the
-// checksum that the store gives; errDiffers is in the error's chain where they
-// disagree.
-func (s *store) get(ctx context.Context, t target) (stored, []byte, error) {
+// get reads the object at t, which is small. The SDK compares the body with the store's
+// checksum. If they differ, the error wraps errDiffers.
+func (s *store) get(ctx context.Context, t target) (objectInfo, []byte, error) {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
 	out, err := s.api.GetObject(ctx, &s3.GetObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: types.ChecksumModeEnabled})
 	if hasCode(err, "NoSuchKey") {
-		return stored{}, nil, nil
+		return objectInfo{}, nil, nil
 	}
 	if err != nil {
-		return stored{}, nil, failure("GetObject", t, tooLong(ctx, err))
+		return objectInfo{}, nil, failure("GetObject", t, tooLong(ctx, err))
 	}
 	defer out.Body.Close()
-	// It has been received by now: only its checksum can be wrong.
+	// The body has been received already: only its checksum can be wrong.
 	body, err := io.ReadAll(out.Body)
 	if err != nil {
-		return stored{}, nil, failure("GetObject", t, fmt.Errorf("%w: %w", errDiffers, err))
+		return objectInfo{}, nil, failure("GetObject", t, fmt.Errorf("%w: %w", errDiffers, err))
 	}
-	found := stored{found: true, length: aws.ToInt64(out.ContentLength), metadata: out.Metadata}
+	found := objectInfo{found: true, length: aws.ToInt64(out.ContentLength), metadata: out.Metadata}
 	if out.ChecksumType != types.ChecksumTypeComposite {
 		found.crc32 = aws.ToString(out.ChecksumCRC32)
 	}
 	return found, body, nil
 }
 
-// delete deletes an object, or does nothing where there is none.
+// delete deletes the object at t, if there is one.
 func (s *store) delete(ctx context.Context, t target) error {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
@@ -225,9 +222,9 @@ func (s *store) delete(ctx context.Context, t target) error {
 	return failure("DeleteObject", t, tooLong(ctx, err))
 }
 
-// create begins a multipart upload. It reports whether the store will check the
-// CRC-32 of the whole body.
-func (s *store) create(ctx context.Context, t target, a attributes) (id string, checksWhole bool, err error) {
+// create creates a multipart upload. It reports whether the store will check the CRC-32 of
+// the whole body.
+func (s *store) create(ctx context.Context, t target, a attributes) (id string, fullChecksum bool, err error) {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
 	out, err := s.api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
@@ -248,9 +245,9 @@ func (s *store) create(ctx context.Context, t target, a attributes) (id string, 
 	return aws.ToString(out.UploadId), out.ChecksumType == types.ChecksumTypeFullObject, nil
 }
 
-// uploadPart sends a part. It reports whether it is clear what became of it:
-// it is not where an attempt failed, which the store may still be working at.
-func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, body *body, crc32 uint32) (part sentPart, clear bool, err error) {
+// uploadPart sends a part. certain reports that no attempt failed. The store may still be
+// working on one that did.
+func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, body *requestBody, crc32 uint32) (part sentPart, certain bool, err error) {
 	ctx, done := s.operation(ctx, body.size)
 	defer done()
 	out, err := s.api.UploadPart(ctx, &s3.UploadPartInput{
@@ -271,10 +268,10 @@ func (s *store) uploadPart(ctx context.Context, t target, id string, number int3
 	return sentPart{number, aws.ToString(out.ETag), crc32}, len(attempts.Results) == 1, nil
 }
 
-// complete makes the object of a multipart upload out of its parts, which are
-// in order. If checksWhole, the store compares crc32 and size with the whole.
-// errNoUpload is in the error's chain where the upload is not there.
-func (s *store) complete(ctx context.Context, t target, id string, parts []sentPart, checksWhole bool, crc32 uint32, size int64) error {
+// complete makes an object of the parts of a multipart upload. The parts are in order. If
+// fullChecksum is set, the store compares the object with crc32 and size. If there is no
+// such upload, the error wraps errNoUpload.
+func (s *store) complete(ctx context.Context, t target, id string, parts []sentPart, fullChecksum bool, crc32 uint32, size int64) error {
 	in := &s3.CompleteMultipartUploadInput{
 		Bucket:          &t.bucket,
 		Key:             &t.key,
@@ -288,7 +285,7 @@ func (s *store) complete(ctx context.Context, t target, id string, parts []sentP
 			ChecksumCRC32: aws.String(encodeCRC32(p.crc32)),
 		}
 	}
-	if checksWhole {
+	if fullChecksum {
 		in.ChecksumType = types.ChecksumTypeFullObject
 		in.ChecksumCRC32 = aws.String(encodeCRC32(crc32))
 		in.MpuObjectSize = &size
@@ -302,8 +299,8 @@ func (s *store) complete(ctx context.Context, t target, id string, parts []sentP
 	return failure("CompleteMultipartUpload", t, tooLong(ctx, err))
 }
 
-// abort gives up a multipart upload. errNoUpload is in the error's chain where
-// the upload is not there.
+// abort aborts a multipart upload. If there is no such upload, the error wraps
+// errNoUpload.
 func (s *store) abort(ctx context.Context, t target, id string) error {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
@@ -313,15 +310,15 @@ func (s *store) abort(ctx context.Context, t target, id string) error {
 
 // listing is a page of unfinished multipart uploads.
 type listing struct {
-	uploads []begun
+	uploads []unfinishedUpload
 	next    string    // marker of the next page
 	more    bool      // there is a next page
-	at      time.Time // when the store listed them, by its own clock; zero: it did not say
+	at      time.Time // when the store listed them, by its clock; zero: not known
 }
 
-// listUploads lists up to limit unfinished multipart uploads at p, whose keys
-// come after marker.
-func (s *store) listUploads(ctx context.Context, p place, marker string, limit int32) (listing, error) {
+// listUploads lists up to limit unfinished multipart uploads under p's prefix, with keys
+// after marker.
+func (s *store) listUploads(ctx context.Context, p destination, marker string, limit int32) (listing, error) {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
 	out, err := s.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{
@@ -333,7 +330,7 @@ func (s *store) listUploads(ctx context.Context, p place, marker string, limit i
 	page := listing{next: aws.ToString(out.NextKeyMarker), more: aws.ToBool(out.IsTruncated)}
 	page.at, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
 	for _, u := range out.Uploads {
-		page.uploads = append(page.uploads, begun{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)})
+		page.uploads = append(page.uploads, unfinishedUpload{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)})
 	}
 	if n := len(page.uploads); page.next == "" && n > 0 {
 		page.next = page.uploads[n-1].key
@@ -341,13 +338,12 @@ func (s *store) listUploads(ctx context.Context, p place, marker string, limit i
 	return page, nil
 }
 
-// encodeCRC32 is a checksum as S3 writes it: its four bytes, the highest first,
-// in base64.
+// encodeCRC32 returns a checksum as S3 writes it: big-endian, in base64.
 func encodeCRC32(sum uint32) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum))
 }
 
-// optional is nil for the empty string, which the SDK would send as a value.
+// optional returns nil for the empty string, which the SDK would send as a value.
 func optional(s string) *string {
 	if s == "" {
 		return nil

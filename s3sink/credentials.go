@@ -9,25 +9,23 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// renewPause is how long credentials are kept that have been fetched because
-// the store seemed not to take those before them.
+// renewPause is the shortest time between two renewals of credentials.
 const renewPause = 10 * time.Second
 
-// renewable are credentials that are fetched again when the store says that they
-// have expired, which may be earlier than they said themselves. A HEAD's answer
-// has no body to say that in: any status 400 may mean it. As it may as well mean
-// something that no credentials cure, the source is asked once in renewPause at
-// most, and the last ones are used while it fails.
-type renewable struct {
-	source aws.CredentialsProvider // a cache; or what never changes
+// renewingCredentials are fetched again when the store says that they have expired, which
+// may be earlier than they were to. The answer to a HEAD has no body, so any status 400 may
+// mean that. Since it may also mean something else, the source is asked at most once per
+// renewPause. While the source fails, the last credentials are used.
+type renewingCredentials struct {
+	source aws.CredentialsProvider // a cache, or credentials that never change
 
-	mu      sync.Mutex      // guards what follows
-	last    aws.Credentials // that the source had
-	renewed time.Time       // when the cache was emptied
+	mu      sync.Mutex      // guards the fields below
+	last    aws.Credentials // from source
+	renewed time.Time       // when the cache was last invalidated
 }
 
 // Retrieve implements [aws.CredentialsProvider].
-func (r *renewable) Retrieve(ctx context.Context) (aws.Credentials, error) {
+func (r *renewingCredentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	got, err := r.source.Retrieve(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,9 +40,9 @@ func (r *renewable) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return got, nil
 }
 
-// mayHaveExpired has credentials fetched again, and the request tried again, if
-// err may say that they have expired.
-func (r *renewable) mayHaveExpired(err error) aws.Ternary {
+// mayHaveExpired invalidates the credentials and has the request retried, if err may say
+// that the credentials have expired.
+func (r *renewingCredentials) mayHaveExpired(err error) aws.Ternary {
 	if !hasCode(err, "ExpiredToken") && !hasCode(err, "BadRequest") {
 		return aws.UnknownTernary
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 )
 
-// NewEmbedded returns an S3 server for development that has these buckets. It
-// keeps everything in memory, checks no signature and takes path-style requests
-// only, so that a plain GET of /bucket/key returns an object and one of
-// /bucket?uploads lists the multipart uploads that are unfinished.
+// NewEmbedded returns an S3 server for development with these buckets. It keeps everything
+// in memory, checks no signatures, and takes only path-style requests. So a plain GET of
+// /bucket/key returns an object, and a GET of /bucket?uploads lists the unfinished multipart
+// uploads.
 func NewEmbedded(buckets ...string) (http.Handler, error) {
 	backend := s3mem.New()
 	for _, name := range buckets {
@@ -34,19 +34,19 @@ func NewEmbedded(buckets ...string) (http.Handler, error) {
 	}), nil
 }
 
-// listUploads answers a request for a bucket's unfinished uploads as S3 does
-// (S3 API Reference, ListMultipartUploads), which gofakes3 does not: it says
-// NoSuchUpload where none has ever begun, its pages begin with the key of their
-// marker and not behind it, and behind the last key it says that there are more.
+// listUploads lists a bucket's unfinished uploads as S3 does (S3 API Reference,
+// ListMultipartUploads). gofakes3 differs in three ways: it answers NoSuchUpload if no
+// upload was ever created, its pages begin with the marker's key instead of after it, and
+// after the last key it says that there are more.
 func listUploads(w http.ResponseWriter, r *http.Request, server http.Handler, bucket string) {
 	query := r.URL.Query()
 	marker := query.Get("key-marker")
 	if marker != "" && !query.Has("upload-id-marker") {
 		r = r.Clone(r.Context())
-		query.Set("key-marker", marker+"\x00") // the least key behind it
+		query.Set("key-marker", marker+"\x00") // the first key after it
 		r.URL.RawQuery = query.Encode()
 	}
-	answer := &answered{header: w.Header(), status: http.StatusOK}
+	answer := &recorder{header: w.Header(), status: http.StatusOK}
 	server.ServeHTTP(answer, r)
 
 	list := gofakes3.ListMultipartUploadsResult{Bucket: bucket, MaxUploads: gofakes3.DefaultMaxUploads}
@@ -67,7 +67,7 @@ func listUploads(w http.ResponseWriter, r *http.Request, server http.Handler, bu
 	case xml.Unmarshal(answer.body.Bytes(), &refusal) == nil && refusal.Code == gofakes3.ErrNoSuchUpload:
 	default:
 		w.WriteHeader(answer.status)
-		_, _ = w.Write(answer.body.Bytes()) // a client that does not take its answer is nobody's concern
+		_, _ = w.Write(answer.body.Bytes()) // the client may have gone
 		return
 	}
 	w.Header().Del("Content-Length")
@@ -75,13 +75,13 @@ func listUploads(w http.ResponseWriter, r *http.Request, server http.Handler, bu
 	_ = xml.NewEncoder(w).Encode(list)
 }
 
-// answered is an answer that is kept, to be changed.
-type answered struct {
+// recorder keeps an answer.
+type recorder struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
 }
 
-func (a *answered) Header() http.Header         { return a.header }
-func (a *answered) WriteHeader(status int)      { a.status = status }
-func (a *answered) Write(p []byte) (int, error) { return a.body.Write(p) }
+func (r *recorder) Header() http.Header         { return r.header }
+func (r *recorder) WriteHeader(status int)      { r.status = status }
+func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }

@@ -15,26 +15,26 @@ import (
 	"spillway/stream"
 )
 
-// What every S3 server says of what it has stored. An answer without it is
-// somebody else's, who has stored nothing.
+// Every S3 server returns these when it has stored something. An answer without them comes
+// from something else, e.g. a proxy.
 var (
 	errNoETag     = errors.New("s3: the answer has no ETag")
 	errNoUploadID = errors.New("s3: the answer has no upload ID")
 )
 
 var (
-	// errNoUpload says that there is no multipart upload of that identifier: it has
-	// been completed or aborted.
+	// errNoUpload says that there is no multipart upload with that ID: it has been
+	// completed or aborted.
 	errNoUpload = errors.New("s3: no such upload")
 
-	// errNoCredentials says that there are no credentials to sign a request with.
+	// errNoCredentials says that there are no credentials to sign requests with.
 	errNoCredentials = errors.New("s3: no credentials")
 
-	// errDiffers says that an object does not read back as it was written.
-	errDiffers = errors.New("s3: the object reads back differently from what was written")
+	// errDiffers says that an object that was read back differs from what was written.
+	errDiffers = errors.New("s3: the object differs from what was written")
 )
 
-// Codes of failures for which S3 gave none of its own.
+// Codes for failures without an S3 error code.
 const (
 	codeTimeout       = "no answer in time"
 	codeUnreachable   = "no connection"
@@ -45,7 +45,7 @@ const (
 	codeOutOfTime     = "out of time" // of publishing
 )
 
-// failure is the error of an operation that ended with err; nil if that is nil.
+// failure returns err as the error of an operation; nil if err is nil.
 func failure(op string, t target, err error) error {
 	switch {
 	case err == nil:
@@ -56,20 +56,19 @@ func failure(op string, t target, err error) error {
 	return &stream.StoreError{Op: op, Key: t.key, Code: codeOf(err), Err: err}
 }
 
-// hasCode reports whether S3 answered with that error code (S3 API Reference,
-// "Error responses"). Not every operation has a Go type for it.
+// hasCode reports whether S3 answered with that error code (S3 API Reference, "Error
+// responses"). The SDK has no Go types for the errors of some operations.
 func hasCode(err error, code string) bool {
 	answered, ok := errors.AsType[smithy.APIError](err)
 	return ok && answered.ErrorCode() == code
 }
 
-// validCode is what error codes look like. They come from outside and go into
-// messages.
+// validCode matches error codes. They come from outside and are used in messages.
 var validCode = regexp.MustCompile(`^[A-Za-z0-9.]{1,64}$`)
 
-// codeOf is the error code that S3 answered with, or one of ours.
+// codeOf returns S3's error code, or one of ours.
 func codeOf(err error) string {
-	// The answer is looked at before the end of ctx: it says more.
+	// An answer says more than the end of a context: look at it first.
 	if answered, ok := errors.AsType[smithy.APIError](err); ok {
 		if code := answered.ErrorCode(); validCode.MatchString(code) && code != "UnknownError" {
 			return code
@@ -78,7 +77,7 @@ func codeOf(err error) string {
 	if answered, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answered.HTTPStatusCode() >= http.StatusBadRequest {
 		return fmt.Sprint("HTTP ", answered.HTTPStatusCode())
 	}
-	_, slow := errors.AsType[*slowError](err)
+	_, slow := errors.AsType[*timeLimitError](err)
 	timeout, isNet := errors.AsType[net.Error](err)
 	dial, isOp := errors.AsType[*net.OpError](err)
 	_, isDNS := errors.AsType[*net.DNSError](err)

@@ -9,7 +9,7 @@ func (s *Sink) SetSweepPage(uploads int32) { s.sweepPage = uploads }
 // Leave ends the batch as a process that dies does: what is at the store stays
 // there.
 func (b *Batch) Leave() {
-	b.end()
+	b.stop()
 	b.work.Wait()
 	b.fail(errEnded)
 }

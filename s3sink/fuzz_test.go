@@ -20,7 +20,7 @@ func FuzzCompare(f *testing.F) {
 	f.Add("0024", "0x1", "zz", int64(0), int64(24), uint32(1), "", uint8(0b1110))
 	f.Add("-01", "0", "0", int64(-1), int64(-1), uint32(0), "", uint8(0b10001))
 	f.Fuzz(func(t *testing.T, size, crc, md5 string, length, ourSize int64, ourCRC uint32, ourMD5 string, has uint8) {
-		s := stored{found: true, length: length, metadata: map[string]string{}}
+		s := objectInfo{found: true, length: length, metadata: map[string]string{}}
 		for bit, pair := range [][2]string{{metaSize, size}, {metaCRC32, crc}, {metaMD5, md5}} {
 			if has>>bit&1 != 0 {
 				s.metadata[pair[0]] = pair[1]
@@ -31,12 +31,12 @@ func FuzzCompare(f *testing.F) {
 			form = stream.Gzip
 		}
 		bySize := has>>4&1 != 0
-		header := known{sized: true, size: ourSize, crc32: ourCRC}
+		header := identity{hasSize: true, size: ourSize, crc32: ourCRC}
 		all := header
-		all.hashed = true
+		all.hasMD5 = true
 		copy(all.md5[:], ourMD5)
 		before, after := compare(form, header, s, bySize), compare(form, all, s, bySize)
-		if before == different && after != different || after == unsettled {
+		if before == different && after != different || after == undecided {
 			t.Fatalf("%v, and %v once all is known", before, after)
 		}
 		if after != equal {

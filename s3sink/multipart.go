@@ -10,48 +10,49 @@ import (
 )
 
 const (
-	// abortTimeout bounds the abort of one upload, its repetitions included.
+	// abortTimeout bounds the abort of one upload, with its repeats.
 	abortTimeout = 30 * time.Second
 
-	// abortRepeats is how often an abort is repeated while a part may be on its
-	// way, and abortPause how long the first pause before it is; each pause is
-	// twice as long as the one before it.
+	// abortRepeats is how often an abort is repeated while the store may still be
+	// writing a part. abortPause is the first pause between repeats. Each pause is
+	// twice as long as the one before.
 	abortRepeats = 5
 	abortPause   = 50 * time.Millisecond
 )
 
-// multipart is a multipart upload that has begun.
+// multipart is a multipart upload that the store has created.
 type multipart struct {
-	store       *store
-	target      target
-	id          string
-	checksWhole bool
+	store        *store
+	target       target
+	id           string
+	fullChecksum bool // the store checks the CRC-32 of the whole body
 
-	// written by next only, whose calls come in turn
+	// written by addPart, which is never called concurrently
 	last  int32  // number of the last part
 	size  int64  // of all parts, in bytes
 	crc32 uint32 // of all parts
 
-	inFlight sync.WaitGroup // sends
+	inFlight sync.WaitGroup // parts that are being sent
 
-	mu      sync.Mutex // guards what follows; never held over a request
-	parts   []sentPart // in no order
-	unclear bool       // a request may still change what the store has
-	gone    bool       // aborted
+	mu        sync.Mutex // guards the fields below; never held during a request
+	parts     []sentPart // in no order
+	uncertain bool       // a request may still change what the store has
+	aborted   bool
 }
 
 func beginMultipart(ctx context.Context, s *store, t target, a attributes) (*multipart, error) {
-	id, checksWhole, err := s.create(ctx, t, a)
+	id, fullChecksum, err := s.create(ctx, t, a)
 	if err != nil {
 		return nil, err
 	}
-	return &multipart{store: s, target: t, id: id, checksWhole: checksWhole}, nil
+	return &multipart{store: s, target: t, id: id, fullChecksum: fullChecksum}, nil
 }
 
-// next counts the n bytes of r at the offset off as the next part and returns
-// the function that sends it, by a lasting request, which is called once. They must not change until
-// that has returned. The error says that they cannot be read.
-func (m *multipart) next(r io.ReaderAt, off, n int64) (send func(context.Context) error, err error) {
+// addPart adds the n bytes of r at offset off as the next part. It returns a function
+// that sends the part, which the caller calls once. The bytes must not change until send
+// has returned. send waits for the answer even if its context ends: see finishSent. The
+// error says that the bytes cannot be read.
+func (m *multipart) addPart(r io.ReaderAt, off, n int64) (send func(context.Context) error, err error) {
 	var sumOfPart uint32
 	if err := sum(r, off, n, &sumOfPart, &m.crc32); err != nil {
 		return nil, failure("UploadPart", m.target, err)
@@ -62,10 +63,10 @@ func (m *multipart) next(r io.ReaderAt, off, n int64) (send func(context.Context
 	m.inFlight.Add(1)
 	return func(ctx context.Context) error {
 		defer m.inFlight.Done()
-		part, clear, err := m.store.uploadPart(lasting(ctx), m.target, m.id, number, newBody(r, off, n), sumOfPart)
+		part, certain, err := m.store.uploadPart(finishSent(ctx), m.target, m.id, number, newRequestBody(r, off, n), sumOfPart)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.unclear = m.unclear || !clear
+		m.uncertain = m.uncertain || !certain
 		if err != nil {
 			return err
 		}
@@ -76,17 +77,17 @@ func (m *multipart) next(r io.ReaderAt, off, n int64) (send func(context.Context
 
 // complete makes the object visible. All parts have been sent.
 //
-// An attempt may have been applied though its answer was lost; the next one is
-// then told that there is no such upload. The object has landed if what is
-// there has the same length and checksum.
+// The store may have applied an attempt whose answer was lost. Then it answers the next
+// attempt that there is no such upload. If the object has the same length and checksum,
+// it was completed.
 func (m *multipart) complete(ctx context.Context) error {
 	m.mu.Lock()
 	slices.SortFunc(m.parts, func(a, b sentPart) int { return int(a.number - b.number) })
-	parts := m.parts // no part is added any more
-	m.unclear = true // until it is known what came of the request
+	parts := m.parts   // complete: all have been sent
+	m.uncertain = true // until the request is known to have succeeded
 	m.mu.Unlock()
 
-	err := m.store.complete(ctx, m.target, m.id, parts, m.checksWhole, m.crc32, m.size)
+	err := m.store.complete(ctx, m.target, m.id, parts, m.fullChecksum, m.crc32, m.size)
 	if errors.Is(err, errNoUpload) {
 		there, headErr := m.store.headChecked(ctx, m.target)
 		if headErr != nil {
@@ -99,25 +100,23 @@ func (m *multipart) complete(ctx context.Context) error {
 	return err
 }
 
-// open reports whether the upload has not been aborted.
-func (m *multipart) open() bool {
+func (m *multipart) isAborted() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !m.gone
+	return m.aborted
 }
 
-// abort gives the upload up. The requests for it have ended here; while one of
-// them may still be at work in the store, which could keep its part, the abort
-// is repeated until the store knows of no such upload. It may be called more
-// than once, by one goroutine at a time.
+// abort aborts the upload. No request for it is in flight. If the store may still be
+// writing a part, which it could keep, abort repeats the request until the store knows of
+// no such upload. It may be called more than once, by one goroutine at a time.
 func (m *multipart) abort(ctx context.Context) error {
 	m.mu.Lock()
-	gone, repeats := m.gone, 0
-	if m.unclear {
+	aborted, repeats := m.aborted, 0
+	if m.uncertain {
 		repeats = abortRepeats
 	}
 	m.mu.Unlock()
-	if gone {
+	if aborted {
 		return nil
 	}
 	if err := m.sendAborts(ctx, repeats); err != nil {
@@ -125,12 +124,12 @@ func (m *multipart) abort(ctx context.Context) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.gone = true
+	m.aborted = true
 	return nil
 }
 
-// sendAborts sends an abort and then up to that many repeats, until the store knows
-// of no such upload.
+// sendAborts sends an abort, and repeats it until the store knows of no such upload, but
+// at most that often.
 func (m *multipart) sendAborts(ctx context.Context, repeats int) error {
 	pause := abortPause
 	for n := 0; ; n++ {

@@ -13,26 +13,26 @@ import (
 )
 
 const (
-	// maxParts is how many parts a multipart upload may have (S3 User Guide,
+	// maxParts is the highest number of parts in a multipart upload (S3 User Guide,
 	// "Amazon S3 multipart upload limits").
 	maxParts = 10_000
 
-	// partsAtOnce is how many parts of a body that is on disk are on their way
-	// at the same time.
+	// partsAtOnce bounds the parts of one body on disk that are sent at the same
+	// time.
 	partsAtOnce = 4
 )
 
-// state is how far an object is on its way.
+// state is how far an object has got.
 type state int
 
 const (
-	open       state = iota // neither Commit nor Drop has been called
-	staging                 // committed; what becomes of it is being found out, or it is on its way
-	held                    // committed; the body is in memory, or on disk
-	staged                  // committed; the body is at the store, or about to be, as a multipart upload
-	publishing              // the request that makes it visible is under way
-	skipped                 // the store has it already
-	dropped                 // given up
+	open       state = iota // neither committed nor dropped
+	staging                 // committed; being compared with the store, or being sent
+	held                    // committed; the body is in memory or on disk until it is published
+	staged                  // committed; the parts have been sent or are being sent
+	publishing              // being made visible
+	skipped                 // the store already had it
+	dropped                 // will not be published
 	published               // visible
 )
 
@@ -42,32 +42,33 @@ type object struct {
 	name  string
 	form  stream.Form
 
-	// of the goroutine that calls Part and Commit, and then of the operation
-	// that Commit begins
-	known   known
-	inParts bool    // Part has been called
-	verdict verdict // on what was known at the first Part
-	stored  stored  // if inParts and the store was asked
+	// Owned by the goroutine that calls Part and Commit, then by the operation that
+	// Commit starts.
+	identity identity
+	inParts  bool       // Part has been called
+	match    match      // found at the first Part
+	existing objectInfo // found at the first Part, if the entry's size was stated
 
-	mu     sync.Mutex // guards what follows; taken before Batch.mu; never held over a request or a call of the disk
+	mu     sync.Mutex // guards the fields below; taken before Batch.mu; never held during a request or a disk call
 	state  state
 	upload *multipart  // nil if there is none
-	body   stream.Body // if state is held; nil if empty
-	length int64       // of the body in bytes, once it is committed
+	body   stream.Body // of a held object; nil if empty
+	length int64       // bytes of the body, once committed
 }
 
 func (o *object) target() target {
-	return o.batch.place.target(o.name)
+	return o.batch.dest.target(o.name)
 }
 
-func (o *object) is(s state) bool {
+func (o *object) inState(s state) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.state == s
 }
 
-// to moves the object to a state, if it has not been dropped meanwhile.
-func (o *object) to(s state) bool {
+// setState changes the state, unless the object has been dropped. It reports whether
+// it did.
+func (o *object) setState(s state) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.state == dropped {
@@ -85,7 +86,7 @@ func (o *object) Part(ctx context.Context, buf stream.Body) (wanted bool, err er
 			return false, err
 		}
 	}
-	if o.verdict == equal {
+	if o.match == equal {
 		buf.Release()
 		return false, nil
 	}
@@ -95,31 +96,31 @@ func (o *object) Part(ctx context.Context, buf stream.Body) (wanted bool, err er
 	return true, nil
 }
 
-// beginParts asks whether the store has the object, and begins a multipart
-// upload if it does not, or if that can be told only at the end. An entry of
-// unstated size is not asked for: it is never skipped.
+// beginParts looks the object up in the store, and creates a multipart upload unless
+// the store has it already. An entry whose size is not stated is never skipped, so
+// beginParts does not look it up.
 func (o *object) beginParts(ctx context.Context) error {
 	b := o.batch
-	if o.known.sized {
-		stored, err := b.place.store.head(ctx, o.target())
+	if o.identity.hasSize {
+		existing, err := b.dest.store.head(ctx, o.target())
 		if err != nil {
-			return o.failed(ctx, err)
+			return o.fail(ctx, err)
 		}
-		o.stored = stored
-		o.verdict = compare(o.form, o.known, stored, b.sink.skipBySize)
+		o.existing = existing
+		o.match = compare(o.form, o.identity, existing, b.sink.skipBySize)
 	}
-	if o.verdict != equal {
+	if o.match != equal {
 		if err := o.begin(ctx); err != nil {
-			return o.failed(ctx, err)
+			return o.fail(ctx, err)
 		}
 	}
 	o.inParts = true
 	return nil
 }
 
-// failed is the error of an operation under ctx that ended with err: what ended
-// ctx, if something did, and otherwise err, which ends the batch.
-func (o *object) failed(ctx context.Context, err error) error {
+// fail ends the upload with err, the error of an operation under ctx. It returns the
+// cause of the upload's end, which may be an earlier one.
+func (o *object) fail(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -127,9 +128,10 @@ func (o *object) failed(ctx context.Context, err error) error {
 	return err
 }
 
-// begin begins the object's multipart upload, by a lasting request.
+// begin creates the object's multipart upload. It waits for the answer even if ctx
+// ends: see finishSent.
 func (o *object) begin(ctx context.Context) error {
-	m, err := beginMultipart(lasting(ctx), o.batch.place.store, o.target(), attributesOf(o.form, o.known))
+	m, err := beginMultipart(finishSent(ctx), o.batch.dest.store, o.target(), attributesOf(o.form, o.identity))
 	if err != nil {
 		return err
 	}
@@ -140,14 +142,14 @@ func (o *object) begin(ctx context.Context) error {
 	return nil
 }
 
-// send sends a part in the background. It releases buf.
+// send sends buf as a part, in the background, and releases it.
 func (o *object) send(buf stream.Body) error {
 	b := o.batch
 	if b.ctx.Err() != nil {
 		buf.Release()
 		return context.Cause(b.ctx)
 	}
-	send, err := o.upload.next(buf, 0, buf.Size())
+	send, err := o.upload.addPart(buf, 0, buf.Size())
 	if err != nil {
 		buf.Release()
 		b.fail(err)
@@ -160,27 +162,27 @@ func (o *object) send(buf stream.Body) error {
 	return nil
 }
 
-// Commit implements [stream.Object]. A body without parts before it goes on in
-// the background: the store is asked for the object, then it is held or staged.
+// Commit implements [stream.Object]. What a body without earlier parts needs is done
+// in the background: the object is looked up in the store, then held or staged.
 func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Facts) error {
 	if rest != nil && rest.Size() == 0 {
 		rest.Release()
 		rest = nil
 	}
-	stated := o.known.sized
-	o.known = known{sized: true, hashed: true, size: facts.Size, crc32: facts.CRC32, md5: facts.MD5}
+	stated := o.identity.hasSize
+	o.identity = identity{hasSize: true, hasMD5: true, size: facts.Size, crc32: facts.CRC32, md5: facts.MD5}
 	if o.inParts {
-		return o.commitParts(rest, stated) //nolint:contextcheck // what goes on in the background outlives the call
+		return o.commitParts(rest, stated) //nolint:contextcheck // the background works under the upload's context
 	}
 	o.committed(rest)
-	err := o.batch.run(ctx, func() error { return o.settle(rest) }, o.batch.fail) //nolint:contextcheck // what goes on in the background outlives the call
+	err := o.batch.start(ctx, func() error { return o.decide(rest) }, o.batch.fail) //nolint:contextcheck // the background works under the upload's context
 	if err != nil {
 		release(rest)
 	}
 	return err
 }
 
-// committed takes note of a body that came as a whole, nil if it is empty.
+// committed records that body is all of the object. It is nil if it is empty.
 func (o *object) committed(body stream.Body) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -193,28 +195,29 @@ func (o *object) committed(body stream.Body) {
 	}
 }
 
-// release releases a body, which is nil if it is empty.
+// release releases a body, unless it is nil.
 func release(body stream.Body) {
 	if body != nil {
 		body.Release()
 	}
 }
 
-// commitParts ends a body of which parts went before.
+// commitParts commits a body whose earlier parts have been handed over. stated says
+// that the local header stated the entry's size.
 func (o *object) commitParts(rest stream.Body, stated bool) error {
 	b := o.batch
 	now := different
 	if stated {
-		now = compare(o.form, o.known, o.stored, b.sink.skipBySize)
+		now = compare(o.form, o.identity, o.existing, b.sink.skipBySize)
 	}
 	switch {
-	case o.verdict == equal:
+	case o.match == equal:
 		release(rest)
-		o.to(skipped)
+		o.setState(skipped)
 		return nil
 	case now == equal:
 		release(rest)
-		o.to(skipped)
+		o.setState(skipped)
 		spawn(&b.work, func() error { return b.discard(o.upload) }, b.fail)
 		return nil
 	}
@@ -223,29 +226,29 @@ func (o *object) commitParts(rest stream.Body, stated bool) error {
 			return err
 		}
 	}
-	if err := o.sent(); err != nil {
+	if err := o.checkSent(); err != nil {
 		b.fail(err)
 		return err
 	}
-	o.to(staged)
+	o.setState(staged)
 	return nil
 }
 
-// settle finds out what becomes of a committed body that is all in rest, nil if
-// it is empty. It releases rest, or leaves it to the object.
-func (o *object) settle(rest stream.Body) error {
+// decide skips, holds or stages an object whose whole body is rest, nil if it is
+// empty. It takes rest over.
+func (o *object) decide(rest stream.Body) error {
 	defer func() { release(rest) }()
 	b := o.batch
-	stored, err := b.place.store.head(b.ctx, o.target())
+	existing, err := b.dest.store.head(b.ctx, o.target())
 	if err != nil {
 		return err
 	}
-	if compare(o.form, o.known, stored, b.sink.skipBySize) == equal {
-		o.to(skipped)
+	if compare(o.form, o.identity, existing, b.sink.skipBySize) == equal {
+		o.setState(skipped)
 		return nil
 	}
 	body := rest
-	rest = nil // hold or stage has it
+	rest = nil // hold or stage releases it
 	if body == nil || body.Held() {
 		o.hold(body)
 		return nil
@@ -253,8 +256,8 @@ func (o *object) settle(rest stream.Body) error {
 	return o.stage(body)
 }
 
-// hold keeps the body until the object is published, or until somebody waits
-// for the memory that it takes.
+// hold keeps the body until the object is published, or until another upload waits
+// for memory.
 func (o *object) hold(body stream.Body) {
 	b := o.batch
 	o.mu.Lock()
@@ -265,11 +268,7 @@ func (o *object) hold(body stream.Body) {
 	}
 	o.state = held
 	o.body = body
-	if body == nil {
-		o.mu.Unlock()
-		return
-	}
-	if body.Memory() == 0 {
+	if body == nil || body.Memory() == 0 {
 		o.mu.Unlock()
 		return
 	}
@@ -285,8 +284,8 @@ func (o *object) hold(body stream.Body) {
 	}
 }
 
-// stage sends the whole body as a multipart upload, which is aborted later if the
-// object has been dropped meanwhile. It releases body.
+// stage sends the whole body as a multipart upload, and releases it. If the object is
+// dropped meanwhile, the batch aborts the upload later.
 func (o *object) stage(body stream.Body) error {
 	defer body.Release()
 	if err := o.begin(o.batch.ctx); err != nil {
@@ -295,22 +294,22 @@ func (o *object) stage(body stream.Body) error {
 	if err := o.sendAll(body); err != nil {
 		return err
 	}
-	if err := o.sent(); err != nil {
+	if err := o.checkSent(); err != nil {
 		return err
 	}
-	o.to(staged)
+	o.setState(staged)
 	return nil
 }
 
-// errOtherBytes says that what was sent is not what was verified: the memory or
-// the disk in between has changed it.
+// errOtherBytes says that the bytes that were sent are not those that were verified:
+// memory or the disk has changed them.
 var errOtherBytes = errors.New("s3: the bytes to be stored are not those that were verified")
 
-// sent takes note of the length of a body whose parts have all been handed over
-// to be sent. Those of one that is stored as it is are the archive's.
-func (o *object) sent() error {
+// checkSent records the length of a body whose parts have all been added. For
+// unmodified bodies, it compares their size and CRC-32 with the archive's.
+func (o *object) checkSent() error {
 	m := o.upload
-	if o.form == stream.AsIs && (m.size != o.known.size || m.crc32 != o.known.crc32) {
+	if o.form == stream.AsIs && (m.size != o.identity.size || m.crc32 != o.identity.crc32) {
 		return failure("UploadPart", m.target, errOtherBytes)
 	}
 	o.mu.Lock()
@@ -319,14 +318,14 @@ func (o *object) sent() error {
 	return nil
 }
 
-// sendAll sends the whole body in parts, a few of them at a time. The first
-// failure cuts the others off.
+// sendAll sends the whole body in parts, a few at a time. The first failure cancels
+// the others.
 func (o *object) sendAll(body stream.Body) error {
 	size := partSize(body.Size(), o.batch.sink.partSize)
 	parts, ctx := errgroup.WithContext(o.batch.ctx)
 	parts.SetLimit(partsAtOnce)
 	for off := int64(0); off < body.Size() && ctx.Err() == nil; off += size {
-		send, err := o.upload.next(body, off, min(size, body.Size()-off))
+		send, err := o.upload.addPart(body, off, min(size, body.Size()-off))
 		if err != nil {
 			send = func(context.Context) error { return err }
 		}
@@ -335,15 +334,15 @@ func (o *object) sendAll(body stream.Body) error {
 	if err := parts.Wait(); err != nil {
 		return err
 	}
-	return context.Cause(o.batch.ctx) // it may have kept parts from being sent
+	return context.Cause(o.batch.ctx) // the loop ends early when the upload does
 }
 
-// partSize is the size of the parts of a body of n bytes: usual, or what it
-// takes not to need too many of them.
+// partSize returns the part size for a body of n bytes: usual, or more where that
+// would make too many parts.
 func partSize(n, usual int64) int64 { return max(usual, (n+maxParts-1)/maxParts) }
 
-// Drop implements [stream.Object]. What has been staged, or is being staged, is
-// aborted when the batch ends, in turn: there may be thousands.
+// Drop implements [stream.Object]. The object's multipart upload is aborted when the
+// batch ends, a few at a time: there may be thousands.
 func (o *object) Drop() {
 	o.mu.Lock()
 	if o.state == publishing || o.state == published || o.state == dropped {
@@ -356,8 +355,8 @@ func (o *object) Drop() {
 	release(body)
 }
 
-// takeBody returns the held body, nil if there is none. The caller releases it, and
-// holds o.mu.
+// takeBody returns the held body, or nil if there is none. The caller holds o.mu and
+// releases the body.
 func (o *object) takeBody() stream.Body {
 	body := o.body
 	o.body = nil

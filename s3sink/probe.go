@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// probeName is the object that Probe writes and reads back. No entry has that
-	// name: it is not a symbol key.
+	// probeName is the object that Probe writes and reads back. No entry has this name,
+	// because it is not a symbol key.
 	probeName = ".spillway-probe"
 
-	// noName is an object that is never there.
-	noName = ".spillway-none"
+	// absentName is an object that does not exist.
+	absentName = ".spillway-none"
 
 	// probePart is the size of the part that Probe sends, in bytes. Within the
 	// heartbeat's 5 s it needs about the rate that a part of 8 MiB needs in its
 	// 68 s. A store that is too slow for parts is too slow for this one.
 	probePart = 512 << 10
 
-	// smallPart is that part where another place has tried the bucket's speed.
+	// smallPart is the size of the part where another prober checks the bucket's speed.
 	smallPart = 1 << 10
 
 	// rewriteAfter is how often the probe's object is written. It is also written
@@ -39,40 +39,40 @@ const (
 	probeAttempts = 3
 	probeBackoff  = 250 * time.Millisecond
 
-	// probeRequests is how many requests of probes may be in flight: three for each
-	// place. Probes do not wait for the slots of uploads.
+	// probeRequests bounds the probes' requests in flight: three for each destination.
+	// Probes do not wait for the slots of uploads.
 	probeRequests = 6
 )
 
-// probeText is the body of the probe's object. It never changes, so that instances
-// do not overwrite each other's.
+// probeText is the body of the probe's object. It never changes, so that two instances
+// write the same object.
 var probeText = []byte("Spillway wrote this object to see whether uploads can be stored. It may be deleted.\n")
 
-// probeAttributes are as those of an entry, of which all is known.
+// probeAttributes returns the attributes of an entry with that body.
 func probeAttributes(form stream.Form) attributes {
-	return attributesOf(form, known{
-		sized: true, hashed: true,
+	return attributesOf(form, identity{
+		hasSize: true, hasMD5: true,
 		size: int64(len(probeText)), crc32: crc32.ChecksumIEEE(probeText), md5: md5.Sum(probeText),
 	})
 }
 
-// prober proves that one place takes what entries are.
+// prober checks that entries can be stored in one destination.
 type prober struct {
-	place
-	api  *store // for probes: its pauses are short, and it has requests in flight of its own
+	destination
+	api  *store // has shorter pauses and slots of its own
 	part int64  // bytes of a part
 
-	turn  chan struct{} // holds a value while somebody uses what follows
-	left  *multipart    // an upload that has not been aborted; nil if there is none
-	wrote time.Time     // when the object was last written by this process
+	turn     chan struct{} // holds a value while the fields below are in use
+	leftover *multipart    // an upload that could not be aborted; nil if there is none
+	wrote    time.Time     // when this process last wrote the object
 }
 
-func newProber(p place, api *store, part int64) *prober {
-	return &prober{place: p, api: api, part: part, turn: make(chan struct{}, 1)}
+func newProber(p destination, api *store, part int64) *prober {
+	return &prober{destination: p, api: api, part: part, turn: make(chan struct{}, 1)}
 }
 
-// probersOf are the probers of the places, which may be one and the same.
-func probersOf(regular, try place, api *store) []*prober {
+// probersOf returns the probers of the destinations, which may be equal.
+func probersOf(regular, try destination, api *store) []*prober {
 	switch {
 	case regular == try:
 		return []*prober{newProber(regular, api, probePart)}
@@ -82,15 +82,18 @@ func probersOf(regular, try place, api *store) []*prober {
 	return []*prober{newProber(regular, api, probePart), newProber(try, api, probePart)}
 }
 
-// Probe proves that an upload that came now could be stored: in each bucket and
-// under each prefix, it does what an entry needs, and reads back what can be read.
-// It begins a multipart upload with an entry's metadata, sends a part with its
-// checksum, and aborts it. At first, once an hour and after a failure, it writes a
-// small object, compares its body, checksum and metadata, and deletes it. And it
-// asks for an object that is not there, of which S3 says 403 to those who may not
-// list the bucket. It ends with ctx, whatever the store does: an upload that it could not
-// abort by then is aborted by the next probe, or swept. The error is a
-// [*stream.StoreError] or a [*guard.PanicError]. See [Explain].
+// Probe checks that an upload could be stored now. In each bucket and under each prefix, it
+// makes the requests that an entry needs:
+//   - It creates a multipart upload with an entry's metadata, sends a part with its
+//     checksum, and aborts the upload.
+//   - At first, once an hour and after a failure, it writes a small object, reads it back,
+//     compares its body, checksum and metadata, and deletes it.
+//   - It looks up an object that does not exist. S3 answers 403 to credentials that may
+//     not list the bucket.
+//
+// Probe ends with ctx. The next probe, or the sweep, aborts an upload that Probe could not
+// abort by then. The error is a [*stream.StoreError] or a [*guard.PanicError]. See
+// [Explain].
 func (s *Sink) Probe(ctx context.Context) error {
 	errs := make([]error, len(s.probers))
 	var probes sync.WaitGroup
@@ -101,13 +104,13 @@ func (s *Sink) Probe(ctx context.Context) error {
 	return firstError(errs)
 }
 
-// probe is Probe for one place.
+// probe is Probe for one destination.
 func (p *prober) probe(ctx context.Context) error {
-	if err := enter(ctx, p.turn); err != nil {
-		return failure("HeadObject", p.target(noName), err)
+	if err := acquire(ctx, p.turn); err != nil {
+		return failure("HeadObject", p.target(absentName), err)
 	}
 	defer func() { <-p.turn }()
-	steps := []func(context.Context) error{p.tryAbsent, p.tryObject, p.tryPart}
+	steps := []func(context.Context) error{p.checkAbsent, p.checkObject, p.checkPart}
 	errs := make([]error, len(steps))
 	var running sync.WaitGroup
 	for i, step := range steps {
@@ -126,34 +129,35 @@ func firstError(errs []error) error {
 	return nil
 }
 
-// tryAbsent asks for an object that is not there, as each entry begins.
-func (p *prober) tryAbsent(ctx context.Context) error {
-	_, err := p.api.head(ctx, p.target(noName))
+// checkAbsent looks up an object that does not exist.
+func (p *prober) checkAbsent(ctx context.Context) error {
+	_, err := p.api.head(ctx, p.target(absentName))
 	return err
 }
 
-// tryObject writes the probe's object, reads it back and deletes it, where that has
-// not been tried for a while or has failed.
-func (p *prober) tryObject(ctx context.Context) error {
-	if time.Since(p.wrote) < rewriteAfter && !p.store.putFails.Load() {
+// checkObject writes the probe's object, reads it back and deletes it, unless this
+// succeeded within the last rewriteAfter and no upload's PutObject has failed since.
+func (p *prober) checkObject(ctx context.Context) error {
+	if time.Since(p.wrote) < rewriteAfter && !p.store.lastPutFailed.Load() {
 		return nil
 	}
 	if err := p.writeAndRead(ctx); err != nil {
 		return err
 	}
 	p.wrote = time.Now()
-	p.store.putFails.Store(false)
-	// Uploads never delete, so credentials may lack the permission. Then the object stays.
+	p.store.lastPutFailed.Store(false)
+	// Credentials may lack this permission, which uploads do not need. Then the object
+	// stays.
 	_ = p.api.delete(ctx, p.target(probeName))
 	return nil
 }
 
-// writeAndRead writes the probe's object and reads it back. Another instance may
-// delete it in between.
+// writeAndRead writes the probe's object and reads it back. It tries again if the object
+// is gone, because another instance may have deleted it.
 func (p *prober) writeAndRead(ctx context.Context) error {
 	t := p.target(probeName)
 	for range probeAttempts {
-		body := newBody(bytes.NewReader(probeText), 0, int64(len(probeText)))
+		body := newRequestBody(bytes.NewReader(probeText), 0, int64(len(probeText)))
 		if err := p.api.put(ctx, t, probeAttributes(stream.AsIs), body, crc32.ChecksumIEEE(probeText)); err != nil {
 			return err
 		}
@@ -170,9 +174,9 @@ func (p *prober) writeAndRead(ctx context.Context) error {
 	return failure("GetObject", t, errDiffers)
 }
 
-// isProbe reports whether an object is the one that probes write. Some stores turn
-// the underscores of metadata into hyphens.
-func isProbe(got stored, body []byte) bool {
+// isProbe reports whether an object is the probe's. Some stores turn underscores in
+// metadata keys into hyphens.
+func isProbe(got objectInfo, body []byte) bool {
 	for key, want := range probeAttributes(stream.AsIs).metadata {
 		if got.metadata[key] != want && got.metadata[strings.ReplaceAll(key, "_", "-")] != want {
 			return false
@@ -182,39 +186,39 @@ func isProbe(got stored, body []byte) bool {
 	return got.found && bytes.Equal(body, probeText) && (got.crc32 == "" || got.crc32 == sum)
 }
 
-// tryPart begins a multipart upload, sends a part and aborts it.
-func (p *prober) tryPart(ctx context.Context) error {
-	if err := p.abortLeft(ctx); err != nil {
+// checkPart creates a multipart upload, sends a part and aborts the upload.
+func (p *prober) checkPart(ctx context.Context) error {
+	if err := p.abortLeftover(ctx); err != nil {
 		return err
 	}
 	m, err := beginMultipart(ctx, p.api, p.target(probeName), probeAttributes(stream.Gzip))
 	if err != nil {
 		return err
 	}
-	p.left = m
+	p.leftover = m
 	var crc uint32
 	if err := sum(pattern{}, 0, p.part, &crc); err != nil {
 		return failure("UploadPart", m.target, err)
 	}
-	_, clear, err := p.api.uploadPart(ctx, m.target, m.id, 1, newBody(pattern{}, 0, p.part), crc)
-	m.unclear = !clear
-	aborted := p.abortLeft(ctx)
+	_, certain, err := p.api.uploadPart(ctx, m.target, m.id, 1, newRequestBody(pattern{}, 0, p.part), crc)
+	m.uncertain = !certain
+	aborted := p.abortLeftover(ctx)
 	return firstError([]error{err, aborted})
 }
 
-// abortLeft aborts the upload that is left, if there is one.
-func (p *prober) abortLeft(ctx context.Context) error {
-	if p.left == nil {
+// abortLeftover aborts the upload that could not be aborted, if there is one.
+func (p *prober) abortLeftover(ctx context.Context) error {
+	if p.leftover == nil {
 		return nil
 	}
-	if err := p.left.abort(ctx); err != nil {
+	if err := p.leftover.abort(ctx); err != nil {
 		return err
 	}
-	p.left = nil
+	p.leftover = nil
 	return nil
 }
 
-// pattern is a body without end that takes no memory.
+// pattern is an endless body that takes no memory.
 type pattern struct{}
 
 func (pattern) ReadAt(b []byte, off int64) (int, error) {

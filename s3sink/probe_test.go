@@ -118,7 +118,7 @@ func TestProbeSaysWhy(t *testing.T) {
 		{"clock", "GetObject", answer(403, "RequestTimeTooSkewed"), "RequestTimeTooSkewed", "clock"},
 		{"region", "GetObject", answer(301, "PermanentRedirect"), "PermanentRedirect", "--s3-region"},
 		{"nobody listens", "HeadObject", fail(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), "no connection", "--s3-endpoint"},
-		{"no such host", "HeadObject", fail(&net.DNSError{Err: "no such host", Name: "s3.invalid"}), "no connection", "name service"},
+		{"no such host", "HeadObject", fail(&net.DNSError{Err: "no such host", Name: "s3.invalid"}), "no connection", "DNS"},
 		{"reset", "UploadPart", fail(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), "connection lost", "closes connections"},
 		{"silence", "UploadPart", func(req *http.Request) (*http.Response, error) {
 			<-req.Context().Done()

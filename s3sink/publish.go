@@ -10,12 +10,11 @@ import (
 	"spillway/stream"
 )
 
-// abortTimeoutEach is what each unfinished upload of a batch adds to the time
-// that aborting them all may take.
+// abortTimeoutEach is what each unfinished multipart upload of a batch adds to the
+// time limit for aborting them all.
 const abortTimeoutEach = 10 * time.Millisecond
 
-// errEnded is the cause of an upload's end when its batch is aborted and nothing has
-// ended the upload before.
+// errEnded is the cause with which Abort ends an upload that nothing has ended before.
 var errEnded = errors.New("s3: the batch has ended")
 
 // Publish makes every object visible that was committed and neither dropped nor
@@ -29,7 +28,7 @@ var errEnded = errors.New("s3: the batch has ended")
 //
 // The error is a [*stream.StoreError], which may wrap a [*guard.PanicError].
 func (b *Batch) Publish() error {
-	if !b.end() {
+	if !b.stop() {
 		return b.publishError(errEnded)
 	}
 	limit := b.publishTime()
@@ -43,22 +42,23 @@ func (b *Batch) Publish() error {
 	if err != nil {
 		b.fail(err)
 	}
-	return errors.Join(err, b.clear())
+	return errors.Join(err, b.abortUnpublished())
 }
 
-// publishError says why the objects, or some of them, could not be published.
+// publishError returns err as the error of Publish.
 func (b *Batch) publishError(err error) error {
 	if _, ok := errors.AsType[*stream.StoreError](err); ok {
 		return err
 	}
-	failed := &stream.StoreError{Op: "Publish", Key: b.place.prefix, Err: err}
+	failed := &stream.StoreError{Op: "Publish", Key: b.dest.prefix, Err: err}
 	if _, ok := errors.AsType[*publishTimeError](err); ok {
 		failed.Code = codeOutOfTime
 	}
 	return failed
 }
 
-// publishTime is how long publishing may take, as an error for when that is over.
+// publishTime returns the time limit of publishing, as the error that says that it is
+// exceeded.
 func (b *Batch) publishTime() *publishTimeError {
 	objects := b.all()
 	var toSend, toJoin int64
@@ -72,36 +72,35 @@ func (b *Batch) publishTime() *publishTimeError {
 		}
 		o.mu.Unlock()
 	}
-	return &publishTimeError{b.place.store.publishing(len(objects), toSend, toJoin), len(objects)}
+	return &publishTimeError{b.dest.store.publishing(len(objects), toSend, toJoin), len(objects)}
 }
 
-// abortDropped aborts what has been staged of objects that have been dropped.
+// abortDropped aborts the multipart uploads of dropped objects.
 func (b *Batch) abortDropped() {
 	for _, m := range b.staged(func(s state) bool { return s == dropped }) {
-		if b.run(b.ctx, func() error { return b.discard(m) }, b.fail) != nil {
-			break // and aborted when the batch is cleared
+		if b.start(b.ctx, func() error { return b.discard(m) }, b.fail) != nil {
+			break // abortUnpublished aborts the rest
 		}
 	}
 	b.work.Wait()
 }
 
-// staged returns the multipart uploads of the objects in such states that have
-// not been aborted.
+// staged returns the multipart uploads that are not aborted, of objects whose state
+// in accepts.
 func (b *Batch) staged(in func(state) bool) (uploads []*multipart) {
 	for _, o := range b.all() {
 		o.mu.Lock()
 		m, wanted := o.upload, in(o.state)
 		o.mu.Unlock()
-		if m != nil && wanted && m.open() {
+		if m != nil && wanted && !m.isAborted() {
 			uploads = append(uploads, m)
 		}
 	}
 	return uploads
 }
 
-// stageLarge stages the bodies on disk that are larger than a part: nothing is
-// visible before all parts of all objects are at the store. Bodies in memory
-// are never larger.
+// stageLarge sends the parts of held bodies that are larger than a part, before
+// anything becomes visible. Only bodies on disk are.
 func (b *Batch) stageLarge() {
 	for _, o := range b.all() {
 		o.mu.Lock()
@@ -111,14 +110,14 @@ func (b *Batch) stageLarge() {
 			o.state, o.body = staging, nil
 		}
 		o.mu.Unlock()
-		if large && b.run(b.ctx, func() error { return o.stage(body) }, b.fail) != nil {
+		if large && b.start(b.ctx, func() error { return o.stage(body) }, b.fail) != nil {
 			body.Release()
 		}
 	}
 	b.work.Wait()
 }
 
-// publish publishes until the first failure.
+// publish publishes the objects, until the first failure.
 func (b *Batch) publish() error {
 	// The first failure ends this context, under which the next object waits for its
 	// turn. Requests run under the upload's context: those that are making an object
@@ -127,17 +126,17 @@ func (b *Batch) publish() error {
 	defer cancel(errEnded)
 	failed := func(err error) {
 		if b.ctx.Err() != nil {
-			err = context.Cause(b.ctx) // it cut the operation off
+			err = context.Cause(b.ctx) // the operation failed because the upload ended
 		}
 		cancel(err)
 	}
 	for _, o := range b.all() {
 		var err error
 		switch {
-		case o.is(held):
-			err = b.run(publishing, func() error { return o.publish(b.ctx) }, failed)
-		case o.is(staged):
-			err = b.runComplete(publishing, func() error { return o.publish(b.ctx) }, failed)
+		case o.inState(held):
+			err = b.start(publishing, func() error { return o.publish(b.ctx) }, failed)
+		case o.inState(staged):
+			err = b.startComplete(publishing, func() error { return o.publish(b.ctx) }, failed)
 		}
 		if err != nil {
 			break
@@ -150,14 +149,14 @@ func (b *Batch) publish() error {
 	return b.publishError(context.Cause(publishing))
 }
 
-// runComplete is run for an operation that completes a multipart upload, which
-// waits for its turn among those first.
-func (b *Batch) runComplete(ctx context.Context, operation func() error, failed func(error)) error {
-	turns := b.place.store.completes
-	if err := enter(ctx, turns); err != nil {
+// startComplete is start for an operation that completes a multipart upload. It waits
+// first for its turn among those operations.
+func (b *Batch) startComplete(ctx context.Context, operation func() error, failed func(error)) error {
+	turns := b.dest.store.completes
+	if err := acquire(ctx, turns); err != nil {
 		return err
 	}
-	err := b.run(ctx, func() error {
+	err := b.start(ctx, func() error {
 		defer func() { <-turns }()
 		return operation()
 	}, failed)
@@ -167,8 +166,8 @@ func (b *Batch) runComplete(ctx context.Context, operation func() error, failed 
 	return err
 }
 
-// publish makes the object visible, which is held or staged. If that fails, the
-// object is dropped.
+// publish makes a held or staged object visible. If that fails, the object is
+// dropped.
 func (o *object) publish(ctx context.Context) error {
 	o.mu.Lock()
 	from, body := o.state, o.takeBody()
@@ -192,8 +191,8 @@ func (o *object) publish(ctx context.Context) error {
 	return err
 }
 
-// makeVisible sends the request that makes the object visible. It was held, with
-// that body, or staged. makeVisible releases body.
+// makeVisible sends the request that makes the object visible, and releases body. from
+// is held or staged. body is nil if the object is staged, or empty.
 func (o *object) makeVisible(ctx context.Context, from state, body stream.Body) error {
 	if from == held {
 		defer release(body)
@@ -206,23 +205,22 @@ func (o *object) makeVisible(ctx context.Context, from state, body stream.Body) 
 	return err
 }
 
-// put writes a held body, nil if it is empty. The checksum of one that is stored as
-// it is is the archive's, so that the store sees whether these are the bytes that
-// were verified.
+// put writes a held body, nil if it is empty. For unmodified bodies, it sends the
+// archive's CRC-32, so that the store checks that these are the verified bytes.
 func (o *object) put(ctx context.Context, body stream.Body) error {
 	if body == nil {
-		body = nothing{}
+		body = emptyBody{}
 	}
-	crc32 := o.known.crc32
+	crc32 := o.identity.crc32
 	if o.form != stream.AsIs {
 		crc32 = 0
 		if err := sum(body, 0, body.Size(), &crc32); err != nil {
 			return failure("PutObject", o.target(), err)
 		}
 	}
-	store := o.batch.place.store
-	err := store.put(ctx, o.target(), attributesOf(o.form, o.known), newBody(body, 0, body.Size()), crc32)
-	store.putFails.Store(err != nil)
+	store := o.batch.dest.store
+	err := store.put(ctx, o.target(), attributesOf(o.form, o.identity), newRequestBody(body, 0, body.Size()), crc32)
+	store.lastPutFailed.Store(err != nil)
 	return err
 }
 
@@ -232,31 +230,32 @@ func (o *object) put(ctx context.Context, body stream.Body) error {
 // multipart uploads that could not be aborted: each is a [*stream.StoreError], or a
 // [*guard.PanicError].
 func (b *Batch) Abort() error {
-	if !b.end() {
+	if !b.stop() {
 		return nil
 	}
 	b.fail(errEnded)
 	b.work.Wait()
-	return b.clear()
+	return b.abortUnpublished()
 }
 
-// end stops makeRoom. It reports false if the batch has ended before.
-func (b *Batch) end() bool {
+// stop stops freeMemory. It reports false if the batch was stopped before.
+func (b *Batch) stop() bool {
 	b.mu.Lock()
-	ended := b.ended
-	b.ended = true
+	stopped := b.stopped
+	b.stopped = true
 	b.mu.Unlock()
-	if ended {
+	if stopped {
 		return false
 	}
-	close(b.stopRoom)
-	b.room.Wait()
+	close(b.stopFreeing)
+	b.freeing.Wait()
 	return true
 }
 
-// clear aborts what has been staged and is not published, and releases what is
-// held. Nothing is in flight.
-func (b *Batch) clear() error {
+// abortUnpublished aborts the multipart uploads of objects that are not published, and
+// releases held bodies. Nothing is in flight. It does not end with the upload's
+// context.
+func (b *Batch) abortUnpublished() error {
 	for _, o := range b.all() {
 		o.mu.Lock()
 		body := o.takeBody()
@@ -277,7 +276,7 @@ func (b *Batch) clear() error {
 		errs = append(errs, err)
 	}
 	for _, m := range uploads {
-		if err := b.run(ctx, func() error { return b.abort(ctx, m) }, keep); err != nil {
+		if err := b.start(ctx, func() error { return b.abort(ctx, m) }, keep); err != nil {
 			keep(failure("AbortMultipartUpload", m.target, err))
 		}
 	}

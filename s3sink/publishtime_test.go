@@ -37,7 +37,7 @@ func TestPublishingHasAnEnd(t *testing.T) {
 		err := batch.Publish()
 		share.Close()
 		failed := storeError(t, err)
-		if failed.Op != "Publish" || failed.Code != "out of time" || !strings.Contains(err.Error(), "16m10s that it has for 200 entries") {
+		if failed.Op != "Publish" || failed.Code != "out of time" || !strings.Contains(err.Error(), "its limit of 16m10s for 200 entries") {
 			t.Errorf("the error is %v, code %q", err, failed.Code)
 		}
 		if says := s3sink.Explain(err); !strings.Contains(says, "a retry skips it") {

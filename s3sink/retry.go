@@ -81,7 +81,7 @@ type retryConfig struct {
 	maxBackoff time.Duration
 }
 
-func newRetryer(cfg retryConfig, keys *renewable, retries *budget) aws.Retryer {
+func newRetryer(cfg retryConfig, keys *renewingCredentials, retries *budget) aws.Retryer {
 	return retryer{retry.NewStandard(func(o *retry.StandardOptions) {
 		o.RateLimiter = ratelimit.None
 		o.MaxAttempts = cfg.attempts

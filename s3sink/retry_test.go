@@ -107,7 +107,7 @@ func TestOperationDeadline(t *testing.T) {
 			if took := time.Since(begun); took < c.at || took > c.most {
 				t.Errorf("failed after %v, want %v to %v: %v", took, c.at, c.most, err)
 			}
-			if late := c.each > 0; late != strings.Contains(err.Error(), "all attempts together") {
+			if late := c.each > 0; late != strings.Contains(err.Error(), "the limit of") {
 				t.Errorf("the error is %v", err)
 			}
 		})

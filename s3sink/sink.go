@@ -1,10 +1,10 @@
-// Package s3sink puts the entries of an archive into S3: staged while the
-// archive arrives, published when it has been verified, or aborted.
+// Package s3sink stores the entries of an archive in S3. It stages them while the
+// archive arrives, and publishes them once the archive has been verified, or aborts them.
 //
-// An object is staged in one of two ways. Small bodies are held in memory and
-// written with one PutObject when they are published. Bodies that are larger
-// than a part, or for which there is no memory, go up at once as a multipart
-// upload, which S3 shows to nobody until CompleteMultipartUpload.
+// There are two ways to stage an object. A small body is held in memory, or on disk, and
+// written with one PutObject when it is published. A body that is larger than a part, or
+// that there is no memory for, is sent at once as a multipart upload, which is invisible
+// until CompleteMultipartUpload.
 package s3sink
 
 import (
@@ -26,79 +26,79 @@ const (
 
 	defaultAttemptTimeout = 60 * time.Second
 
-	// defaultCompleteTimeout is for what S3 says of CompleteMultipartUpload: that it
-	// may take several minutes.
+	// CompleteMultipartUpload may take several minutes (S3 API Reference).
 	defaultCompleteTimeout = 5 * time.Minute
 
-	// headTimeout is how long a request that has been sent may wait for the
-	// head of its answer, where the attempt's own deadline is not shorter. It does not
-	// hold for CompleteMultipartUpload.
+	// headTimeout bounds the time between the end of a request and the head of its
+	// answer, except for CompleteMultipartUpload. The attempt's own timeout may be
+	// shorter.
 	headTimeout = 30 * time.Second
 )
 
-// Config says where objects go and how.
+// Config configures a [Sink].
 type Config struct {
 	Bucket    string // required
 	TryBucket string // for try symbols; empty: Bucket
 
-	Region    string // empty: as the environment of the AWS SDK says
-	Endpoint  string // a URL; empty: as that environment says, or else AWS
-	PathStyle bool   // the bucket is a part of the URL's path, not of its host
+	Region    string // empty: from the AWS SDK's environment
+	Endpoint  string // a URL; empty: from the AWS SDK's environment, or AWS
+	PathStyle bool   // the bucket is in the URL's path, not in its host
 
 	Prefix    string // of every key, e.g. "v1/"
 	TryPrefix string // of every key of try symbols, e.g. "try/v1/"
 
-	AccessKey, SecretKey string // empty: credentials come the SDK's usual way
+	AccessKey, SecretKey string // empty: from where the AWS SDK looks for credentials
 
-	PartSize    int64 // bytes of a full part, as stream.Memory.PartSize has it
+	PartSize    int64 // bytes of a full part: stream.Memory.PartSize
 	Concurrency int   // requests in flight at once, of all batches together; at least 1
-	SkipBySize  bool  // an object without any hash is skipped if its length is the entry's
+	SkipBySize  bool  // skip an entry if the stored object has no hash and the same length
 
-	AttemptTimeout  time.Duration // of each attempt at a request, besides what its bytes add; 0: 60 s
-	CompleteTimeout time.Duration // of each attempt at CompleteMultipartUpload, besides what parts and bytes add; 0: 5 min
-	MaxBackoff      time.Duration // longest pause between attempts; 0: the SDK's 20 s
+	AttemptTimeout  time.Duration // of an attempt at a request without a body; 0: 60 s
+	CompleteTimeout time.Duration // of an attempt at CompleteMultipartUpload, without the time for its parts and bytes; 0: 5 min
+	MaxBackoff      time.Duration // the longest pause between attempts; 0: the SDK's 20 s
 
-	Transport http.RoundTripper // nil: one of our own
+	Transport http.RoundTripper // nil: a transport with connections for Concurrency requests
 
-	// OnAttempt and OnMultipart, if not nil, are told what happens. They are
-	// called from many goroutines, and must not wait for anything.
+	// OnAttempt and OnMultipart, if not nil, are called for each attempt and for each
+	// step of a multipart upload. They are called from many goroutines and must not
+	// block.
 	OnAttempt   func(s3event.Attempt)
 	OnMultipart func(s3event.Multipart)
 
-	// OnSDKLog is told what the AWS SDK logs. Same rules; nil drops it.
+	// OnSDKLog, if not nil, is called with what the AWS SDK logs. It must not block.
 	OnSDKLog func(debug bool, message string)
 }
 
-// A Sink is a store for the entries of archives.
+// A Sink stores the entries of archives in S3.
 type Sink struct {
-	regular place
-	try     place
-	probers []*prober // of the places
+	regular destination
+	try     destination
+	probers []*prober // of regular and try
 
 	partSize   int64 // bytes
-	sweepPage  int32 // uploads on a page of a list; at most 1,000
+	sweepPage  int32 // uploads on a page of a listing; at most 1,000
 	skipBySize bool
-	multipart  func(s3event.Multipart) // tells whoever wants to know
+	multipart  func(s3event.Multipart) // Config.OnMultipart
 }
 
-// place is where the objects of one kind of symbols go.
-type place struct {
+// destination is where regular symbols go, or try symbols.
+type destination struct {
 	bucket, prefix string
 	store          *store // of the bucket
 }
 
-// target is where the object of that name is, or will be.
-func (p place) target(name string) target { return target{p.bucket, p.prefix + name} }
+// target returns the place of an entry's object.
+func (d destination) target(name string) target { return target{d.bucket, d.prefix + name} }
 
-// New returns a Sink. It sends nothing yet: [Sink.Probe] does.
+// New returns a Sink. It sends no request: use [Sink.Probe] to check the configuration.
 func New(ctx context.Context, cfg Config) (*Sink, error) {
 	switch {
 	case cfg.Bucket == "":
 		return nil, errors.New("s3: no bucket")
 	case cfg.Concurrency < 1:
-		return nil, fmt.Errorf("s3: at least 1 request has to be in flight, not %d", cfg.Concurrency)
+		return nil, fmt.Errorf("s3: the number of requests in flight has to be at least 1, not %d", cfg.Concurrency)
 	case len(cfg.Prefix) >= maxKey || len(cfg.TryPrefix) >= maxKey:
-		return nil, fmt.Errorf("s3: a prefix of %d bytes leaves no room for a name in a key of at most %d", max(len(cfg.Prefix), len(cfg.TryPrefix)), maxKey)
+		return nil, fmt.Errorf("s3: a prefix of %d bytes is too long: a key has at most %d bytes, with the name of the file", max(len(cfg.Prefix), len(cfg.TryPrefix)), maxKey)
 	}
 	if cfg.TryBucket == "" {
 		cfg.TryBucket = cfg.Bucket
@@ -122,7 +122,7 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	regular, try := place{cfg.Bucket, cfg.Prefix, stores.regular}, place{cfg.TryBucket, cfg.TryPrefix, stores.try}
+	regular, try := destination{cfg.Bucket, cfg.Prefix, stores.regular}, destination{cfg.TryBucket, cfg.TryPrefix, stores.try}
 	return &Sink{
 		regular:    regular,
 		try:        try,
@@ -146,18 +146,18 @@ func newTransport(cfg Config) *http.Transport {
 	}
 }
 
-func (s *Sink) place(try bool) place {
+func (s *Sink) destination(try bool) destination {
 	if try {
 		return s.try
 	}
 	return s.regular
 }
 
-// Bucket is the bucket that symbols, or try symbols, go to.
-func (s *Sink) Bucket(try bool) string { return s.place(try).bucket }
+// Bucket returns the bucket of regular symbols, or of try symbols.
+func (s *Sink) Bucket(try bool) string { return s.destination(try).bucket }
 
-// MaxName is the length in bytes of the longest entry name whose key S3 takes,
-// as regular and as try symbols.
+// MaxName returns the length of the longest entry name in bytes. S3 takes its key under
+// either prefix.
 func (s *Sink) MaxName() int {
 	return maxKey - max(len(s.regular.prefix), len(s.try.prefix))
 }
@@ -171,14 +171,14 @@ func (s *Sink) MaxName() int {
 // its objects' methods have returned, and closes share after that.
 func (s *Sink) Begin(ctx context.Context, fail func(cause error), share *stream.Share, try bool) *Batch {
 	b := &Batch{
-		sink:     s,
-		place:    s.place(try),
-		share:    share,
-		ctx:      ctx,
-		fail:     fail,
-		nudge:    make(chan struct{}, 1),
-		stopRoom: make(chan struct{}),
+		sink:        s,
+		dest:        s.destination(try),
+		share:       share,
+		ctx:         ctx,
+		fail:        fail,
+		nudge:       make(chan struct{}, 1),
+		stopFreeing: make(chan struct{}),
 	}
-	spawn(&b.room, func() error { b.makeRoom(); return nil }, b.fail) //nolint:contextcheck // the batch works under ctx
+	spawn(&b.freeing, func() error { b.freeMemory(); return nil }, b.fail) //nolint:contextcheck // the batch works under ctx
 	return b
 }

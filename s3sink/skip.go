@@ -9,88 +9,86 @@ import (
 	"spillway/stream"
 )
 
-// The keys of an object's user metadata. The first and the last are those of
-// Tecken's objects.
+// The keys of an object's user metadata. Tecken writes the first and the last.
 const (
 	metaSize  = "original_size"     // decimal
 	metaCRC32 = "original_crc32"    // 8 hexadecimal digits
 	metaMD5   = "original_md5_hash" // 32 hexadecimal digits
 )
 
-// known is what is known of an entry's expanded bytes at some moment.
-type known struct {
-	sized  bool // size and crc32 are known
-	hashed bool // md5 is known, too
-	size   int64
-	crc32  uint32
-	md5    [16]byte
+// identity is what is known so far of an entry's uncompressed bytes.
+type identity struct {
+	hasSize bool // size and crc32 are known
+	hasMD5  bool // md5 is known
+	size    int64
+	crc32   uint32
+	md5     [16]byte
 }
 
-// attributesOf are the attributes of an object that is begun now.
-func attributesOf(form stream.Form, k known) attributes {
+// attributesOf returns the attributes of an entry's object.
+func attributesOf(form stream.Form, id identity) attributes {
 	var a attributes
 	if form == stream.Gzip {
 		a.contentType = "text/plain"
 		a.contentEncoding = "gzip"
 	}
-	if k.sized {
+	if id.hasSize {
 		a.metadata = map[string]string{
-			metaSize:  encodeSize(k.size),
-			metaCRC32: encodeSum(k.crc32),
+			metaSize:  encodeSize(id.size),
+			metaCRC32: encodeSum(id.crc32),
 		}
-		if k.hashed {
-			a.metadata[metaMD5] = hex.EncodeToString(k.md5[:])
+		if id.hasMD5 {
+			a.metadata[metaMD5] = hex.EncodeToString(id.md5[:])
 		}
 	}
 	return a
 }
 
-// encodeSize and encodeSum are a size and a CRC-32 as they are in the metadata.
+// encodeSize and encodeSum return a size and a CRC-32 as metadata has them.
 func encodeSize(n int64) string   { return strconv.FormatInt(n, 10) }
 func encodeSum(sum uint32) string { return fmt.Sprintf("%08x", sum) }
 
-// verdict is what an entry is to the object of its name.
-type verdict int
+// match says whether an entry equals the stored object of its name.
+type match int
 
 const (
-	different verdict = iota // or nothing says that it is equal
-	equal                    // the entry is skipped
-	unsettled                // the entry's MD5 will tell
+	different match = iota // or unknown
+	equal                  // the entry is skipped
+	undecided              // the entry's MD5 decides
 )
 
-// compare tells whether an entry is the object that is stored under its name:
-// the sizes are equal, and so is every hash that both sides know, at least one.
-// What is written in another way than ours is another value.
-// An object without any hash counts as equal if bySize is set, the entry is
-// stored as it is, and the lengths are equal.
-func compare(form stream.Form, k known, s stored, bySize bool) verdict {
-	if !s.found || !k.sized {
+// compare compares an entry with the stored object of its name. They are equal if the
+// sizes are equal, and every hash that both sides know, at least one. Metadata that is
+// not written as Spillway writes it is different. If bySize is set, an unmodified body
+// also equals an object without any hash that has the same length.
+func compare(form stream.Form, id identity, s objectInfo, bySize bool) match {
+	if !s.found || !id.hasSize {
 		return different
 	}
 	if size, ok := s.metadata[metaSize]; ok {
-		if size != encodeSize(k.size) {
+		if size != encodeSize(id.size) {
 			return different
 		}
-	} else if form != stream.AsIs || s.length != k.size {
+	} else if form != stream.AsIs || s.length != id.size {
 		return different
 	}
 
 	crc, hasCRC := s.metadata[metaCRC32]
 	if hasCRC {
-		if !strings.EqualFold(crc, encodeSum(k.crc32)) {
+		if !strings.EqualFold(crc, encodeSum(id.crc32)) {
 			return different
 		}
 	}
 	md5, hasMD5 := s.metadata[metaMD5]
-	if hasMD5 && k.hashed && !strings.EqualFold(md5, hex.EncodeToString(k.md5[:])) {
+	if hasMD5 && id.hasMD5 && !strings.EqualFold(md5, hex.EncodeToString(id.md5[:])) {
 		return different
 	}
 	switch {
-	case hasMD5 && !k.hashed:
-		return unsettled
+	case hasMD5 && !id.hasMD5:
+		return undecided
 	case hasCRC, hasMD5:
 		return equal
-	case bySize && form == stream.AsIs && s.length == k.size:
+	case bySize && form == stream.AsIs && s.length == id.size:
 		return equal
 	}
 	return different

@@ -9,15 +9,15 @@ import (
 )
 
 func TestCompare(t *testing.T) {
-	nothing := known{}
-	header := known{sized: true, size: 24, crc32: 0x0badcafe}
+	nothing := identity{}
+	header := identity{hasSize: true, size: 24, crc32: 0x0badcafe}
 	all := header
-	all.hashed, all.md5 = true, [16]byte{1, 2, 0xff}
+	all.hasMD5, all.md5 = true, [16]byte{1, 2, 0xff}
 	md5 := hex.EncodeToString(all.md5[:])
 
 	type meta = map[string]string
-	with := func(length int64, pairs ...meta) stored {
-		s := stored{found: true, length: length, metadata: meta{}}
+	with := func(length int64, pairs ...meta) objectInfo {
+		s := objectInfo{found: true, length: length, metadata: meta{}}
 		for _, p := range pairs {
 			maps.Copy(s.metadata, p)
 		}
@@ -34,30 +34,30 @@ func TestCompare(t *testing.T) {
 	for _, test := range []struct {
 		name         string
 		form         stream.Form
-		stored       stored
-		header, all  verdict // with what a local header states, with everything
-		headerBySize verdict // with SkipBySize
+		stored       objectInfo
+		header, all  match // with what a local header states, with everything
+		headerBySize match // with SkipBySize
 	}{
-		{"absent", anyForm, stored{}, different, different, different},
+		{"absent", anyForm, objectInfo{}, different, different, different},
 		{"no metadata, other length", anyForm, with(9), different, different, different},
-		{"ours", anyForm, with(9, size, crc, hash), unsettled, equal, unsettled},
+		{"ours", anyForm, with(9, size, crc, hash), undecided, equal, undecided},
 		{"ours, in parts", anyForm, with(9, size, crc), equal, equal, equal},
-		{"Tecken's, compressed", anyForm, with(9, size, hash), unsettled, equal, unsettled},
+		{"Tecken's, compressed", anyForm, with(9, size, hash), undecided, equal, undecided},
 		{"other size", anyForm, with(24, otherSize, crc, hash), different, different, different},
 		{"other CRC", anyForm, with(24, size, otherCRC, hash), different, different, different},
 		{"other CRC only", anyForm, with(24, size, otherCRC), different, different, different},
-		{"other MD5", anyForm, with(9, size, otherHash), unsettled, different, unsettled},
-		{"other MD5 beside the CRC", anyForm, with(9, size, crc, otherHash), unsettled, different, unsettled},
+		{"other MD5", anyForm, with(9, size, otherHash), undecided, different, undecided},
+		{"other MD5 beside the CRC", anyForm, with(9, size, crc, otherHash), undecided, different, undecided},
 		{"upper case", anyForm, with(9, size, meta{"original_crc32": "0BADCAFE"}), equal, equal, equal},
 		{"size that is no number", anyForm, with(24, meta{"original_size": "24 "}, crc), different, different, different},
 		{"CRC that is no number", anyForm, with(24, size, meta{"original_crc32": "0x0badcafe"}), different, different, different},
 		{"CRC of 33 bits", anyForm, with(24, size, meta{"original_crc32": "10badcafe"}), different, different, different},
-		{"MD5 cut off", anyForm, with(24, size, meta{"original_md5_hash": md5[:30]}), unsettled, different, unsettled},
+		{"MD5 cut off", anyForm, with(24, size, meta{"original_md5_hash": md5[:30]}), undecided, different, undecided},
 
 		{"Tecken's, as it is", stream.AsIs, with(24), different, different, equal},
 		{"Tecken's, other length", stream.AsIs, with(25), different, different, different},
 		{"length and CRC", stream.AsIs, with(24, crc), equal, equal, equal},
-		{"length and MD5", stream.AsIs, with(24, hash), unsettled, equal, unsettled},
+		{"length and MD5", stream.AsIs, with(24, hash), undecided, equal, undecided},
 		{"length and other CRC", stream.AsIs, with(24, otherCRC), different, different, different},
 		{"size without hash", stream.AsIs, with(24, size), different, different, equal},
 		{"size without hash, other length", stream.AsIs, with(9, size), different, different, different},
@@ -71,7 +71,7 @@ func TestCompare(t *testing.T) {
 				continue
 			}
 			for _, bySize := range []bool{false, true} {
-				want := map[known]verdict{nothing: different, header: test.header, all: test.all}
+				want := map[identity]match{nothing: different, header: test.header, all: test.all}
 				if bySize {
 					want[header] = test.headerBySize
 					if test.header == different {

@@ -11,70 +11,69 @@ import (
 	"spillway/stream"
 )
 
-// sweepErrors is how many failures a sweep tells of one by one. A store that
-// refuses every abort would otherwise fill the memory with its answers.
+// sweepErrors is how many errors a sweep keeps. Otherwise a store that refuses every abort
+// would fill the memory with its answers.
 const sweepErrors = 20
 
-// errNoDate says that an answer has no Date header. Without S3's own time there is
-// no telling how old an upload is.
+// errNoDate says that an answer has no Date header. Without S3's time, the age of an upload
+// is unknown.
 var errNoDate = errors.New("s3: the list of unfinished uploads has no Date")
 
-// errNoProgress says that a page of a list begins where the page before it did.
-var errNoProgress = errors.New("s3: the list of unfinished uploads does not go on behind its marker")
+// errNoProgress says that two pages of a listing begin with the same key.
+var errNoProgress = errors.New("s3: the list of unfinished uploads does not continue after its marker")
 
-// begun is a multipart upload that the store has not finished.
-type begun struct {
+// unfinishedUpload is a multipart upload that is neither completed nor aborted.
+type unfinishedUpload struct {
 	key, id string
-	at      time.Time // zero: the store does not say
+	at      time.Time // when it was created; zero: not known
 }
 
-// stale reports whether the upload is one at p that was begun before a moment.
-// What the store says beyond what it was asked for is not ours to abort.
-func (u begun) stale(p place, before time.Time) bool {
+// stale reports whether the upload is under p's prefix and was created before that time. A
+// store may list uploads under other prefixes, which are not ours to abort.
+func (u unfinishedUpload) stale(p destination, before time.Time) bool {
 	return strings.HasPrefix(u.key, p.prefix) && !u.at.IsZero() && u.at.Before(before)
 }
 
-// Sweep aborts the unfinished multipart uploads under the prefixes that were
-// begun longer ago than age, whoever began them: those whose processes died, or
-// whose create was answered in vain. Both ends of an age are read off the store's
-// clock: ours may be wrong. An upload that cannot be aborted does not stop the
-// sweep of the others. The error joins the failures, each a [*stream.StoreError]; of
-// many, it says how many more there were. The end of ctx ends the sweep: what
-// it did not get to is there the next time.
+// Sweep aborts the unfinished multipart uploads under the prefixes that are older than age:
+// those of processes that died, and those whose create was never answered. Ages are
+// measured by the store's clock, since ours may be wrong.
+//
+// An upload that cannot be aborted does not stop the sweep. The error joins the first
+// errors, each a [*stream.StoreError], and the number of the others. Sweep ends with ctx;
+// the next sweep aborts the rest.
 func (s *Sink) Sweep(ctx context.Context, age time.Duration) (aborted int, err error) {
 	w := sweep{sink: s, age: age}
-	for _, p := range s.sweepPlaces() {
-		w.place(ctx, p)
+	for _, p := range s.sweptDestinations() {
+		w.abortUnder(ctx, p)
 	}
 	return w.aborted, w.err()
 }
 
-// sweepPlaces are the places of which none is inside another.
-func (s *Sink) sweepPlaces() []place {
-	within := func(a, b place) bool { return a.bucket == b.bucket && strings.HasPrefix(a.prefix, b.prefix) }
+// sweptDestinations returns the destinations, without one that is inside the other.
+func (s *Sink) sweptDestinations() []destination {
+	inside := func(a, b destination) bool { return a.bucket == b.bucket && strings.HasPrefix(a.prefix, b.prefix) }
 	switch {
-	case within(s.try, s.regular):
-		return []place{s.regular}
-	case within(s.regular, s.try):
-		return []place{s.try}
+	case inside(s.try, s.regular):
+		return []destination{s.regular}
+	case inside(s.regular, s.try):
+		return []destination{s.try}
 	}
-	return []place{s.regular, s.try}
+	return []destination{s.regular, s.try}
 }
 
 // sweep is one call of Sweep.
 type sweep struct {
 	sink    *Sink
-	age     time.Duration // uploads older than this are aborted
+	age     time.Duration // the lowest age of uploads to abort
 	aborted int
-	errs    []error // the first of them
-	more    int     // how many came after
+	errs    []error // the first ones
+	more    int     // errors after those
 }
 
-// place goes through the pages of the list of one place. Servers differ in how
-// they take the marker of an upload, so that pages begin behind a key. Of
-// several uploads of a key at the end of a page some may be passed over: they
-// are there the next time, when those before them are gone.
-func (w *sweep) place(ctx context.Context, p place) {
+// abortUnder sweeps one destination. Servers differ in how they use the marker for an upload
+// ID, so each page begins after a key. This may miss some uploads if a page ends among
+// several of one key. The next sweep finds them, once those before them are gone.
+func (w *sweep) abortUnder(ctx context.Context, p destination) {
 	marker := ""
 	for {
 		page, err := p.store.listUploads(ctx, p, marker, w.sink.sweepPage)
@@ -105,9 +104,8 @@ func (w *sweep) place(ctx context.Context, p place) {
 	}
 }
 
-// abort aborts one upload. Nothing of it is in flight any more, so that once is
-// enough. An upload that is not there has been aborted, by an attempt whose
-// answer was lost or by another process that sweeps.
+// abort aborts one upload. Nothing of it is in flight, so one request is enough. If there is
+// no such upload, another process has aborted it, or an attempt whose answer was lost.
 func (w *sweep) abort(ctx context.Context, s *store, t target, id string) {
 	err := s.abort(ctx, t, id)
 	if err != nil && !errors.Is(err, errNoUpload) {

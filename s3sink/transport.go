@@ -13,65 +13,63 @@ import (
 	"spillway/internal/s3event"
 )
 
-// maxAnswer bounds the body of an answer, in bytes. The longest that is asked
-// for is a page of a listing: a thousand rows of some 2 KB.
+// maxAnswer bounds the body of an answer, in bytes. The longest is a page of a listing: a
+// thousand rows of up to 2 KB.
 const maxAnswer = 4 << 20
 
 var errLongAnswer = errors.New("s3: the body of the answer is too long")
 
-// bounded is the HTTP client under the SDK. Here, and not around the SDK's
-// operations, requests are counted and timed, so that the pause between two
-// attempts neither holds a slot nor uses up a deadline.
-type bounded struct {
-	transport http.RoundTripper
-	share     chan struct{} // one for each request that may be in flight to the bucket
-	slots     chan struct{} // and to all buckets; taken after share
-	throttle  *throttle     // of the bucket; waited for between share and slots
-	retries   *budget       // of the bucket
+// limitedClient is the HTTP client under the SDK. It limits and times attempts. Limits
+// around the SDK's operations would count the pauses between attempts as well.
+type limitedClient struct {
+	transport   http.RoundTripper
+	bucketSlots chan struct{} // one for each request in flight to the bucket
+	allSlots    chan struct{} // one for each request in flight; taken after a bucket slot
+	throttle    *throttle     // of the bucket; waited for between the two slots
+	retries     *budget       // of the bucket
 
-	operation func(ctx context.Context) string // that a request's context belongs to
-	told      func(s3event.Attempt)            // of each attempt
+	operation func(ctx context.Context) string // returns the operation that a context belongs to
+	onAttempt func(s3event.Attempt)
 }
 
-// Do sends one attempt. The answer's body has been read when it returns: all
-// answers are short, and one that is cut off is an error here, where the SDK
-// tries again, and not later, where it would not.
-func (c *bounded) Do(req *http.Request) (*http.Response, error) {
+// Do sends one attempt and reads the whole answer, which is short. The SDK retries an
+// attempt whose answer breaks off here; it would not do so later.
+func (c *limitedClient) Do(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
-	if err := enter(ctx, c.share); err != nil {
+	if err := acquire(ctx, c.bucketSlots); err != nil {
 		return nil, err
 	}
-	defer func() { <-c.share }()
-	// Before taking one of the slots for all buckets: while one bucket throttles,
-	// requests to the other go on.
+	defer func() { <-c.bucketSlots }()
+	// A request that waits for one bucket's rate takes no slot from the other bucket.
 	if err := c.throttle.wait(ctx); err != nil {
 		return nil, err
 	}
-	if err := enter(ctx, c.slots); err != nil {
+	if err := acquire(ctx, c.allSlots); err != nil {
 		return nil, err
 	}
-	defer func() { <-c.slots }()
+	defer func() { <-c.allSlots }()
 	a := s3event.Attempt{Operation: c.operation(ctx)}
 	began := time.Now()
 	resp, err := c.send(req, &a)
 	a.Took, a.Err = time.Since(began), err
-	c.learn(began, a)
-	c.told(a)
+	c.record(began, a)
+	c.onAttempt(a)
 	return resp, err
 }
 
-// enter takes one of the places. The error is the cause of ctx's end.
-func enter(ctx context.Context, places chan struct{}) error {
+// acquire takes a slot. The error is the cause of ctx's end.
+func acquire(ctx context.Context, slots chan struct{}) error {
 	select {
-	case places <- struct{}{}:
+	case slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// learn takes from an attempt that began at that time how the store is doing.
-func (c *bounded) learn(began time.Time, a s3event.Attempt) {
+// record updates the throttle and the retry budget with an attempt that began at that
+// time.
+func (c *limitedClient) record(began time.Time, a s3event.Attempt) {
 	timeout, isNet := errors.AsType[net.Error](a.Err)
 	switch {
 	case throttles(a.Status):
@@ -80,16 +78,16 @@ func (c *bounded) learn(began time.Time, a s3event.Attempt) {
 		c.throttle.succeeded(time.Now())
 		c.retries.succeeded()
 	case isNet && timeout.Timeout():
-		// The server may be gone, and the idle connections with it. The next attempt
-		// dials, and looks the server's address up again.
+		// The idle connections may lead to a server that is gone. Without them, the next
+		// attempt looks the address up again and dials.
 		if pool, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
 			pool.CloseIdleConnections()
 		}
 	}
 }
 
-// send sends an attempt that has its slot, and takes note of it.
-func (c *bounded) send(req *http.Request, a *s3event.Attempt) (*http.Response, error) {
+// send sends an attempt that has its slots, and notes its status and size in a.
+func (c *limitedClient) send(req *http.Request, a *s3event.Attempt) (*http.Response, error) {
 	ctx := req.Context()
 	limits := limitsOf(ctx)
 	timed, cancel := context.WithTimeout(context.WithoutCancel(ctx), limits.attempt)
@@ -97,10 +95,10 @@ func (c *bounded) send(req *http.Request, a *s3event.Attempt) (*http.Response, e
 	attempt, headArrived, end := watchHead(timed, limits.head)
 	defer end(nil)
 	req = req.WithContext(attempt)
-	sent := watch(req)
+	sent := countBody(req)
 	defer func() { a.Sent = sent.count() }()
 	stop := context.AfterFunc(ctx, func() {
-		if !sent.keep() || !isLasting(ctx) {
+		if !sent.cutUnlessSent() || !finishesSent(ctx) {
 			cancel()
 		}
 	})
@@ -115,7 +113,7 @@ func (c *bounded) send(req *http.Request, a *s3event.Attempt) (*http.Response, e
 		return nil, err
 	}
 	a.Status = resp.StatusCode
-	received := resp.Body // resp gets another below
+	received := resp.Body // replaced below
 	defer func() { _ = received.Close() }()
 	body, err := io.ReadAll(io.LimitReader(received, maxAnswer+1))
 	if err != nil {
@@ -128,32 +126,32 @@ func (c *bounded) send(req *http.Request, a *s3event.Attempt) (*http.Response, e
 	return resp, nil
 }
 
-type lastingKey struct{}
+type finishSentKey struct{}
 
-// lasting returns a context whose end keeps requests from being tried again,
-// and does not cut off an attempt that has been sent to its last byte: for what
-// the store will do anyway then, so that its answer must not be missed. An
-// upload whose answer nobody has seen cannot be aborted, and a part that
-// arrives after the abort of its upload may be kept.
-func lasting(ctx context.Context) context.Context {
-	return context.WithValue(ctx, lastingKey{}, true)
+// finishSent returns a context under which a request ends in a different way with ctx: an
+// attempt whose last byte has been sent goes on until it is answered, and is the last one.
+// It is for what the store will do anyway then. An upload cannot be aborted if nobody has
+// seen the answer that names it, and the store may keep a part that arrives after the
+// abort of its upload.
+func finishSent(ctx context.Context) context.Context {
+	return context.WithValue(ctx, finishSentKey{}, true)
 }
 
-func isLasting(ctx context.Context) bool { return ctx.Value(lastingKey{}) != nil }
+func finishesSent(ctx context.Context) bool { return ctx.Value(finishSentKey{}) != nil }
 
-// sending is the body of a request on its way.
-type sending struct {
+// countedBody counts the bytes of a request's body that are sent.
+type countedBody struct {
 	io.ReadCloser // nil if the request has no body
 
 	mu   sync.Mutex
-	read int64 // bytes that have been read
-	left int64 // bytes that have not been
-	cut  bool  // no more are read
+	read int64 // bytes
+	left int64 // bytes that have not been read
+	cut  bool  // reads fail
 }
 
-// watch puts a sending in the place of the request's body.
-func watch(req *http.Request) *sending {
-	s := &sending{}
+// countBody wraps req.Body to count its bytes.
+func countBody(req *http.Request) *countedBody {
+	s := &countedBody{}
 	if req.Body != nil {
 		s.ReadCloser = req.Body
 		s.left = req.ContentLength
@@ -162,7 +160,7 @@ func watch(req *http.Request) *sending {
 	return s
 }
 
-func (s *sending) Read(p []byte) (int, error) {
+func (s *countedBody) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cut {
@@ -174,17 +172,17 @@ func (s *sending) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// keep reports whether the last byte has been read, to be sent. If not, it will
-// not be.
-func (s *sending) keep() bool {
+// cutUnlessSent reports whether the last byte has been read. If not, no more bytes can be
+// read from now on.
+func (s *countedBody) cutUnlessSent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cut = s.left > 0
 	return !s.cut
 }
 
-// count is how many bytes have been read, to be sent.
-func (s *sending) count() int64 {
+// count returns how many bytes have been read.
+func (s *countedBody) count() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.read

@@ -11,13 +11,13 @@ import (
 
 func TestBody(t *testing.T) {
 	content := []byte("the bytes of a part, of which there are some")
-	if err := iotest.TestReader(newBody(bytes.NewReader(content), 0, int64(len(content))), content); err != nil {
+	if err := iotest.TestReader(newRequestBody(bytes.NewReader(content), 0, int64(len(content))), content); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestBodyCut(t *testing.T) {
-	b := newBody(strings.NewReader("part"), 0, 4)
+	b := newRequestBody(strings.NewReader("part"), 0, 4)
 	p := make([]byte, 2)
 	if _, err := io.ReadFull(b, p); err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestBodyCut(t *testing.T) {
 // bytes may change under it. The race detector sees if they are still read.
 func TestBodyCutWaits(t *testing.T) {
 	buffer := make([]byte, 1<<16)
-	b := newBody(bytes.NewReader(buffer), 0, int64(len(buffer)))
+	b := newRequestBody(bytes.NewReader(buffer), 0, int64(len(buffer)))
 	ended := make(chan error)
 	begun := make(chan struct{})
 	go func() {

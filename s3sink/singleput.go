@@ -1,0 +1,58 @@
+//nolint:staticcheck // feature/s3/manager is deprecated: singlePut says why it is used
+package s3sink
+
+//lint:file-ignore SA1019 As above, for staticcheck run by itself.
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// singlePut writes objects of up to a part with one PutObject. Only this file uses
+// feature/s3/manager. The package is deprecated in favour of feature/s3/transfermanager,
+// which has not reached 1.0 and copies bodies into buffers of its own. The Uploader copies
+// nothing when it gets an io.ReaderAt of known size.
+//
+// The Uploader could also send larger bodies in parts, but [multipart] does so for these
+// reasons. The Uploader
+//   - completes an object as soon as its own parts are sent, before those of the other
+//     objects are;
+//   - does not ask for a checksum of the whole object (it sets neither ChecksumType nor
+//     MpuObjectSize), and sends the given checksum to complete an upload that has a
+//     composite one;
+//   - sends parts as aws-chunked over https;
+//   - does not report whether an attempt at a part failed, which an abort has to know.
+type singlePut struct {
+	uploader *manager.Uploader
+	timeouts timeouts
+}
+
+// newSinglePut returns a singlePut for bodies of up to partSize bytes.
+func newSinglePut(api *s3.Client, partSize int64, t timeouts) singlePut {
+	return singlePut{manager.NewUploader(api, func(u *manager.Uploader) {
+		u.PartSize = max(partSize, manager.MinUploadPartSize)
+	}), t}
+}
+
+// put writes an object. The store compares its body with crc32. If put returns nil, the
+// object is visible; if not, it may be.
+func (w singlePut) put(ctx context.Context, t target, a attributes, body *requestBody, crc32 uint32) error {
+	ctx, done := w.timeouts.operation(ctx, body.size)
+	defer done()
+	out, err := w.uploader.Upload(ctx, &s3.PutObjectInput{
+		Bucket:          &t.bucket,
+		Key:             &t.key,
+		Body:            body,
+		ContentType:     optional(a.contentType),
+		ContentEncoding: optional(a.contentEncoding),
+		Metadata:        a.metadata,
+		ChecksumCRC32:   aws.String(encodeCRC32(crc32)),
+	})
+	if err = body.cut(err); err == nil && aws.ToString(out.ETag) == "" {
+		err = errNoETag
+	}
+	return failure("PutObject", t, tooLong(ctx, err))
+}
