@@ -1,4 +1,4 @@
-# What people and machines do with the source. `make help` lists it.
+# The tasks of developers and of CI. `make help` lists them.
 
 GO       ?= go
 FUZZTIME ?= 30s
@@ -6,11 +6,11 @@ KILLS    ?= 200
 SOAKTIME ?= 30m
 COUNT    ?= 6
 
-# The go command leaves packages under testdata out of every "...". Those with a
-# module of their own have a target of their own.
+# The go command leaves packages under testdata out of "...", so they are named. Those with
+# a module of their own have a target of their own.
 PACKAGES := ./... $(addprefix ./,$(filter-out $(dir $(wildcard testdata/*/go.mod)),$(sort $(dir $(wildcard testdata/*/*.go)))))
 
-# The tools, each in a folder of its version, so that a new pin is installed anew.
+# Each tool is in a folder named after its version, so a new pin installs it anew.
 BIN           := $(CURDIR)/.bin
 VERSITYGW     := $(BIN)/v1.8.0/versitygw
 GOFUMPT       := $(BIN)/v0.12.0/gofumpt
@@ -24,6 +24,12 @@ LDFLAGS := -X spillway/serve.version=$(VERSION) -X spillway/serve.commit=$(COMMI
 # The race detector needs a C compiler, and cgo is off where there is none.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
+# Without this, each program with the race detector sleeps for a second before it exits.
+export GORACE := atexit_sleep_ms=0
+
+# Where the tests find their S3 server.
+export SPILLWAY_VERSITYGW := $(VERSITYGW)
+
 .PHONY: help
 help:
 	@sed -n 's/^\([a-z]*\):.*## */make \1	/p' $(MAKEFILE_LIST)
@@ -33,18 +39,40 @@ build: ## the program: ./spillway
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o spillway .
 
 .PHONY: demo
-demo: ## an upload from end to end, shown
+demo: ## shows an upload from end to end
 	$(GO) run ./testdata/demo
 
+# The tests of e2e run by themselves: they measure the program's memory, CPU and time. The
+# race detector watches the program there, not its tests.
+# The slowest packages start first.
+SLOWEST := $(addprefix spillway/,stream serve s3sink)
+
 .PHONY: test
-test: $(VERSITYGW) ## every test, also those that need a real S3 server
+test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, see nightly
 	$(if $(RACE),,@echo 'No C compiler here: the tests run without the race detector.')
-	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test $(RACE) -timeout 30m $(TESTFLAGS) $(PACKAGES)
-	$(if $(RACE),SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) test -p 1 -timeout 30m $(TESTFLAGS) -run '^Test(FaultsOnTheWay|EveryByteOfAnArchive|Large|DecodersAreCounted|WorkIsBounded|ProcessorsAreShared)' ./serve ./e2e)
+	$(GO) test $(RACE) -timeout 20m $(TESTFLAGS) $(SLOWEST) $(filter-out %/e2e $(SLOWEST),$(shell $(GO) list $(PACKAGES)))
+	SPILLWAY_RACE=$(RACE) $(GO) test -timeout 20m -parallel 4 $(TESTFLAGS) ./e2e
+
+.PHONY: full
+full: $(VERSITYGW) ## every test at its full size: each fault of the matrix, each byte of an archive
+	SPILLWAY_NIGHTLY=1 $(GO) test -timeout 60m -p 1 $(TESTFLAGS) $(PACKAGES)
+
+NIGHTLY := full fuzz kill soak
+
+.PHONY: nightly
+nightly: ## what takes too long for each change: full, fuzz, kill and soak, one after the other
+	@failed=; times=; \
+	for target in $(NIGHTLY); do \
+		echo "== make $$target"; began=$$(date +%s); \
+		$(MAKE) --no-print-directory $$target && result=passed || { result=FAILED; failed="$$failed $$target"; }; \
+		times="$$times$$(printf '%-6s %-6s %6d s' $$target $$result $$(($$(date +%s) - began)))\n"; \
+	done; \
+	printf "$$times"; \
+	test -z "$$failed"
 
 .PHONY: bench
-bench: $(VERSITYGW) ## what Spillway costs beside others; BENCHFLAGS, see go run ./testdata/bench -help
-	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) run ./testdata/bench $(BENCHFLAGS)
+bench: $(VERSITYGW) ## the cost of Spillway beside others; BENCHFLAGS, see go run ./testdata/bench -help
+	$(GO) run ./testdata/bench $(BENCHFLAGS)
 
 .PHONY: profile
 profile: ## CPU and heap profiles of the stages' benchmarks, in the folder profiles
@@ -57,7 +85,7 @@ profile: ## CPU and heap profiles of the stages' benchmarks, in the folder profi
 	cd profiles && for stage in *.txt; do $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da $$stage; done
 
 .PHONY: page
-page: ## the live page, driven in Chromium, which has to be there; drawn into the file SPILLWAY_SCREENSHOT, if any
+page: ## the live page, driven in Chromium, which must be installed; SPILLWAY_SCREENSHOT names a file for a picture
 	cd testdata/browser && $(GO) test -count=1 -timeout 5m .
 
 .PHONY: fuzz
@@ -73,15 +101,15 @@ fuzz: ## each fuzz test for FUZZTIME (30s, or a number of runs such as 1000x)
 	test -n "$$found" || { echo 'no fuzz test found' >&2; exit 1; }
 
 .PHONY: kill
-kill: $(VERSITYGW) ## kills the program KILLS (200) times while it takes uploads, and looks at what is left
-	SPILLWAY_VERSITYGW=$(VERSITYGW) SPILLWAY_KILLS=$(KILLS) $(GO) test -timeout 60m -v -run '^TestKilled$$' ./e2e
+kill: $(VERSITYGW) ## kills the program KILLS (200) times during uploads, and checks what is left
+	SPILLWAY_KILLS=$(KILLS) $(GO) test -timeout 60m -v -run '^TestKilled$$' ./e2e
 
 .PHONY: soak
-soak: $(VERSITYGW) ## mixed uploads for SOAKTIME (30m) with faults of S3 and of clients; SOAKFLAGS, see go run ./testdata/soak -help
-	SPILLWAY_VERSITYGW=$(VERSITYGW) $(GO) run ./testdata/soak -for $(SOAKTIME) $(SOAKFLAGS)
+soak: $(VERSITYGW) ## mixed uploads for SOAKTIME (30m) with failing clients and a failing S3; SOAKFLAGS, see go run ./testdata/soak -help
+	$(GO) run ./testdata/soak -for $(SOAKTIME) $(SOAKFLAGS)
 
 .PHONY: lint
-lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, the walls between the packages
+lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, package walls
 	@files=$$($(GOFUMPT) -l $$(git ls-files '*.go')); test -z "$$files" || { echo "not formatted by gofumpt: $$files" >&2; exit 1; }
 	$(GO) vet $(PACKAGES)
 	$(STATICCHECK) $(PACKAGES)
@@ -90,7 +118,7 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, th
 	cd testdata/browser && $(GO) vet ./... && $(GO) mod tidy -diff
 
 .PHONY: clean
-clean: ## removes what the other targets made
+clean: ## removes what the other targets made, the tools included
 	rm -rf spillway profiles $(BIN)
 
 $(VERSITYGW):

@@ -9,6 +9,7 @@ import (
 
 // The admin listener answers to its address, localhost and the names it was given.
 func TestAdminHosts(t *testing.T) {
+	t.Parallel()
 	s := startEmbedded(t, "--admin-hosts=spillway.internal,metrics.example.com")
 	for host, want := range map[string]int{
 		"": http.StatusOK, "localhost": http.StatusOK, "metrics.example.com:1234": http.StatusOK, "spillway.internal": http.StatusOK,

@@ -70,7 +70,7 @@ func settle(t *testing.T, d *daemon.Daemon, outcome string, count int) {
 // process stays within --memory and 130 MiB, and others are stored meanwhile.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	const clients, names, memory = 14, 10_000, 64
-	d := startMeasured(t, nil, "--dev", "--s3-endpoint=http://127.0.0.1:1", fmt.Sprintf("--memory=%dMiB", memory))
+	d := startMeasuredAlone(t, fmt.Sprintf("--memory=%dMiB", memory))
 	body, contentType := client.Form(ignoredNames(names))
 	for range clients {
 		post(t, d, contentType, len(body), body)
@@ -105,7 +105,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 // body comes.
 func TestRefusedUploadsThatGoOn(t *testing.T) {
 	const clients, names, memory = 20, 10_000, 64
-	d := startMeasured(t, nil, "--dev", "--s3-endpoint=http://127.0.0.1:1", fmt.Sprintf("--memory=%dMiB", memory))
+	d := startMeasuredAlone(t, fmt.Sprintf("--memory=%dMiB", memory))
 	zip := ignoredNames(names)
 	zip = zip[:bytes.Index(zip, []byte("PK\x01\x02"))] // without the central directory
 	body, contentType := client.Form(append(zip, archive.Build(archive.Entry{Name: "no symbol key"})...))

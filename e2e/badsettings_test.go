@@ -13,6 +13,7 @@ import (
 
 // A bad setting is one line that names the flag.
 func TestBadSettings(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		args, says string
 	}{
@@ -86,6 +87,7 @@ func TestBadSettings(t *testing.T) {
 		{"token create --tokens-file=t --email=a@example.com --permission=all", "--permission"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
 			status, stdout, stderr := runProgram(client.Within(t), t, nil, strings.Fields(c.args)...)
 			line, end, _ := strings.Cut(stderr, "\n")
 			if status != 2 || !strings.HasPrefix(line, "spillway: ") || !strings.Contains(line, c.says) || end != "" || stdout != "" {
@@ -104,6 +106,7 @@ func TestBadSettings(t *testing.T) {
 // Of a bad setting that may have a secret in it, the line says what is wrong and
 // nothing of its value.
 func TestBadSettingsKeepTheirSecrets(t *testing.T) {
+	t.Parallel()
 	const dev = "--dev --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --dev-s3-listen=127.0.0.1:0"
 	file := filepath.Join(t.TempDir(), "tokens.json")
 	if err := os.WriteFile(file, []byte(`{"tokens":[]}`), 0o600); err != nil {
@@ -128,6 +131,7 @@ func TestBadSettingsKeepTheirSecrets(t *testing.T) {
 		{"token for a digest", "token revoke --tokens-file=" + file + " SECRET", nil, 1, "no token has a digest that begins with what was given"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			// What is not refused is served until the context ends.
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
@@ -144,6 +148,7 @@ func TestBadSettingsKeepTheirSecrets(t *testing.T) {
 }
 
 func TestBadSentryDSN(t *testing.T) {
+	t.Parallel()
 	_, stderr := command(t, 2, "--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--sentry-dsn=nonsense")
 	if !strings.HasPrefix(stderr, "spillway: --sentry-dsn: ") {
 		t.Errorf("said: %s", stderr)

@@ -53,7 +53,7 @@ func (u longChunk) send(conn io.ReadWriter, slow int) (status int, err error) {
 // become slow in the middle of it, for longer than --idle-timeout.
 func TestLongChunks(t *testing.T) {
 	const size = 8 << 20
-	const nobody, idle = "--s3-endpoint=http://127.0.0.1:1", "--idle-timeout=2s"
+	const idle = "--idle-timeout=2s"
 	tokens := filepath.Join(t.TempDir(), "tokens.json")
 	token, _ := command(t, 0, "token", "create", "--tokens-file="+tokens, "--email=a@example.com")
 	upload := longChunk{token: strings.TrimSpace(token)}
@@ -66,13 +66,13 @@ func TestLongChunks(t *testing.T) {
 		{
 			"http",
 			func(t *testing.T) *daemon.Daemon {
-				return startMeasured(t, []string{"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x"}, "--dev", nobody, idle, "--tokens-file="+tokens)
+				return startMeasuredAlone(t, idle, "--tokens-file="+tokens)
 			},
 			func(c net.Conn) io.ReadWriter { return c },
 		},
 		{
 			"https",
-			func(t *testing.T) *daemon.Daemon { return startHTTPS(t, nobody, idle, "--tokens-file="+tokens) },
+			func(t *testing.T) *daemon.Daemon { return startHTTPS(t, idle, "--tokens-file="+tokens) },
 			func(c net.Conn) io.ReadWriter { return tls.Client(c, &tls.Config{InsecureSkipVerify: true}) },
 		},
 	} {

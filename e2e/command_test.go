@@ -36,7 +36,7 @@ func command(t *testing.T, wantStatus int, args ...string) (stdout, stderr strin
 // -1 if it was killed.
 func runProgram(ctx context.Context, t *testing.T, variables []string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	binary, err := program()
+	binary, err := checked()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,15 +3,12 @@ package e2e
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,44 +19,10 @@ import (
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
 	"spillway/testdata/daemon"
-	"spillway/testdata/s3server"
 )
 
 // outsideBudget is how much the process may take beside --memory, in bytes.
 const outsideBudget = 130 << 20
-
-// measured is the program without the race detector, which takes several times
-// the memory.
-var measured = sync.OnceValues(func() (string, error) {
-	folder := filepath.Join(built, "measured")
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		return "", err
-	}
-	return daemon.Build(context.Background(), folder)
-})
-
-// startMeasured is start of the program as it is measured.
-func startMeasured(t *testing.T, env []string, args ...string) *daemon.Daemon {
-	t.Helper()
-	binary, err := measured()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := daemon.Start(t.Context(), binary, env, append(args, "--listen=127.0.0.1:0", "--log-format=json")...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			log := d.Log()
-			t.Errorf("the end of the log:\n%s", log[max(0, len(log)-4000):])
-		}
-	})
-	return d
-}
 
 // wantWithinBudget checks the most that a process had resident against its
 // --memory, in MiB.
@@ -194,30 +157,14 @@ func unfinishedHello(n int) []byte {
 	return b.Bytes()
 }
 
-// startHTTPS starts the program as https, with no token.
-func startHTTPS(t *testing.T, args ...string) *daemon.Daemon {
-	t.Helper()
-	cert, key := client.SelfSigned(t)
-	tokens := filepath.Join(t.TempDir(), "tokens.json")
-	if err := os.WriteFile(tokens, []byte(`{"tokens": []}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d := startMeasured(t, []string{"AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x"},
-		append([]string{"--s3-bucket=b", "--s3-region=r", "--tokens-file=" + tokens, "--tls-cert=" + cert, "--tls-key=" + key}, args...)...)
-	d.API = strings.Replace(d.API, "http:", "https:", 1)
-	return d
-}
-
 // 5,000 connections that never come to a request: the process stays within
 // --memory and 130 MiB, and health probes are answered at once meanwhile.
 func TestConnectionsWithoutARequest(t *testing.T) {
 	const connections, memory = 5000, 64
 	needFiles(t, connections+500)
-	nobody := "--s3-endpoint=http://127.0.0.1:1"
-	plain := func(t *testing.T) *daemon.Daemon {
-		return startMeasured(t, nil, "--dev", nobody, fmt.Sprintf("--memory=%dMiB", memory))
-	}
-	https := func(t *testing.T) *daemon.Daemon { return startHTTPS(t, nobody, fmt.Sprintf("--memory=%dMiB", memory)) }
+	limit := fmt.Sprintf("--memory=%dMiB", memory)
+	plain := func(t *testing.T) *daemon.Daemon { return startMeasuredAlone(t, limit) }
+	https := func(t *testing.T) *daemon.Daemon { return startHTTPS(t, limit) }
 	for _, c := range []struct {
 		name  string
 		start func(*testing.T) *daemon.Daemon
@@ -258,9 +205,7 @@ func TestConnectionsWithoutARequest(t *testing.T) {
 func TestManyUploadsThatWait(t *testing.T) {
 	const uploads, turns, places, memory = 2000, 2, 256, 64
 	needFiles(t, uploads+500)
-	server := s3server.Start(t)
-	d := startMeasured(t, credentialsOf(server), "--dev", "--s3-endpoint="+server.Endpoint, "--s3-bucket="+server.Bucket(t),
-		fmt.Sprintf("--memory=%dMiB", memory), fmt.Sprintf("--max-uploads=%d", turns), "--room-wait=1h")
+	d := startMeasuredBeside(t, fmt.Sprintf("--memory=%dMiB", memory), fmt.Sprintf("--max-uploads=%d", turns), "--room-wait=1h").Daemon
 	address := strings.TrimPrefix(d.API, "http://")
 	body, contentType := client.Form(archive.PythonZipfile(archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 10_000)}))
 	const withToken = "Auth-Token: dev\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"

@@ -64,6 +64,7 @@ func awaitSum(t *testing.T, s system, pattern string, wanted func(sum int64) boo
 // requests to S3, the bytes that they send, the disk, and the memory that is
 // allocated.
 func TestCosts(t *testing.T) {
+	t.Parallel()
 	s := startBeside(t)
 	const (
 		small  = 60

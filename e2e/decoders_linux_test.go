@@ -1,5 +1,3 @@
-//go:build !race
-
 package e2e
 
 import (
@@ -14,6 +12,7 @@ import (
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
+	"spillway/testdata/nightly"
 )
 
 // decodersMemory is what the process may have resident with --memory=64MiB.
@@ -44,14 +43,14 @@ func TestDecodersAreCounted(t *testing.T) {
 					archives[i] = load.archive(i)
 				}
 			}
-			s := startBeside(t, "--memory=64MiB")
+			s := startMeasuredBeside(t, "--memory=64MiB")
 			if a := client.MustSend(t, s.API, "dev", archives[0]); a.Status != http.StatusCreated {
 				t.Fatalf("%+v", a)
 			}
 			var uploads sync.WaitGroup
 			for _, zip := range archives {
 				uploads.Go(func() {
-					for range 2 {
+					for range nightly.Pick(1, 2) {
 						a, err := client.Send(client.Within(t), s.API, "dev", bytes.NewReader(zip))
 						switch {
 						case err != nil:

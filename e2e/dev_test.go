@@ -21,6 +21,7 @@ const sampleFile = "libsample.so/7C5E3F0A91D24B6688E1A0C2D4F6B8A90/libsample.so.
 // What --dev prints works when it is pasted into a shell; where there is no
 // curl, the same requests do.
 func TestPrintedCommandsWork(t *testing.T) {
+	t.Parallel()
 	s := startEmbedded(t)
 	upload, readBack := printedCommands(t, s)
 	_, err := exec.LookPath("curl")
@@ -78,6 +79,7 @@ func printedCommands(t *testing.T, s system) (upload, readBack func() string) {
 
 // An address that is taken is no bad setting: it may be free the next time.
 func TestTakenAddress(t *testing.T) {
+	t.Parallel()
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -90,8 +92,10 @@ func TestTakenAddress(t *testing.T) {
 }
 
 func TestProbes(t *testing.T) {
+	t.Parallel()
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
+			t.Parallel()
 			s := store.start(t)
 			for path, want := range map[string]int{
 				"/__lbheartbeat__": 200, "/__heartbeat__": 200, "/__version__": 200, "/__error__": 403,
@@ -105,6 +109,7 @@ func TestProbes(t *testing.T) {
 		})
 	}
 	t.Run("bucket that is not there", func(t *testing.T) {
+		t.Parallel()
 		s := startBeside(t, "--s3-bucket=no-such-bucket")
 		if got := client.Get(t, s.API+"/__heartbeat__"); got.Status != 500 || !bytes.Contains(got.Body, []byte(`"storage":"error"`)) {
 			t.Errorf("%d %s", got.Status, got.Body)
@@ -118,6 +123,7 @@ func TestProbes(t *testing.T) {
 // TestHeaderLimitOfEveryPath: it is the same for all that clients can ask for, and
 // the refusal is JSON.
 func TestHeaderLimitOfEveryPath(t *testing.T) {
+	t.Parallel()
 	s := startEmbedded(t)
 	for _, path := range []string{
 		"/upload/", "/upload/auth_info/", "/nothing", "/sample.zip", "/__lbheartbeat__", "/__heartbeat__", "/__version__", "/__error__",

@@ -19,6 +19,7 @@ var (
 // an alert or elsewhere, is there from the first upload on, with the labels that it
 // is asked for with. An alert on another one would never fire.
 func TestMetricsThatOperationsNames(t *testing.T) {
+	t.Parallel()
 	doc, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)

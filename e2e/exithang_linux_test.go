@@ -14,6 +14,7 @@ import (
 // A process whose calls hang ends its uploads, says so and exits as far as the
 // kernel lets it: it is gone when the disk has thawed.
 func TestExitWithDiskThatHangs(t *testing.T) {
+	t.Parallel()
 	disk := loopfs.MountForTest(t)
 	if disk == nil {
 		return

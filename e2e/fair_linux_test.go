@@ -1,5 +1,3 @@
-//go:build !race
-
 package e2e
 
 import (
@@ -36,7 +34,7 @@ func TestProcessorsAreShared(t *testing.T) {
 				return archive.Build(entries...)
 			}
 			// All of the many send the same, and so it is sent to S3 once.
-			s := startBeside(t, "--memory=1GiB")
+			s := startMeasuredBeside(t, "--memory=1GiB")
 			many, single := zip(0, 4), zip(1, 4)
 			for _, warm := range [][]byte{many, single} {
 				if a := client.MustSend(t, s.API, "dev", warm); a.Status != http.StatusCreated {

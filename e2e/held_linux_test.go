@@ -13,11 +13,13 @@ const heldSmall = 10_000
 // Archives that cannot be read forward are stored byte for byte. Small ones need
 // no disk.
 func TestHeldArchives(t *testing.T) {
+	t.Parallel()
 	for _, quota := range []string{"0", "4GiB"} {
 		t.Run("--spill-quota="+quota, func(t *testing.T) {
 			t.Parallel()
 			for i, l := range archive.Layouts {
 				t.Run(l.Name, func(t *testing.T) {
+					t.Parallel()
 					folder := t.TempDir()
 					s := startBeside(t, "--spill-dir="+folder, "--spill-quota="+quota)
 					s.wantHeld(t, l.Lay(archive.Mixed(uint64(10*i), heldSmall)))

@@ -20,13 +20,12 @@ import (
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
 	"spillway/testdata/daemon"
-	"spillway/testdata/s3server"
 	"spillway/testdata/tmpfs"
 )
 
 const (
-	killsVariable = "SPILLWAY_KILLS" // how often TestKilled kills, in the place of someKills
-	someKills     = 8
+	killsVariable = "SPILLWAY_KILLS" // how often TestKilled kills; without it, someKills times
+	someKills     = 3
 
 	// longestLife is how long after the first byte of its uploads a process is
 	// killed at the latest: some have answered by then.
@@ -43,6 +42,7 @@ const (
 // TestKilled kills the program at random moments while it takes uploads, of
 // which one needs the disk and one goes up in parts. `make kill` does it often.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	kills := someKills
 	if text := os.Getenv(killsVariable); text != "" {
 		var err error
@@ -50,8 +50,7 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	server := s3server.Start(t)
-	behind := client.Bucket{Store: server.Client, BucketName: server.Bucket(t)}
+	backend := newBackend(t)
 	folder, mounted := t.TempDir(), false
 	if disk, err := tmpfs.Mount(64 << 20); err != nil {
 		t.Logf("on a disk that others use as well: %v", err)
@@ -64,10 +63,9 @@ func TestKilled(t *testing.T) {
 		}()
 	}
 	run := func(args ...string) system {
-		return system{start(t, credentialsOf(server), append([]string{
-			"--dev", "--log-format=json", "--memory=64MiB", "--s3-part-size=5MiB", "--max-expanded-size=40GiB", "--s3-endpoint=" + server.Endpoint, "--s3-bucket=" + behind.BucketName,
-			"--spill-dir=" + folder, "--spill-min-free=0",
-		}, args...)...), behind}
+		return backend.start(t, checked, append([]string{
+			"--memory=64MiB", "--s3-part-size=5MiB", "--max-expanded-size=40GiB", "--spill-dir=" + folder, "--spill-min-free=0",
+		}, args...)...)
 	}
 	empty := freeSpace(t, folder)
 	random := rand.New(rand.NewPCG(1, 2))

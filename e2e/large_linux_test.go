@@ -1,5 +1,3 @@
-//go:build !race
-
 package e2e
 
 import (
@@ -24,25 +22,26 @@ import (
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
 	"spillway/testdata/daemon"
+	"spillway/testdata/nightly"
 	"spillway/testdata/s3server"
 )
 
 const (
-	largeSize   = 1200 << 20 // of the entry, expanded
-	largeBlock  = 8 << 20    // of it that are made; the rest repeats them
-	largeMemory = 160 << 20  // what the process may have resident, with --memory 64MiB
-
-	heldLarge  = 300 << 20 // of an archive that has to be held
-	heldMemory = 110 << 20 // what the process may have resident, with --memory 32MiB
+	largeBlock  = 8 << 20   // bytes that are made; the rest of the entry repeats them
+	largeMemory = 160 << 20 // bytes that may be resident with --memory=64MiB
+	heldMemory  = 110 << 20 // bytes that may be resident with --memory=32MiB
 )
 
-// An entry of 1.2 GB goes through a process of little memory into an object of
-// many parts, without the disk.
+var (
+	largeSize = nightly.Pick(400<<20, 1200<<20)       // bytes of the entry, uncompressed
+	heldLarge = nightly.Pick[int64](150<<20, 300<<20) // bytes of an archive that has to be held
+)
+
+// An entry far larger than the process's memory becomes an object of many parts, without
+// the disk.
 func TestLargeEntry(t *testing.T) {
-	server := s3server.Start(t)
-	bucket := server.Bucket(t)
-	d := start(t, credentialsOf(server),
-		"--dev", "--log-format=json", "--memory=64MiB", "--spill-quota=0", "--s3-endpoint="+server.Endpoint, "--s3-bucket="+bucket)
+	backend := newBackend(t)
+	d := backend.start(t, released, "--memory=64MiB", "--spill-quota=0").Daemon
 	before := usedBy(t, d).Written
 
 	entry := newLargeEntry(t)
@@ -54,7 +53,7 @@ func TestLargeEntry(t *testing.T) {
 	if a.Status != 201 || !slices.Equal(a.Upload.UploadedKeys, []string{entry.Name}) {
 		t.Fatalf("%+v", a)
 	}
-	if w.looks < 100 {
+	if w.looks < 50 {
 		t.Errorf("the process was looked at %d times only", w.looks)
 	}
 	if peak := usedBy(t, d).Peak; peak > largeMemory {
@@ -65,7 +64,7 @@ func TestLargeEntry(t *testing.T) {
 	if got := usedBy(t, d).Written - before; got != 0 {
 		t.Errorf("%d bytes were written to a disk", got)
 	}
-	entry.wantObject(t, server, bucket, "v1/"+entry.Name)
+	entry.wantObject(t, backend, "v1/"+entry.Name)
 
 	again, err := client.Send(client.Within(t), d.API, "dev", entry.archive())
 	if err != nil || again.Status != 201 || !slices.Equal(again.Upload.SkippedKeys, []string{entry.Name}) {
@@ -76,28 +75,23 @@ func TestLargeEntry(t *testing.T) {
 // Large ones go through a process of little memory, and its disk is empty when
 // it answers.
 func TestLargeHeldArchives(t *testing.T) {
-	const quota = heldLarge * 11 / 10
+	quota := heldLarge * 11 / 10
 	for i, l := range archive.Layouts {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
-			server := s3server.Start(t)
-			behind := client.Bucket{Store: server.Client, BucketName: server.Bucket(t)}
 			folder := t.TempDir()
-			d := start(t, credentialsOf(server), "--dev", "--log-format=json",
-				"--s3-endpoint="+server.Endpoint, "--s3-bucket="+behind.BucketName, "--memory=32MiB",
-				"--spill-dir="+folder, "--spill-quota="+strconv.Itoa(quota), "--spill-min-free=0")
-			s := system{d, behind}
-			disk := sample(d.PID(), folder)
+			s := startMeasuredBeside(t, "--memory=32MiB", "--spill-dir="+folder, "--spill-quota="+strconv.FormatInt(quota, 10), "--spill-min-free=0")
+			disk := sample(s.PID(), folder)
 			s.wantHeld(t, l.Lay(archive.Mixed(uint64(10*i), heldLarge)))
 			peak, last := disk.end(t)
-			if peak > quota || peak < heldLarge/2 || disk.samples < 100 {
+			if peak > quota || peak < heldLarge/2 || disk.samples < 50 {
 				t.Errorf("%d bytes were on the disk at the most, in %d samples, want some, and at most %d", peak, disk.samples, quota)
 			}
 			if last != 0 {
 				t.Errorf("%d bytes are left on the disk", last)
 			}
-			wantEmpty(t, d.PID(), folder)
-			if most := usedBy(t, d).Peak; most > heldMemory {
+			wantEmpty(t, s.PID(), folder)
+			if most := usedBy(t, s.Daemon).Peak; most > heldMemory {
 				t.Errorf("%d MiB were resident at the most, want at most %d", most>>20, heldMemory>>20)
 			} else {
 				t.Logf("%d MiB resident, %d MiB on the disk at the most", most>>20, peak>>20)
@@ -134,13 +128,13 @@ func (e *largeEntry) archive() io.Reader {
 }
 
 // wantObject checks that the object has several parts and expands to the entry.
-func (e *largeEntry) wantObject(t *testing.T, server *s3server.Server, bucket, key string) {
+func (e *largeEntry) wantObject(t *testing.T, b backend, key string) {
 	t.Helper()
 	api := s3.New(s3.Options{
-		BaseEndpoint: &server.Endpoint, Region: s3server.Region, UsePathStyle: true,
-		Credentials: credentials.NewStaticCredentialsProvider(server.AccessKey, server.SecretKey, ""),
+		BaseEndpoint: &b.Endpoint, Region: s3server.Region, UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(b.AccessKey, b.SecretKey, ""),
 	})
-	object, err := api.GetObject(context.WithoutCancel(t.Context()), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	object, err := api.GetObject(context.WithoutCancel(t.Context()), &s3.GetObjectInput{Bucket: &b.BucketName, Key: &key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,9 +149,7 @@ func (e *largeEntry) wantObject(t *testing.T, server *s3server.Server, bucket, k
 		t.Errorf("original_crc32 %q, want %q", got, want)
 	}
 	e.wantGzip(t, object.Body)
-	if got := server.Uploads(t, bucket); len(got) != 0 {
-		t.Errorf("multipart uploads are unfinished: %v", got)
-	}
+	b.WantNoUploads(t)
 }
 
 // wantGzip checks that body is a gzip member (RFC 1952) of the entry. Its deflate
@@ -173,7 +165,7 @@ func (e *largeEntry) wantGzip(t *testing.T, body io.Reader) {
 		t.Errorf("the deflate stream is not the archive's at byte %d, error %v", at, err)
 	}
 	trailer := binary.LittleEndian.AppendUint32(nil, e.crc32)
-	trailer = binary.LittleEndian.AppendUint32(trailer, largeSize)
+	trailer = binary.LittleEndian.AppendUint32(trailer, uint32(largeSize))
 	if rest, err := io.ReadAll(r); err != nil || !bytes.Equal(rest, trailer) {
 		t.Errorf("the object ends with %x, error %v, want %x", rest, err, trailer)
 	}

@@ -15,10 +15,10 @@ import (
 // Clients without TLS, and without a token, do not fill the log: the first line of
 // a kind is there at once, and later ones tell how many were left out.
 func TestLogLinesThatAnybodyCauses(t *testing.T) {
+	t.Parallel()
 	const times = 800
-	nobody := "--s3-endpoint=http://127.0.0.1:1"
-	plain := func(t *testing.T) *daemon.Daemon { return startMeasured(t, nil, "--dev", nobody) }
-	https := func(t *testing.T) *daemon.Daemon { return startHTTPS(t, nobody) }
+	plain := func(t *testing.T) *daemon.Daemon { return startMeasuredAlone(t) }
+	https := func(t *testing.T) *daemon.Daemon { return startHTTPS(t) }
 	const upload = "POST /upload/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n"
 	for _, c := range []struct {
 		name  string

@@ -205,7 +205,7 @@ func TestLibrariesWriteToOurLog(t *testing.T) {
 			})
 		}
 	})
-	d := start(t, []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}, "--dev", "--log-format=json", "--s3-endpoint=http://"+listener.Addr().String())
+	d := start(t, []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}, "--dev", "--s3-endpoint=http://"+listener.Addr().String())
 	client.Get(t, d.API+"/__heartbeat__")
 	awaitLog(t, d, `"msg":"the AWS SDK says"`, "Date")
 	awaitLog(t, d, `"msg":"Unsolicited response received on idle HTTP channel`)

@@ -15,6 +15,7 @@ import (
 // uploads under way. They take no memory of the budget but that of those two, and
 // starve no one.
 func TestSlowLoris(t *testing.T) {
+	t.Parallel()
 	const connections, turns, turnsOfOne, floor = 2000, 4, 2, 512 << 10
 	s := startBeside(t, fmt.Sprintf("--max-uploads=%d", turns), fmt.Sprintf("--max-token-uploads=%d", turnsOfOne), "--memory=64MiB")
 	address := strings.TrimPrefix(s.API, "http://")

@@ -4,6 +4,7 @@ import "testing"
 
 // What the settings ask for and the machine does not have is said at the start.
 func TestMachineThatIsTooSmall(t *testing.T) {
+	t.Parallel()
 	s := startEmbedded(t, "--max-uploads=1000000000", "--spill-quota=1PiB", "--spill-dir="+t.TempDir())
 	awaitLog(t, s.Daemon, `"level":"warn"`, "the limit of file descriptors is too low", `"needed":`)
 	awaitLog(t, s.Daemon, `"level":"warn"`, "--spill-quota and --spill-min-free together", `"spill_quota":"1048576GiB"`)

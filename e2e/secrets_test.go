@@ -13,7 +13,6 @@ import (
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
-	"spillway/testdata/s3server"
 	"spillway/testdata/sentryserver"
 )
 
@@ -22,21 +21,19 @@ import (
 // report to Sentry; e-mail addresses are in the log only, and where the answer to
 // a client says its own.
 func TestSecretsAreNowhere(t *testing.T) {
+	t.Parallel()
 	const (
 		email   = "somebody@example.com"
 		unknown = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00"
 		secret  = "a-secret-that-is-not-the-right-one"
 	)
-	file := "--tokens-file=" + filepath.Join(t.TempDir(), "tokens.json")
-	token, _ := command(t, 0, "token", "create", file, "--email="+email)
+	file := filepath.Join(t.TempDir(), "tokens.json")
+	token, _ := command(t, 0, "token", "create", "--tokens-file="+file, "--email="+email)
 	token = strings.TrimSpace(token)
-	server := s3server.Start(t)
+	backend := newBackend(t)
 	sentry := sentryserver.Start(t)
-	args := func(bucket string) []string {
-		return []string{
-			file, "--s3-bucket=" + bucket, "--s3-region=" + s3server.Region, "--s3-endpoint=" + server.Endpoint, "--s3-path-style",
-			"--log-level=debug", "--sentry-dsn=" + sentry.DSN, "--upload-timeout=1s", "--drain-timeout=100ms",
-		}
+	args := func(more ...string) []string {
+		return append(append(backend.flags(file), "--log-level=debug", "--sentry-dsn="+sentry.DSN, "--upload-timeout=1s", "--drain-timeout=100ms"), more...)
 	}
 	good := archive.PythonZipfile(archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 20_000)})
 	var answers strings.Builder
@@ -49,7 +46,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		fmt.Fprintf(&answers, "%+v\n", a)
 	}
 
-	d := start(t, credentialsOf(server), args(server.Bucket(t))...)
+	d := start(t, backend.credentials(), args()...)
 	post(d.API, token, bytes.NewReader(good))
 	post(d.API, token+"-a-label", bytes.NewReader(good))
 	post(d.API, token, bytes.NewReader(good[:len(good)/2]))
@@ -57,7 +54,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	post(d.API, token, stalls{bytes.NewReader(good[:len(good)/2]), ctx}) // times out: a report to Sentry
-	failing := start(t, []string{"AWS_ACCESS_KEY_ID=" + server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + secret}, args("nowhere")...)
+	failing := start(t, []string{"AWS_ACCESS_KEY_ID=" + backend.AccessKey, "AWS_SECRET_ACCESS_KEY=" + secret}, args("--s3-bucket=nowhere")...)
 	post(failing.API, token, bytes.NewReader(good))
 
 	for _, path := range []string{"/__error__", "/__heartbeat__?token=" + token, "/upload/auth_info/", "/nothing"} {
@@ -99,7 +96,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		if len(text) < 100 {
 			t.Errorf("%s: only %q", where, text)
 		}
-		secrets := []string{token, unknown, secret, server.SecretKey}
+		secrets := []string{token, unknown, secret, backend.SecretKey}
 		if !strings.HasSuffix(where, "log") {
 			secrets = append(secrets, email)
 		}

@@ -38,10 +38,10 @@ func TestShutdownTakesWhatItSays(t *testing.T) {
 		}
 	}
 	plain := func(t *testing.T) *daemon.Daemon {
-		return startMeasured(t, nil, "--dev", "--s3-endpoint=http://127.0.0.1:1", "--drain-timeout="+drain.String())
+		return startMeasuredAlone(t, "--drain-timeout="+drain.String())
 	}
 	https := func(t *testing.T) *daemon.Daemon {
-		return startHTTPS(t, "--s3-endpoint=http://127.0.0.1:1", "--drain-timeout="+drain.String())
+		return startHTTPS(t, "--drain-timeout="+drain.String())
 	}
 	for _, c := range []struct {
 		name   string

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"runtime"
 	"syscall"
 	"testing"
 
@@ -23,8 +22,10 @@ func large() (name string, zip []byte) {
 }
 
 func TestIdleProcessEndsOnASignal(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
 			s := startEmbedded(t)
 			if got := client.Get(t, s.API+"/__lbheartbeat__").Status; got != 200 {
 				t.Errorf("heartbeat %d, want 200", got)
@@ -37,6 +38,7 @@ func TestIdleProcessEndsOnASignal(t *testing.T) {
 
 // After SIGTERM an upload that is under way is finished, and no other is taken.
 func TestUploadUnderWayIsFinished(t *testing.T) {
+	t.Parallel()
 	s := startBeside(t)
 	name, zip := large()
 	u := client.SendHalfAndWait(t, s.API, zip)
@@ -64,12 +66,11 @@ func TestUploadUnderWayIsFinished(t *testing.T) {
 
 // While load balancers notice, uploads are still taken.
 func TestDrainDelay(t *testing.T) {
+	t.Parallel()
 	s := startBeside(t, "--drain-delay=1h")
 	sendSignal(t, s, syscall.SIGTERM)
 	awaitLog(t, s.Daemon, "shutting down")
-	for client.Get(t, s.API+"/__lbheartbeat__").Status != 503 {
-		runtime.Gosched()
-	}
+	client.AwaitStatus(t, s.API+"/__lbheartbeat__", 503)
 	if a := client.MustSend(t, s.API, "dev", archive.PythonZipfile(archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 10_000)})); a.Status != 201 {
 		t.Errorf("%+v, want 201", a)
 	}
@@ -79,6 +80,7 @@ func TestDrainDelay(t *testing.T) {
 
 // What does not end within the time to drain is aborted, cleanly.
 func TestUploadThatStallsIsAborted(t *testing.T) {
+	t.Parallel()
 	s := startBeside(t, "--drain-timeout=100ms")
 	_, zip := large()
 	u := client.SendHalfAndWait(t, s.API, zip)
@@ -92,6 +94,7 @@ func TestUploadThatStallsIsAborted(t *testing.T) {
 
 // A second signal does not wait for anything.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	s := startBeside(t)
 	_, zip := large()
 	u := client.SendHalfAndWait(t, s.API, zip)

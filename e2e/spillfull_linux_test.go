@@ -14,6 +14,7 @@ import (
 // there is room. Where none of a size can be mounted, what a full disk does is
 // in TestDiskThatFails alone.
 func TestDiskThatIsFull(t *testing.T) {
+	t.Parallel()
 	disk, err := tmpfs.Mount(16 << 20)
 	if err != nil {
 		t.Logf("only with a disk that says it is full: %v", err)

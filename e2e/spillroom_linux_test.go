@@ -58,6 +58,7 @@ func (s system) wantOrdinary(t *testing.T) {
 // Where a retry can never help, the answer is a 413 that names the setting and
 // its value.
 func TestArchiveThatNeverFits(t *testing.T) {
+	t.Parallel()
 	zip := archive.NeedsDisk(1, 20<<20).Bytes()
 	for _, c := range []struct {
 		args string
@@ -68,6 +69,7 @@ func TestArchiveThatNeverFits(t *testing.T) {
 		{"--spill-upload-quota=8MiB", []string{"--spill-upload-quota", "8.0 MiB (8388608 bytes)"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
 			folder := t.TempDir()
 			s := startBeside(t, c.args, "--spill-dir="+folder, "--spill-min-free=0")
 			s.wantRefused(t, zip, http.StatusRequestEntityTooLarge, c.says...)
@@ -80,6 +82,7 @@ func TestArchiveThatNeverFits(t *testing.T) {
 // Where others hold the room, the answer is a 503 that says so, and a retry
 // succeeds when they are done.
 func TestRoomThatOthersHold(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	s := startBeside(t, "--spill-dir="+folder, "--spill-quota=24MiB", "--spill-min-free=0", "--room-wait=300ms", "--memory=64MiB")
 	first := archive.NeedsDisk(1, 20<<20)
@@ -106,6 +109,7 @@ func TestRoomThatOthersHold(t *testing.T) {
 
 // The file system keeps its free space.
 func TestFreeSpaceIsKept(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	s := startBeside(t, "--spill-dir="+folder, "--spill-min-free=1PiB")
 	s.wantRefused(t, archive.NeedsDisk(1, 2<<20).Bytes(), http.StatusServiceUnavailable, "--spill-min-free", "1.0 PiB (1125899906842624 bytes)")

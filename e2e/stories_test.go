@@ -61,6 +61,7 @@ func (s stalls) Read(p []byte) (int, error) {
 // it was, how many files it had of which kinds, at which entry it was, and what
 // it was waiting for.
 func TestUploadThatTimesOutIsExplained(t *testing.T) {
+	t.Parallel()
 	sentry := sentryserver.Start(t)
 	s := startEmbedded(t, "--upload-timeout=2s", "--sentry-dsn="+sentry.DSN)
 	zip := archive.PythonZipfile(
@@ -133,6 +134,7 @@ func TestUploadThatTimesOutIsExplained(t *testing.T) {
 // A store that is down: the heartbeat says so, the balancer is told to leave the
 // instance where it is, and the disk is cleaned as ever.
 func TestStoreThatIsDown(t *testing.T) {
+	t.Parallel()
 	nobody, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +148,7 @@ func TestStoreThatIsDown(t *testing.T) {
 	if err := os.WriteFile(left, []byte("of a process that died"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := start(t, nil, "--dev", "--log-format=json", "--s3-endpoint="+endpoint, "--spill-dir="+folder)
+	d := start(t, nil, "--dev", "--s3-endpoint="+endpoint, "--spill-dir="+folder)
 
 	if a, err := client.Send(client.Within(t), d.API, "dev", bytes.NewReader(archive.PythonZipfile(archive.Samples(1)...))); err != nil || a.Status != http.StatusServiceUnavailable {
 		t.Errorf("an upload: %+v, error %v", a, err)
@@ -181,6 +183,7 @@ func TestStoreThatIsDown(t *testing.T) {
 
 // TestUploadsAreWatched has sixteen uploads under way looked at from all sides.
 func TestUploadsAreWatched(t *testing.T) {
+	t.Parallel()
 	s := startEmbedded(t)
 	events, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.Admin+"/events", http.NoBody)
 	if err != nil {

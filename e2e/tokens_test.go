@@ -14,7 +14,6 @@ import (
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
-	"spillway/testdata/s3server"
 )
 
 // authInfo is the status of a question who somebody is.
@@ -34,6 +33,7 @@ func authInfo(ctx context.Context, t *testing.T, api, token string) int {
 
 // A token works from when it is made until it is revoked, without a restart.
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.json")
 	flag := "--tokens-file=" + file
 	_, complaint := command(t, 1, "token", "list", flag)
@@ -43,10 +43,8 @@ func TestTokens(t *testing.T) {
 	first, _ := command(t, 0, "token", "create", flag, "--email=first@example.com", "--note=the first")
 	first = strings.TrimSuffix(first, "\n")
 
-	server := s3server.Start(t)
-	behind := client.Bucket{Store: server.Client, BucketName: server.Bucket(t)}
-	d := start(t, credentialsOf(server), flag, "--s3-bucket="+behind.BucketName, "--s3-region="+s3server.Region, "--s3-endpoint="+server.Endpoint, "--s3-path-style")
-	s := system{d, behind}
+	s := startWithTokens(t, file)
+	d := s.Daemon
 	ctx := client.Within(t)
 	if got := authInfo(ctx, t, d.API, first); got != 200 {
 		t.Errorf("the first token: %d, want 200", got)
@@ -92,6 +90,7 @@ func TestTokens(t *testing.T) {
 // A revoked token stops working, also where the command and the service reach the
 // file through different links.
 func TestRevokeThroughALink(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	file, link := filepath.Join(folder, "tokens.json"), filepath.Join(folder, "link.json")
 	if err := os.Symlink("tokens.json", link); err != nil {
@@ -115,6 +114,7 @@ func TestRevokeThroughALink(t *testing.T) {
 // Whatever is in a tokens file, and whatever is wrong with it, what is printed of
 // it does nothing to a terminal.
 func TestTokenCommandsAreHarmless(t *testing.T) {
+	t.Parallel()
 	const hostile = "\x1b[31mred\u009b31m\r\n\x07\u202etxt.exe\u2066"
 	file := filepath.Join(t.TempDir(), "tokens.json")
 	write := func(email, permission, expires string) {
@@ -174,6 +174,7 @@ func TestTokenCommandsAreHarmless(t *testing.T) {
 }
 
 func TestTokensAreReadAgainOnSIGHUP(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.json")
 	command(t, 0, "token", "create", "--tokens-file="+file, "--email=a@example.com")
 	d := start(t, nil, "--tokens-file="+file, "--s3-bucket=b", "--s3-region=us-east-1")
@@ -185,6 +186,7 @@ func TestTokensAreReadAgainOnSIGHUP(t *testing.T) {
 
 // A tokens file that cannot be used stops the start, with one line.
 func TestBadTokensFile(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.json")
 	_, stderr := command(t, 2, "--listen=127.0.0.1:0", "--s3-bucket=b", "--s3-region=us-east-1", "--tokens-file="+file)
 	if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "spillway: --tokens-file: ") || !strings.Contains(stderr, file) {
@@ -193,6 +195,7 @@ func TestBadTokensFile(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
+	t.Parallel()
 	if out, _ := command(t, 0, "version"); !strings.HasPrefix(out, "spillway ") {
 		t.Errorf("version says %q", out)
 	}

@@ -13,7 +13,6 @@ import (
 	"spillway/testdata/client"
 	"spillway/testdata/daemon"
 	"spillway/testdata/hungfs"
-	"spillway/testdata/s3server"
 )
 
 // tokensLink is a link to a tokens file that can be led elsewhere at once.
@@ -166,9 +165,7 @@ func TestTokensFileThatCannotBeUsed(t *testing.T) {
 func TestNoTokenIsLeft(t *testing.T) {
 	t.Parallel()
 	l := newTokensLink(t)
-	server := s3server.Start(t)
-	d := start(t, credentialsOf(server), "--tokens-file="+l.path, "--s3-bucket="+server.Bucket(t),
-		"--s3-region="+s3server.Region, "--s3-endpoint="+server.Endpoint, "--s3-path-style")
+	d := startWithTokens(t, l.path).Daemon
 	wantCheck(t, d.API, "tokens", "ok", http.StatusOK)
 	list, _ := command(t, 0, "token", "list", "--tokens-file="+l.path)
 	digest, _, _ := strings.Cut(strings.Split(list, "\n")[1], " ")

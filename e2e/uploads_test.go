@@ -15,6 +15,7 @@ import (
 // The archives of every writer are stored file by file, and a second time
 // nothing is sent.
 func TestEveryWriter(t *testing.T) {
+	t.Parallel()
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
@@ -47,6 +48,7 @@ func TestEveryWriter(t *testing.T) {
 }
 
 func TestTrySymbols(t *testing.T) {
+	t.Parallel()
 	s := startEmbedded(t)
 	files := archive.Samples(1)
 	if a := client.MustSend(t, s.API, "devtry", archive.PythonZipfile(files...)); a.Status != 201 {
@@ -57,6 +59,7 @@ func TestTrySymbols(t *testing.T) {
 
 // What is refused leaves nothing behind, small or large.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	wide := archive.SymbolsName(1)
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
@@ -97,6 +100,7 @@ var errClientGone = errors.New("the client goes away")
 // An upload whose client goes away in the middle of an entry of several parts
 // leaves nothing, and its time comes to an end.
 func TestClientGoesAway(t *testing.T) {
+	t.Parallel()
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
@@ -120,6 +124,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // TestNamesOfEveryKind: all that a name may have gets into the store as it is, and
 // stays under the prefix.
 func TestNamesOfEveryKind(t *testing.T) {
+	t.Parallel()
 	var odd strings.Builder
 	for c := rune(' '); c < 0x7f; c++ {
 		if !strings.ContainsRune("/\\^`><{}[]#%\"'|", c) {

@@ -1,5 +1,3 @@
-//go:build !race
-
 package e2e
 
 import (
@@ -27,7 +25,7 @@ func TestWorkIsBounded(t *testing.T) {
 	zstd := wideWindow(1)
 	zstd.Raw = bytes.Repeat(zstd.Raw, 4) // frames may follow one another
 	zstd.Data = make([]byte, 4*len(zstd.Data))
-	s := startBeside(t)
+	s := startMeasuredBeside(t)
 	for _, bomb := range []struct {
 		name  string
 		entry archive.Entry

@@ -13,6 +13,7 @@ import (
 
 	"spillway/s3sink"
 	"spillway/stream"
+	"spillway/testdata/nightly"
 	"spillway/testdata/s3fault"
 	"spillway/testdata/s3server"
 )
@@ -20,6 +21,10 @@ import (
 // attemptTimeout is short, so that a test of a store that hangs is, and longer
 // than any honest request takes on a busy machine.
 const attemptTimeout = 4 * time.Second
+
+// sampleOf is how many faults there are for each one that gates a change. It shares no
+// factor with the number of ways, so that the sample has all of them.
+const sampleOf = 5
 
 // TestFaults fails each single call of an upload, in the ways that end it in the
 // middle. The other ways, and the way to the server, are the program's tests.
@@ -37,6 +42,7 @@ func TestFaults(t *testing.T) {
 		t.Fatalf("an upload of %d calls, want %d: %q", len(calls), want, calls)
 	}
 
+	n := 0
 	// t.Parallel would run as many as there are processors; these wait, mostly.
 	var running sync.WaitGroup
 	places := make(chan struct{}, 32)
@@ -45,6 +51,9 @@ func TestFaults(t *testing.T) {
 			for _, applied := range []bool{false, true} {
 				for _, always := range []bool{false, true} {
 					fault := s3fault.Fault{Call: call, Kind: kind, Applied: applied, Always: always}
+					if n++; n%nightly.Pick(sampleOf, 1) != 0 {
+						continue
+					}
 					places <- struct{}{}
 					running.Go(func() {
 						defer func() { <-places }()

@@ -139,9 +139,11 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 		name string
 		size int64 // of the disk
 		args []string
-		do   func(t *testing.T, in *tended, api string)
+
+		alone bool // it affects the whole process
+		do    func(t *testing.T, in *tended, api string)
 	}{
-		{"sizes that are only declared", 2400 << 20, []string{"--spill-min-free=1GiB"}, func(t *testing.T, in *tended, _ string) {
+		{"sizes that are only declared", 2400 << 20, []string{"--spill-min-free=1GiB"}, false, func(t *testing.T, in *tended, _ string) {
 			for range 3 {
 				if got := declare(t, in.public.address(), 2_000_000_000, archive.NeedsDisk(1, 900_000).Bytes()); got != "HTTP/1.1 503" {
 					t.Errorf("answered %q", got)
@@ -149,7 +151,7 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 				<-in.events
 			}
 		}},
-		{"archives larger than the disk", 8 << 20, []string{"--spill-min-free=0"}, func(t *testing.T, in *tended, api string) {
+		{"archives larger than the disk", 8 << 20, []string{"--spill-min-free=0"}, false, func(t *testing.T, in *tended, api string) {
 			zip := archive.NeedsDisk(1, 16<<20).Bytes()
 			for range 3 {
 				if a := client.MustSend(t, api, "dev", zip); a.Status != http.StatusServiceUnavailable {
@@ -158,7 +160,7 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 				<-in.events
 			}
 		}},
-		{"archives down to the mark", 32 << 20, []string{"--spill-min-free=20MiB"}, func(t *testing.T, in *tended, api string) {
+		{"archives down to the mark", 32 << 20, []string{"--spill-min-free=20MiB"}, false, func(t *testing.T, in *tended, api string) {
 			// It stays there while the machine looks.
 			u := client.SendHalf(t, api, archive.NeedsDisk(1, 18<<20).Bytes())
 			in.awaitSpilling(t, 1)
@@ -173,7 +175,7 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 			u.Wait(t)
 			<-in.events
 		}},
-		{"all descriptors", 32 << 20, []string{"--spill-min-free=0"}, func(t *testing.T, in *tended, _ string) {
+		{"all descriptors", 32 << 20, []string{"--spill-min-free=0"}, true, func(t *testing.T, in *tended, _ string) {
 			var conns []*connection
 			for range 4 {
 				conns = append(conns, connect(t, in.public.address()))
@@ -193,6 +195,9 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if !c.alone {
+				t.Parallel()
+			}
 			disk, err := tmpfs.Mount(c.size)
 			if err != nil {
 				t.Logf("only with a disk of that size: %v", err)
@@ -207,9 +212,8 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 					return &in.disk, err
 				},
 			}, append(c.args, "--spill-dir="+disk.Path)...)
-			defer in.end(t)
 			defer in.watch(t)()
-			api := "http://" + in.public.address()
+			api := in.api()
 			c.do(t, in, api)
 			in.awaitLooks(t, 4)
 			if got := client.Get(t, api+"/__lbheartbeat__"); got.Status != http.StatusOK {

@@ -9,14 +9,16 @@ import (
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
+	"spillway/testdata/nightly"
 )
 
-// TestManySpillAtOnce has 64 uploads that need the disk, which has room for
-// four, and four clients that take it and then hardly send anything.
+// TestManySpillAtOnce has many uploads that need the disk, which has room for four, and
+// four clients that take it and then hardly send anything.
 func TestManySpillAtOnce(t *testing.T) {
+	t.Parallel()
 	in := startInside(t, overrides{}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-quota=13MiB", "--max-uploads=64", "--memory=256MiB")
-	defer in.end(t)
 	const size = 3_000_000
+	uploads := nightly.Pick(24, 64)
 	stop := make(chan struct{})
 	slow := make(chan error, 4)
 	for i := range uint64(4) {
@@ -29,16 +31,16 @@ func TestManySpillAtOnce(t *testing.T) {
 		archive archive.Archive
 		err     error
 	}
-	results := make(chan result, 64)
-	for i := range uint64(64) {
+	results := make(chan result, uploads)
+	for i := range uint64(uploads) {
 		a := archive.NeedsDisk(10*i, size)
 		go func() {
-			got, err := client.SendWhole(client.Within(t), "http://"+in.public.address(), "dev", a.Bytes())
+			got, err := client.SendWhole(client.Within(t), in.api(), "dev", a.Bytes())
 			results <- result{got, a, err}
 		}()
 	}
 	stored := 0
-	for range 64 {
+	for range uploads {
 		switch r := <-results; {
 		case r.err != nil:
 			t.Error(r.err)
@@ -57,13 +59,13 @@ func TestManySpillAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for range 68 {
+	for range uploads + 4 {
 		<-in.events
 	}
 	if stored == 0 {
 		t.Error("none was stored")
 	}
-	t.Logf("%d of 64 were stored", stored)
+	t.Logf("%d of %d were stored", stored, uploads)
 	if u := in.spill.Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
 		t.Errorf("the disk is still in use: %+v", u)
 	}

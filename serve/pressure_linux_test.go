@@ -19,16 +19,16 @@ import (
 // there is room for long enough the instance comes back. What clients are
 // refused for does nothing of it.
 func TestPressure(t *testing.T) {
+	t.Parallel()
 	disk := &faultyDisk{}
 	in := startInside(t, overrides{
-		pressureWindow: 6 * time.Second,
+		pressureWindow: 15 * time.Second,
 		openDisk: func(path string) (_ stream.Disk, err error) {
 			disk.Disk, err = stream.OpenDisk(path)
 			return disk, err
 		},
 	}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-upload-quota=20MiB")
-	defer in.end(t)
-	api := "http://" + in.public.address()
+	api := in.api()
 	want := func(when string, balancer int, spill string) {
 		t.Helper()
 		if told := client.Get(t, api+"/__lbheartbeat__"); told.Status != balancer {

@@ -96,6 +96,7 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 // Whatever a disk fails at, the upload is refused with a 503 and leaves nothing;
 // the next one is taken, without a restart.
 func TestDiskThatFails(t *testing.T) {
+	t.Parallel()
 	disk := &faultyDisk{}
 	folder := t.TempDir()
 	in := startInside(t, overrides{
@@ -104,9 +105,8 @@ func TestDiskThatFails(t *testing.T) {
 			return disk, err
 		},
 	}, "--spill-dir="+folder, "--spill-min-free=0")
-	defer in.end(t)
 	a := archive.NeedsDisk(1, 3<<20)
-	api := "http://" + in.public.address()
+	api := in.api()
 	for _, op := range []string{"create", "free", "allocate", "write", "read", "punch"} {
 		for _, failure := range []error{syscall.ENOSPC, syscall.EIO} {
 			what := fmt.Sprintf("%s: %v", op, failure)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -19,20 +18,13 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// startBeforeProxy starts a service whose requests to a real S3 server go through
+// startForHeartbeat starts a service whose requests to a real S3 server go through
 // a proxy, and whose heartbeat asks that store whenever it is asked itself. Outcomes
 // of uploads count for outcomeWindow.
-func startBeforeProxy(t *testing.T, outcomeWindow time.Duration, args ...string) (*inside, *s3fault.Proxy, string) {
+func startForHeartbeat(t *testing.T, outcomeWindow time.Duration, args ...string) (*inside, *s3fault.Proxy, string) {
 	t.Helper()
 	server := s3server.Start(t)
-	useCredentialsOf(t, server)
-	proxy, err := s3fault.NewProxy(server.Endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	front := httptest.NewServer(proxy)
-	t.Cleanup(front.Close)
-	in := startInsideBefore(t, server.Client, front.URL, overrides{
+	in, proxy := startBehindProxy(t, server, overrides{
 		probeLife:     time.Nanosecond,
 		outcomeWindow: outcomeWindow,
 		adjustStore:   func(cfg *s3sink.Config) { cfg.MaxBackoff = 10 * time.Millisecond },
@@ -41,15 +33,15 @@ func startBeforeProxy(t *testing.T, outcomeWindow time.Duration, args ...string)
 		for range in.events { // nobody else takes them
 		}
 	}()
-	t.Cleanup(func() { in.stop(t) })
-	return in, proxy, "http://" + in.public.address()
+	return in, proxy, in.api()
 }
 
 // A store that begins uploads and takes no bodies: the heartbeat names what it says,
 // of the probe and of the uploads that failed. The balancer does not hear of it. With
 // the store well again, the next upload is stored and the heartbeat green.
 func TestStoreThatTakesNoBodies(t *testing.T) {
-	_, proxy, api := startBeforeProxy(t, 0)
+	t.Parallel()
+	_, proxy, api := startForHeartbeat(t, 0)
 	if h := client.GetHeartbeat(t, api); h.Status != http.StatusOK {
 		t.Fatalf("before: %+v", h)
 	}
@@ -90,7 +82,8 @@ func TestStoreThatTakesNoBodies(t *testing.T) {
 // A store that answers every request, and takes bodies at 30 KB/s: parts of uploads
 // never arrive in time, and the heartbeat says so.
 func TestStoreThatIsSlow(t *testing.T) {
-	_, proxy, api := startBeforeProxy(t, 0)
+	t.Parallel()
+	_, proxy, api := startForHeartbeat(t, 0)
 	proxy.SlowDown(30_000)
 	h := client.GetHeartbeat(t, api)
 	if m := h.Message("storage"); h.Status != http.StatusInternalServerError || !strings.Contains(m, "UploadPart of ") || !strings.Contains(m, "failed: no answer in time.") {
@@ -105,7 +98,8 @@ func TestStoreThatIsSlow(t *testing.T) {
 // Slow clients have all turns, and others are refused for minutes: the heartbeat
 // warns, then fails, and names the uploads that have the turns.
 func TestTurnsOfSlowClients(t *testing.T) {
-	_, _, api := startBeforeProxy(t, 3*time.Second, "--max-uploads=2", "--room-wait=100ms")
+	t.Parallel()
+	in, _, api := startForHeartbeat(t, 3*time.Second, "--max-uploads=2", "--room-wait=100ms")
 	zip := archive.PythonZipfile(archive.Samples(2)...)
 	answers := make(chan client.Answer, 2)
 	var rest []*io.PipeWriter
@@ -123,6 +117,7 @@ func TestTurnsOfSlowClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	client.Until(t, "both have a turn", func() bool { return in.memory.Usage().Uploads == 2 })
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	patient := client.Within(t)
@@ -166,7 +161,8 @@ func TestTurnsOfSlowClients(t *testing.T) {
 // A store that was down while uploads came: once it answers again, every upload is
 // stored, although one request in ten fails, as for an instance that has just begun.
 func TestUploadsAfterAnOutage(t *testing.T) {
-	_, proxy, api := startBeforeProxy(t, 0)
+	t.Parallel()
+	_, proxy, api := startForHeartbeat(t, 0)
 	zip := archive.PythonZipfile(archive.Samples(4)...)
 	upload := func(want int) {
 		t.Helper()

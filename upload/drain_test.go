@@ -76,8 +76,11 @@ func chunk(data string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(data), d
 func TestInterruptedClientThatSendsEverythingFirst(t *testing.T) {
 	// The first entry is all there before the client is silent, and takes a worker
 	// longer than what follows it takes to read.
-	good := archive.PythonZipfile(
-		archive.File{Name: "a/1/b.sym", Data: archive.Symbols(1, 16<<20)}, archive.File{Name: "a/1/c", Data: archive.Noise(2, long)})
+	text := archive.Pattern{Block: archive.Symbols(1, 1<<20), Times: 16}
+	packed := archive.Deflated(text)
+	good := archive.Build(
+		archive.Entry{Name: "a/1/b.sym", Method: archive.Deflate, Large: &text, LargeRaw: &packed},
+		archive.Entry{Name: "a/1/c", Data: archive.Noise(2, long)})
 	wrong := bytes.Clone(good)
 	wrong[14] ^= 1 // the first entry's CRC-32
 	const behind = 10_000

@@ -21,8 +21,9 @@ import (
 const Binary = "SPILLWAY_VERSITYGW"
 
 const (
-	accessKey = "test"
-	secretKey = "testsecret"
+	// AccessKey and SecretKey are the credentials of every server here.
+	AccessKey = "test"
+	SecretKey = "testsecret"
 
 	// Region is the one that every server here is in.
 	Region = "us-east-1"
@@ -118,12 +119,12 @@ func start(ctx context.Context, binary, parent string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		Client: NewClient("http://"+address, accessKey, secretKey),
+		Client: NewClient("http://"+address, AccessKey, SecretKey),
 		output: new(bytes.Buffer),
 	}
 	s.command = exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", "-c", keeper, "sh",
 		folder, binary, "--port", address, "--quiet", "--keep-alive", "posix")
-	s.command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
+	s.command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
 	s.command.Stdout, s.command.Stderr = s.output, s.output
 	hold, err := s.command.StdinPipe()
 	if err != nil {

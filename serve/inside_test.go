@@ -1,0 +1,170 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"spillway/settings"
+	"spillway/testdata/client"
+	"spillway/testdata/s3fault"
+	"spillway/testdata/s3server"
+)
+
+// inside is a service within the test's own process, so that the test sees what the
+// service keeps.
+type inside struct {
+	*service
+	client.Bucket
+	events chan zapcore.Entry // one for each upload, once its room is given back
+	served chan error
+}
+
+// startInside starts a service and a real S3 server. Both end with the test.
+func startInside(t *testing.T, o overrides, args ...string) *inside {
+	t.Helper()
+	server := s3server.Start(t)
+	return startInsideBefore(t, server.Client, server.Endpoint, o, args...)
+}
+
+// startBehindProxy is startInside with a proxy on the way to the S3 server.
+func startBehindProxy(t *testing.T, server *s3server.Server, o overrides, args ...string) (*inside, *s3fault.Proxy) {
+	t.Helper()
+	proxy, err := s3fault.NewProxy(server.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewServer(proxy)
+	t.Cleanup(front.Close)
+	return startInsideBefore(t, server.Client, front.URL, o, args...), proxy
+}
+
+// startInsideBefore starts a service with a bucket of its own in a running S3 server,
+// which it reaches through an endpoint.
+func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, o overrides, args ...string) *inside {
+	t.Helper()
+	in := &inside{Bucket: client.Bucket{Store: server, BucketName: server.Bucket(t)}, events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
+	s, _, err := settings.Parse(append([]string{
+		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + endpoint, "--s3-bucket=" + in.BucketName,
+	}, args...), func(string) string { return "" }, io.Discard)
+	if err == nil {
+		err = s.Serve.Complete()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := zap.New(zapcore.NewNopCore()).WithOptions(zap.WrapCore(func(zapcore.Core) zapcore.Core {
+		return zapcore.RegisterHooks(observed{}, func(e zapcore.Entry) error {
+			if e.Message == "upload" {
+				in.events <- e
+			}
+			return nil
+		})
+	}))
+	noLimit := func(string) string { return "off" } // the heap of the tests is not the program's
+	if in.service, err = newService(t.Context(), &s.Serve, o, noLimit, log, nil); err != nil {
+		t.Fatal(err)
+	}
+	go func() { in.served <- in.public.Serve(in.public.listener) }()
+	t.Cleanup(func() { in.stop(t) })
+	return in
+}
+
+// api is the base URL of the service.
+func (in *inside) api() string { return "http://" + in.public.address() }
+
+// observed is a core that takes every entry and writes none.
+type observed struct{ zapcore.LevelEnabler }
+
+func (observed) Enabled(zapcore.Level) bool          { return true }
+func (o observed) With([]zapcore.Field) zapcore.Core { return o }
+func (o observed) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return c.AddCore(e, o)
+}
+func (observed) Write(zapcore.Entry, []zapcore.Field) error { return nil }
+func (observed) Sync() error                                { return nil }
+
+// sendBroken sends the first part of a request and closes the connection.
+func (in *inside) sendBroken(t *testing.T, contentType string, length int, body io.Reader) {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", in.public.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(conn, "POST /upload/ HTTP/1.1\r\nHost: spillway\r\nAuth-Token: dev\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", contentType, length)
+	if err == nil {
+		_, err = io.Copy(conn, body)
+	}
+	if err = errors.Join(err, conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	<-in.events
+}
+
+// wantNothing checks that an upload left nothing: no object, no unfinished
+// upload, no memory.
+func (in *inside) wantNothing(t *testing.T, what string) {
+	t.Helper()
+	if keys := in.Store.Keys(t, in.BucketName); len(keys) != 0 {
+		t.Errorf("%s: visible: %q", what, keys)
+	}
+	if uploads := in.Store.Uploads(t, in.BucketName); len(uploads) != 0 {
+		t.Errorf("%s: unfinished multipart uploads: %v", what, uploads)
+	}
+	in.wantRoom(t, what)
+}
+
+// wantRoom checks that neither memory nor disk is in use. What an answer takes is
+// given back when the answer has been written, which may be a moment after its client
+// has read it.
+func (in *inside) wantRoom(t *testing.T, what string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		memory, disk := in.memory.Usage(), in.spill.Usage()
+		if memory.Uploads == 0 && memory.Leased == 0 && memory.Held == 0 && memory.Waiting == 0 && disk.Used == 0 && disk.Files == 0 && disk.Waiting == 0 {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Errorf("%s: room is kept: memory %+v, disk %+v", what, memory, disk)
+			return
+		}
+	}
+}
+
+// stop ends the service.
+func (in *inside) stop(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	if err := in.drain(ctx); err != nil {
+		t.Error(err)
+	}
+	in.closeAll(ctx, func() {})
+	if err := <-in.served; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
+}
+
+// drop removes all objects, so that the next upload begins with none.
+func (in *inside) drop(t *testing.T) {
+	t.Helper()
+	for _, key := range in.Store.Keys(t, in.BucketName) {
+		if err := in.Store.Delete(t.Context(), in.BucketName, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
