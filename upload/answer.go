@@ -9,13 +9,13 @@ import (
 	"spillway/internal/answer"
 )
 
-// retryAfter is what clients are asked to wait before they try again.
+// retryAfter is the time that clients are asked to wait before a retry.
 const retryAfter = 30 * time.Second
 
 // timeFormat is ISO 8601 in UTC, always with microseconds.
 const timeFormat = "2006-01-02T15:04:05.000000Z"
 
-// stored is the body of the answer to an upload that is stored.
+// stored is the answer to a stored upload.
 type stored struct {
 	Upload storedUpload `json:"upload"`
 }
@@ -33,13 +33,13 @@ type storedUpload struct {
 	User         string   `json:"user"`
 }
 
-// lists are the names at the end of the answer to an upload that is stored.
-type lists struct {
+// nameLists are the names in the answer to a stored upload.
+type nameLists struct {
 	skipped, uploaded, ignored []string
 }
 
-// size is the memory that l takes with its names, in bytes.
-func (l *lists) size() (n int64) {
+// size returns the memory that the lists take with their names, in bytes.
+func (l *nameLists) size() (n int64) {
 	for _, names := range [][]string{l.skipped, l.uploaded, l.ignored} {
 		n += int64(cap(names)) * int64(unsafe.Sizeof(""))
 		for _, name := range names {
@@ -49,7 +49,7 @@ func (l *lists) size() (n int64) {
 	return n
 }
 
-// authInfo is the body of the answer to /upload/auth_info/.
+// authInfo is the answer to /upload/auth_info/.
 type authInfo struct {
 	Email            string `json:"email"`
 	UserID           int    `json:"user_id"`
@@ -58,13 +58,13 @@ type authInfo struct {
 	UploadAPIVersion int    `json:"upload_api_version"`
 }
 
-// respond answers at once, within answerIdle.
+// respond answers and flushes. The client has answerIdle to read the answer.
 func respond(w http.ResponseWriter, status int, v any) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerIdle)) // the server takes it back
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerIdle)) // the server resets it
 	send(w, status, v)
 }
 
-// send answers at once, under the deadline that the connection has.
+// send answers and flushes, under the connection's present deadline.
 func send(w http.ResponseWriter, status int, v any) {
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
@@ -73,7 +73,7 @@ func send(w http.ResponseWriter, status int, v any) {
 	_ = http.NewResponseController(w).Flush()
 }
 
-// refuse answers that something went wrong, at once.
+// refuse answers with an error.
 func refuse(w http.ResponseWriter, status int, message string) {
 	respond(w, status, answer.Failure{Error: message})
 }

@@ -109,7 +109,7 @@ func TestUnreadAnswerInAShutdown(t *testing.T) {
 // TestAnswerWriter: an answer is the same JSON however long it is.
 func TestAnswerWriter(t *testing.T) {
 	for _, count := range []int{0, 1, 100, 5000} {
-		var names lists
+		var names nameLists
 		for i := range count {
 			names.uploaded = append(names.uploaded, fmt.Sprintf("%d/<\u202e\u0085é\"%s", i, strings.Repeat("n", i%300)))
 		}

@@ -11,13 +11,12 @@ import (
 )
 
 const (
-	// answerBuffer is how much of a long answer is in memory as JSON, in bytes.
+	// answerBuffer bounds the JSON of an answer in memory, in bytes.
 	answerBuffer = 32 << 10
 
-	// answerIdle is how long a client may take for answerBuffer bytes of its
-	// answer, and answerTimeout for all of it. What it does not read meanwhile
-	// takes memory from the budget: answerPatience is how long it may take for
-	// answerBuffer bytes while other uploads wait for memory.
+	// A client has answerIdle to read answerBuffer bytes of its answer, and
+	// answerTimeout to read all of it. While other uploads wait for memory, which the
+	// rest of the answer takes, it has answerPatience for answerBuffer bytes.
 	answerIdle     = 10 * time.Second
 	answerTimeout  = 2 * time.Minute
 	answerPatience = 3 * time.Second
@@ -25,26 +24,26 @@ const (
 
 // writeDeadline bounds the time that a client has to read its answer.
 type writeDeadline struct {
-	control *http.ResponseController
-	wanted  func() bool // others wait for the memory that the answer takes
-	unhook  func() bool
+	control    *http.ResponseController
+	othersWait func() bool // reports whether other uploads wait for memory
+	unhook     func() bool
 
 	mu       sync.Mutex
-	end      time.Time   // of all
-	last     time.Time   // when extend was called
-	patience *time.Timer // ends the answer if it is wanted; nil until extend is called
-	stopped  bool        // the answer is written: the connection may be in other use
+	end      time.Time   // of the whole answer
+	last     time.Time   // when extend was last called
+	patience *time.Timer // calls look; nil until extend is called
+	stopped  bool        // the answer is written: the connection may be used for another request
 }
 
-// newWriteDeadline returns one that leaves little time once closing ends. The
-// caller calls stop.
-func newWriteDeadline(control *http.ResponseController, wanted func() bool, closing context.Context) *writeDeadline {
-	d := &writeDeadline{control: control, wanted: wanted, end: time.Now().Add(answerTimeout)}
+// newWriteDeadline returns a writeDeadline. When closing ends, the client has closeGrace
+// left. The caller calls stop.
+func newWriteDeadline(control *http.ResponseController, othersWait func() bool, closing context.Context) *writeDeadline {
+	d := &writeDeadline{control: control, othersWait: othersWait, end: time.Now().Add(answerTimeout)}
 	d.unhook = context.AfterFunc(closing, func() { d.cut(closeGrace) })
 	return d
 }
 
-// cut leaves no more time than that.
+// cut ends the answer after that time.
 func (d *writeDeadline) cut(left time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -52,7 +51,7 @@ func (d *writeDeadline) cut(left time.Duration) {
 	d.set(d.end)
 }
 
-// extend gives the next write its time.
+// extend sets the deadline of the next write.
 func (d *writeDeadline) extend() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -72,16 +71,17 @@ func (d *writeDeadline) set(deadline time.Time) {
 	if d.stopped {
 		return
 	}
-	// It fails where there is no connection any more. Then so does the write.
+	// It fails if the connection is closed. Then the write fails, too.
 	_ = d.control.SetWriteDeadline(deadline)
 }
 
-// look ends the answer if its client has not read for long enough and others wait.
+// look ends the answer if the client has read nothing for answerPatience and other uploads
+// wait for memory.
 func (d *writeDeadline) look() {
 	d.mu.Lock()
 	slow := time.Since(d.last) >= answerPatience
 	d.mu.Unlock()
-	if slow && d.wanted() {
+	if slow && d.othersWait() {
 		d.cut(0)
 		return
 	}
@@ -92,7 +92,7 @@ func (d *writeDeadline) look() {
 	}
 }
 
-// stop ends the looks. The deadline stays; the server takes it back.
+// stop stops changing the deadline. The server resets it.
 func (d *writeDeadline) stop() {
 	d.unhook()
 	d.mu.Lock()
@@ -103,8 +103,7 @@ func (d *writeDeadline) stop() {
 	}
 }
 
-// answerWriter writes an answer in JSON as a stream. Its methods do nothing once
-// the client has gone or has not read for too long.
+// answerWriter streams an answer in JSON. Once a write has failed, its methods do nothing.
 type answerWriter struct {
 	w        http.ResponseWriter
 	status   int
@@ -119,7 +118,7 @@ func newAnswerWriter(w http.ResponseWriter, status int, d *writeDeadline) *answe
 	return &answerWriter{w: w, status: status, deadline: d, json: answer.NewEncoder(), buf: make([]byte, 0, answerBuffer)}
 }
 
-// text writes JSON as it is.
+// text writes JSON.
 func (a *answerWriter) text(text ...byte) {
 	for len(text) > 0 && a.err == nil {
 		n := min(len(text), cap(a.buf)-len(a.buf))
@@ -130,7 +129,7 @@ func (a *answerWriter) text(text ...byte) {
 	}
 }
 
-// list writes a field that is a list of names, behind others.
+// list writes a field with a list of names, after another field.
 func (a *answerWriter) list(field string, names []string) {
 	a.text([]byte(`,"` + field + `":[`)...)
 	for i, name := range names {
@@ -145,7 +144,7 @@ func (a *answerWriter) list(field string, names []string) {
 	a.text(']')
 }
 
-// flush writes what is in the buffer.
+// flush writes the buffer.
 func (a *answerWriter) flush() {
 	if !a.begun {
 		a.begun = true
@@ -157,7 +156,8 @@ func (a *answerWriter) flush() {
 	a.buf = a.buf[:0]
 }
 
-// end writes the rest. An answer that fits into the buffer states its length.
+// end writes the rest of the answer. If the whole answer fits into the buffer, it has a
+// Content-Length.
 func (a *answerWriter) end() {
 	if a.err != nil {
 		return
@@ -166,11 +166,11 @@ func (a *answerWriter) end() {
 		a.w.Header().Set("Content-Length", strconv.Itoa(len(a.buf)))
 	}
 	a.flush()
-	_ = a.deadline.control.Flush() // there is nobody to tell
+	_ = a.deadline.control.Flush() // the client has gone
 }
 
-// writeStored answers an upload that is stored.
-func writeStored(a *answerWriter, about storedUpload, names *lists) {
+// writeStored answers a stored upload.
+func writeStored(a *answerWriter, about storedUpload, names *nameLists) {
 	head := a.json.Text(stored{about})
 	a.text(head[:len(head)-len("}}")]...)
 	a.list("skipped_keys", names.skipped)

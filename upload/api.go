@@ -1,8 +1,9 @@
-// Package upload takes symbol archives over HTTP, in the manner of the Mozilla
-// Symbols Server.
+// Package upload receives symbol archives over HTTP, with the API of the Mozilla Symbols
+// Server.
 //
-// It reads the form and the archive in it as they arrive, keeps neither, and
-// answers once the archive's entries are stored. All its answers are JSON.
+// It reads the form and its archive as they arrive, and answers once the archive's entries
+// are stored. All answers are JSON. An upload goes through three steps: it opens the
+// source of its archive, ingests it, and publishes its entries. See upload.receive.
 package upload
 
 import (
@@ -25,93 +26,91 @@ const (
 	pathUpload   = "/upload/"
 	pathAuthInfo = "/upload/auth_info/"
 
-	// uploadAPIVersion is the version of the interface that clients ask for.
+	// uploadAPIVersion is the API version in /upload/auth_info/.
 	uploadAPIVersion = 1
 
-	// maxDrains is how many bodies may be drained at once.
+	// maxDrains bounds the bodies that are drained at once.
 	maxDrains = 64
 
-	// endWait is how long uploads that were ended have to clean up, and those
-	// that are being published to finish. A sweep cleans up what takes longer.
+	// endWait is the time that uploads have at the end of a shutdown to abort, or to
+	// finish publishing. The sweep cleans up what they leave after that.
 	endWait = 5 * time.Second
 )
 
-// Config is what an API works with. Every field must be set unless it says
-// otherwise.
+// Config configures an [API]. Every field must be set unless its comment says otherwise.
 type Config struct {
 	Memory *stream.Memory // admits uploads
 	Store  Store
 	Tokens *tokens.Set
 	Log    *zap.Logger // nil for none
 
-	// Uploads is told of every upload, and Panicked of a panic in any other request.
+	// Uploads observes every upload. Panicked is called for a panic in any other request.
 	Uploads  *observe.Uploads
 	Panicked func(*http.Request, *guard.PanicError)
 
 	MaxUploadSize int64 // bytes of an archive
 	MaxEntries    int   // of an archive
-	MaxExpanded   int64 // bytes of an archive's entries, expanded
+	MaxExpanded   int64 // uncompressed bytes of an archive's entries
 
-	// GzipExtensions are the extensions, with their dot, of the entries that
-	// are stored as gzip, whatever their case. If nil, it is .sym.
+	// GzipExtensions are the extensions of entries that are stored as gzip, in lower
+	// case and with their dot. If nil, .sym.
 	GzipExtensions []string
 
-	// Disallowed are snippets that no entry's name may hold. If nil, it is
+	// Disallowed are snippets that no entry's name may contain. If nil,
 	// qcom/proprietary.
 	Disallowed []string
 
-	// What may be under way with one token at once; 0: as much as there is room for.
+	// Limits on what is under way with one token at the same time; 0: no limit.
 	MaxTokenUploads int
 	MaxTokenBytes   int64 // of requests
 
-	IdleTimeout   time.Duration // without a byte from a client that we read from
+	IdleTimeout   time.Duration // of a read from the client
 	UploadTimeout time.Duration // from admission until publishing begins
 
-	// KeepConnection has the connection of a request stay open until release is
-	// called, however many other connections come. It is called for uploads with
-	// a token. If nil, nothing closes connections.
+	// KeepConnection keeps the connection of a request open until release is called,
+	// however many others come. It is called for uploads with a token. May be nil.
 	KeepConnection func(ctx context.Context) (release func())
 
-	// OnArrival has arrived called with the number of bytes of each read from the
-	// connection of a request, by the goroutine that reads, until stop is called.
-	// ctx is the request's. It reports false where it cannot. If nil, it never can.
-	// Without it, chunked bodies are read in small pieces.
+	// OnArrival calls arrived with the number of bytes of each read from the connection
+	// of a request, until stop is called. The reading goroutine makes these calls. ctx is
+	// the request's. ok is false if the connection cannot be watched. Then chunked bodies
+	// are read in small pieces. May be nil.
 	OnArrival func(ctx context.Context, arrived func(n int)) (stop func(), ok bool)
 }
 
-// API is the http.Handler of all that clients talk to.
+// API is the http.Handler of the API for clients.
 type API struct {
 	cfg    Config
 	ids    ids
 	claims claims
 	drains chan struct{} // one element for each body that is being drained
 
-	stopping context.Context // ends when no more uploads are taken
+	stopping context.Context // ends when new uploads are refused
 	stop     context.CancelFunc
-	closing  context.Context // ends when those under way have to end
+	closing  context.Context // ends when uploads under way have to end
 	close    context.CancelFunc
 
 	mu     sync.Mutex
 	active int           // uploads that have been admitted and not yet answered
-	ended  int           // uploads that a shutdown has ended after they had begun
-	idle   chan struct{} // closed once stopping has ended and active is zero
+	ended  int           // admitted uploads that the shutdown has ended
+	idle   chan struct{} // closed when stopping has ended and active is zero
 }
 
-// An UnfinishedError says that a shutdown did not wait for all uploads.
+// An UnfinishedError says that a shutdown did not wait for all uploads to finish.
 type UnfinishedError struct {
-	Ended int // that were ended; nothing is left of them
-	Left  int // that were still under way nevertheless
+	Ended int // uploads that were ended and have aborted
+	Left  int // uploads that were still under way
 }
 
 func (e *UnfinishedError) Error() string {
-	s := fmt.Sprintf("%d uploads did not finish in time and were ended: their clients were told to come back", e.Ended)
+	s := fmt.Sprintf("%d uploads did not finish in time and were ended: their clients were asked to retry", e.Ended)
 	if e.Left > 0 {
-		s += fmt.Sprintf("; %d more did not even end: what they leave in the store is swept later", e.Left)
+		s += fmt.Sprintf("; %d more are still under way: the sweep aborts what they leave in the store", e.Left)
 	}
 	return s
 }
 
-// New makes an API.
+// New returns an API.
 func New(cfg Config) *API {
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
@@ -129,7 +128,7 @@ func New(cfg Config) *API {
 		cfg.OnArrival = func(context.Context, func(int)) (func(), bool) { return func() {}, false }
 	}
 	a := &API{cfg: cfg, drains: make(chan struct{}, maxDrains), idle: make(chan struct{})}
-	a.claims = claims{uploads: cfg.MaxTokenUploads, bytes: cfg.MaxTokenBytes, byToken: map[string]*claimed{}}
+	a.claims = claims{uploads: cfg.MaxTokenUploads, bytes: cfg.MaxTokenBytes, byToken: map[string]*tokenUse{}}
 	a.stopping, a.stop = context.WithCancel(context.Background())
 	a.closing, a.close = context.WithCancel(context.Background())
 	return a
@@ -174,8 +173,8 @@ func (a *API) serveAuthInfo(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// enter counts an upload that has been admitted as under way, unless no more are
-// taken. Those that are counted call leave.
+// enter counts an admitted upload as under way. It reports false if new uploads are
+// refused. If not, the caller calls leave at the end.
 func (a *API) enter() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -186,8 +185,7 @@ func (a *API) enter() bool {
 	return true
 }
 
-// leave says that an upload is over, and whether it was ended by the shutdown
-// although it had begun.
+// leave says that an upload has been answered. ended says that the shutdown has ended it.
 func (a *API) leave(ended bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -199,10 +197,10 @@ func (a *API) leave(ended bool) {
 	}
 }
 
-// Drain has new uploads refused from now on, and waits until those that have been
-// admitted are answered. When ctx ends, it ends those that are not being published
-// yet, and waits up to 5 s more. It does not wait for clients that were refused.
-// It is called once. The error is an [*UnfinishedError].
+// Drain refuses new uploads from now on, and waits until those that have been admitted are
+// answered. When ctx ends, it ends the uploads that are not being published, and waits up to
+// 5 s more. It does not wait for refused clients. It is called once. The error is an
+// [*UnfinishedError].
 func (a *API) Drain(ctx context.Context) error {
 	a.mu.Lock()
 	a.stop()

@@ -14,17 +14,16 @@ import (
 	"spillway/internal/account"
 )
 
-// closeGrace is how long a client whose body is not read any further has to
-// read its answer before the connection is closed. Closing while bytes of the
-// client lie unread resets the connection, which can take the answer along
-// (RFC 9112, section 9.6).
+// closeGrace is the time that a client has to read its answer before the connection is
+// closed, if its body is not read to the end. A connection that is closed with unread bytes
+// is reset, and the client may lose the answer (RFC 9112, section 9.6).
 const closeGrace = 500 * time.Millisecond
 
-// errDrainOver interrupts a drain that has taken as long as it may.
-var errDrainOver = errors.New("upload: drained for long enough")
+// errDrainOver ends a drain that has reached one of its limits.
+var errDrainOver = errors.New("upload: the limit for draining was reached")
 
-// A goneError says that the body broke off: the client closed its connection,
-// or lost it, or broke the transfer's framing.
+// A goneError says that the body broke off: the client closed or lost the connection, or
+// broke the framing of the transfer.
 type goneError struct {
 	err error
 }
@@ -32,8 +31,7 @@ type goneError struct {
 func (e *goneError) Error() string { return "upload: the body broke off: " + e.err.Error() }
 func (e *goneError) Unwrap() error { return e.err }
 
-// An idleError says that the client sent nothing for that long while we were
-// ready to read.
+// An idleError says that a read got nothing from the client for that long.
 type idleError struct {
 	idle time.Duration
 }
@@ -42,14 +40,14 @@ func (e *idleError) Error() string {
 	return fmt.Sprintf("upload: the client sent nothing for %v", e.idle)
 }
 
-// A client that sends less than minRate bytes a second, on average over
-// rateWindow of waiting for it, is as good as idle.
+// A client is too slow if it averages less than minRate bytes per second over rateWindow.
+// Only the time of reads counts.
 const (
 	minRate    = 256
 	rateWindow = time.Minute
 )
 
-// A slowError says that hardly anything came while we were ready to read.
+// A slowError says that the client sent less than that in that time.
 type slowError struct {
 	least int64 // bytes
 	in    time.Duration
@@ -59,35 +57,34 @@ func (e *slowError) Error() string {
 	return fmt.Sprintf("upload: the client sent less than %d bytes in %v", e.least, e.in)
 }
 
-// body is a request's body under progress deadlines: each read has the idle
-// timeout to itself, so that time in which nobody reads never counts, and
-// can be interrupted from any goroutine.
+// body is a request's body with progress deadlines. Each read has the whole idle timeout, so
+// time in which nobody reads does not count. Any goroutine can interrupt reads.
 type body struct {
 	src     io.Reader
 	answer  *http.ResponseController
 	control interface {
 		SetReadDeadline(deadline time.Time) error
-	} // of what src reads from
+	} // of the connection that src reads from
 	chunked bool
 	idle    time.Duration
 	account *account.Account
-	limit   int64 // bytes that may be read; beyond, Read returns over
+	limit   int64 // bytes; if the body is longer, Read returns over
 	over    error
 
 	// owned by the reading goroutine
 	count   int64
-	started bool // Read was called: a 100 (Continue) that was asked for is sent
-	broken  bool // a read has failed, perhaps by a deadline of ours
+	started bool // Read was called, so a 100 (Continue) was sent if the client expects one
+	broken  bool // a read has failed, perhaps because of our deadline
 	watched bool // arrived is called as bytes arrive
-	prompt  bool // the last read was fast
+	fast    bool // the last read was fast: see chunkedRead
 
-	// mu makes setting a deadline one with knowing that it is the right one.
+	// mu guards the fields below and the connection's read deadline.
 	mu      sync.Mutex
-	stopped error         // why reads are interrupted
-	ended   bool          // all has been read, or release was called: hands off the deadline
-	waited  time.Duration // for the client, in this window of rateWindow
-	got     int64         // bytes in it
-	since   time.Time     // during a read: up to when waited counts
+	stopped error         // why reads are interrupted; nil if they are not
+	ended   bool          // the whole body was read, or release was called: the deadline is the server's
+	waited  time.Duration // time of reads in the present rateWindow
+	got     int64         // bytes in the present rateWindow
+	since   time.Time     // during a read: up to when it is counted in waited
 }
 
 func newBody(r *http.Request, answer *http.ResponseController, idle time.Duration, limit int64, over error) *body {
@@ -103,8 +100,8 @@ func newBody(r *http.Request, answer *http.ResponseController, idle time.Duratio
 	}
 }
 
-// Read returns io.EOF at the end of a complete body. Its other errors are what
-// the body was interrupted with, [*idleError], [*slowError], [*goneError] and b.over.
+// Read returns io.EOF at the end of a complete body. Other errors are the cause of an
+// interruption, [*idleError], [*slowError], [*goneError], and b.over.
 func (b *body) Read(p []byte) (int, error) {
 	if err := b.arm(); err != nil {
 		return 0, err
@@ -119,7 +116,7 @@ func (b *body) Read(p []byte) (int, error) {
 	now := time.Now()
 	b.account.Switch(before)
 	b.count += int64(n)
-	b.prompt = now.Sub(began) <= promptRead*time.Duration(n)/formBuffer
+	b.fast = now.Sub(began) <= fastRead*time.Duration(n)/formBuffer
 	slow := b.readEnded(n, now)
 	if err == io.EOF {
 		b.mu.Lock()
@@ -146,19 +143,19 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, &goneError{err}
 }
 
-// readEnded notes the end of a read of n bytes. Its error is a [*slowError].
+// readEnded counts a read of n bytes. The error is a [*slowError].
 func (b *body) readEnded(n int, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.watched {
-		n = 0 // arrived has counted them
+		n = 0 // counted by arrived
 	}
-	return b.pace(n, now)
+	return b.checkRate(n, now)
 }
 
-// pace notes that n bytes have come by now. Its error is a [*slowError]; after one,
-// a new window begins. The caller holds b.mu.
-func (b *body) pace(n int, now time.Time) error {
+// checkRate counts n bytes that have arrived by now. If the client is too slow, the error is
+// a [*slowError], and a new rateWindow begins. The caller holds b.mu.
+func (b *body) checkRate(n int, now time.Time) error {
 	b.got += int64(n)
 	b.waited += now.Sub(b.since)
 	b.since = now
@@ -180,7 +177,7 @@ func (b *body) arm() error {
 	b.since = time.Now()
 	switch {
 	case b.ended:
-		// The server reads on by itself now, to learn when the client leaves.
+		// The server reads now, to notice when the client leaves.
 		return nil
 	case b.stopped != nil:
 		return b.stopped
@@ -191,7 +188,8 @@ func (b *body) arm() error {
 	return nil
 }
 
-// interrupt ends the read that is under way, and every later one, with cause.
+// interrupt ends the read that is under way, and every later one, with cause. The first
+// cause stays.
 func (b *body) interrupt(cause error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -200,11 +198,10 @@ func (b *body) interrupt(cause error) {
 	}
 }
 
-// stop is interrupt of what is not interrupted yet. The caller holds b.mu.
+// stop interrupts reads. The caller holds b.mu and has checked that they are not.
 func (b *body) stop(cause error) {
 	b.stopped = cause
-	// An error means that there is no connection any more: no read is blocked.
-	_ = b.control.SetReadDeadline(time.Now())
+	_ = b.control.SetReadDeadline(time.Now()) // fails if the connection is closed: no read is blocked then
 }
 
 // follow interrupts reads with ctx's cause when ctx ends, until stop is called.
@@ -213,16 +210,15 @@ func (b *body) follow(ctx context.Context) (stop func()) {
 	return follow(ctx, func() { b.interrupt(context.Cause(ctx)) })
 }
 
-// complete reports whether the client has sent all that it had to.
+// complete reports whether the whole body has been read.
 func (b *body) complete() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.ended
 }
 
-// drain reads the rest and throws it away, whatever stopped reads before, but
-// no more than limit bytes, no longer than d and not beyond the end of ctx. Its
-// error says why it did not come to the end.
+// drain reads and discards the rest, also after an interruption: up to limit bytes, for up
+// to d, until ctx ends. The error says why it did not reach the end.
 func (b *body) drain(ctx context.Context, limit int64, d time.Duration) error {
 	b.mu.Lock()
 	b.stopped = nil
@@ -230,7 +226,7 @@ func (b *body) drain(ctx context.Context, limit int64, d time.Duration) error {
 	b.limit = math.MaxInt64
 	ctx, cancel := context.WithTimeoutCause(ctx, d, errDrainOver)
 	defer cancel()
-	// Not before reads may go on again: what ended already has to stop them.
+	// After stopped was reset, so that a context that has ended already ends the drain.
 	defer b.follow(ctx)()
 	switch n, err := io.Copy(io.Discard, io.LimitReader(b, limit)); {
 	case err != nil:
@@ -241,23 +237,21 @@ func (b *body) drain(ctx context.Context, limit int64, d time.Duration) error {
 	return nil
 }
 
-// lost reports whether no more of the body can be had of the server: its reader of
-// chunks returns its first error for ever.
-func (b *body) lost() bool { return b.chunked && b.broken }
+// unreadable reports whether reads through the server fail from now on: its reader of chunks
+// returns its first error forever.
+func (b *body) unreadable() bool { return b.chunked && b.broken }
 
-// takeOver has what the client still sends read off the connection itself, with
-// the chunks' framing. It is called after the answer. The caller closes the
-// connection.
-func (b *body) takeOver() (io.Closer, error) {
+// hijack takes the connection over after the answer. Reads then return what the client still
+// sends, with the framing of its chunks. The caller closes the connection.
+func (b *body) hijack() (io.Closer, error) {
 	conn, buffered, err := b.answer.Hijack()
 	if err != nil {
 		return nil, err
 	}
-	// Where the body ends does not show any more. A client that has sent it, and
-	// waits for more than its answer, learns that nothing comes (RFC 9112, section
-	// 9.6), so that its leaving is what is waited for.
+	// The end of the body can no longer be seen. A client that has sent all of it learns
+	// that no other answer comes, and closes the connection (RFC 9112, section 9.6).
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite() // it fails where the client has gone, which the next read tells
+		_ = half.CloseWrite() // fails if the client has gone: the next read fails, too
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -265,9 +259,8 @@ func (b *body) takeOver() (io.Closer, error) {
 	return conn, nil
 }
 
-// release is the last call: from here on the connection's deadlines are the
-// server's. It sees to it that the server does not wait for the rest of a body
-// that nobody wanted.
+// release is the last call. From here on, the read deadline is the server's, which does not
+// wait for the rest of an unread body.
 func (b *body) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

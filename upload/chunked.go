@@ -2,25 +2,25 @@ package upload
 
 import "time"
 
-// promptRead is the time for formBuffer bytes in which a client counts as fast.
-const promptRead = time.Second
+// fastRead is the longest time for formBuffer bytes in which a client counts as fast.
+const fastRead = time.Second
 
-// chunkedRead is how many bytes of a chunked body to ask for.
+// chunkedRead returns how many bytes of a chunked body to read.
 //
-// The HTTP server returns from a read when the buffer is full or the chunk ends, not as bytes
-// arrive. A client that was fast gets a long read: fewer calls for the same bytes. If
-// it becomes slow in the middle, arrived moves the deadline. For other clients, half of
-// the idle timeout at the lowest rate fills a read. So uploads that wait for this one
-// see its progress.
+// A read through the HTTP server returns when the buffer is full or the chunk ends, not when
+// bytes arrive. After a fast read, formBuffer bytes are read, which takes fewer calls. If the
+// client becomes slow meanwhile, arrived moves the deadline. From slower clients, a read is so
+// short that it is full after half of the idle timeout at the lowest rate. So uploads that
+// wait for memory notice that this one makes progress.
 func (b *body) chunkedRead() int {
-	if b.watched && b.prompt {
+	if b.watched && b.fast {
 		return formBuffer
 	}
 	return max(1, int(minRate*b.idle/(2*time.Second)))
 }
 
-// arrived notes that n bytes have arrived at the connection while a chunked body is
-// read: the idle timeout begins anew, unless the client is too slow.
+// arrived counts n bytes that have arrived at the connection during a read of a chunked body,
+// and restarts the idle timeout. If the client is too slow, it interrupts the read.
 func (b *body) arrived(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -28,10 +28,9 @@ func (b *body) arrived(n int) {
 		return
 	}
 	now := time.Now()
-	if err := b.pace(n, now); err != nil {
+	if err := b.checkRate(n, now); err != nil {
 		b.stop(err)
 		return
 	}
-	// An error means that there is no connection any more: the next read says so.
-	_ = b.control.SetReadDeadline(now.Add(b.idle))
+	_ = b.control.SetReadDeadline(now.Add(b.idle)) // fails if the connection is closed: the read fails, too
 }

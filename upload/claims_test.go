@@ -17,7 +17,7 @@ import (
 
 // TestClaims has each limit at its value, one below and one above.
 func TestClaims(t *testing.T) {
-	c := &claims{uploads: 2, bytes: 100, byToken: map[string]*claimed{}}
+	c := &claims{uploads: 2, bytes: 100, byToken: map[string]*tokenUse{}}
 	begin := func(token string, bytes int64, fits bool) *claim {
 		t.Helper()
 		l, err := c.begin(token, bytes)
@@ -32,14 +32,14 @@ func TestClaims(t *testing.T) {
 	second := begin("a", 0, true) // its size is not known
 	begin("a", 0, false)
 	other := begin("b", 100, true)
-	if err := second.reach(1); err != nil {
+	if err := second.grow(1); err != nil {
 		t.Error(err)
 	}
-	if err := second.reach(2); err == nil {
+	if err := second.grow(2); err == nil {
 		t.Error("101 bytes")
 	}
 	first.end()
-	if err := second.reach(100); err != nil {
+	if err := second.grow(100); err != nil {
 		t.Error(err)
 	}
 	begin("a", 1, false)

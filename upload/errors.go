@@ -17,11 +17,11 @@ import (
 
 // Why an upload is ended from outside.
 var (
-	errUploadTimeout = errors.New("upload: it took longer than an upload may")
+	errUploadTimeout = errors.New("upload: it took longer than --upload-timeout")
 	errShuttingDown  = errors.New("upload: shutting down")
 )
 
-// A tooLargeError says that a request is over --max-upload-size.
+// A tooLargeError says that an archive exceeds --max-upload-size.
 type tooLargeError struct {
 	limit int64 // bytes of the archive
 }
@@ -30,7 +30,7 @@ func (e *tooLargeError) Error() string {
 	return fmt.Sprintf("upload: an archive of more than %d bytes", e.limit)
 }
 
-// verdict is what an error means for the client.
+// verdict is the answer to an upload that ended with an error, and its outcome.
 type verdict struct {
 	status  int
 	outcome outcome.Outcome
@@ -42,16 +42,16 @@ func refused(status int, why outcome.Reason, message string) verdict {
 	return verdict{status, outcome.Refused, why, message}
 }
 
-// retry is the verdict of what has nothing to do with the archive.
-func retry(o outcome.Outcome, why outcome.Reason, message string) verdict {
+// retryLater returns the verdict for errors that have nothing to do with the archive.
+func retryLater(o outcome.Outcome, why outcome.Reason, message string) verdict {
 	return verdict{http.StatusServiceUnavailable, o, why, message + " Nothing is wrong with the upload: trying it again later is safe."}
 }
 
-// defect is the verdict of what is nobody's fault but ours.
+// defect is the verdict for our own bugs.
 var defect = verdict{http.StatusInternalServerError, outcome.Defect, outcome.NoReason, http.StatusText(http.StatusInternalServerError)}
 
-// fixed are the verdicts of the errors that say all by themselves.
-var fixed = []struct {
+// fixedVerdicts are the verdicts for sentinel errors.
+var fixedVerdicts = []struct {
 	err error
 	verdict
 }{
@@ -66,15 +66,14 @@ var fixed = []struct {
 	{errFormPart, refused(http.StatusBadRequest, outcome.BadForm, "A part of the form has a missing or malformed Content-Disposition header")},
 	{errFormCut, refused(http.StatusBadRequest, outcome.BadForm, "The form ends before its closing boundary")},
 	{zip.ErrNotZip, refused(http.StatusBadRequest, outcome.BadArchive, "File is not a zip file")},
-	{errUploadTimeout, retry(outcome.TimedOut, outcome.TotalTooLong, "The upload took longer than --upload-timeout allows.")},
-	{errShuttingDown, retry(outcome.ShutDown, outcome.NoReason, "This server is shutting down.")},
+	{errUploadTimeout, retryLater(outcome.TimedOut, outcome.TotalTooLong, "The upload took longer than --upload-timeout allows.")},
+	{errShuttingDown, retryLater(outcome.ShutDown, outcome.NoReason, "This server is shutting down.")},
 }
 
-// maxMessage is how long a message is at most, in bytes. The longest name that a
-// key has room for is in it whole.
+// maxMessage bounds a message, in bytes. A name that is short enough for a key fits.
 const maxMessage = 4096
 
-// verdictOn is what err means. Its message is of bounded length, whatever names
+// verdictOn returns the verdict for err. The length of its message is bounded, whatever names
 // the client chose.
 func verdictOn(err error) verdict {
 	v := verdictOnAny(err)
@@ -85,15 +84,14 @@ func verdictOn(err error) verdict {
 	return v
 }
 
-// verdictOnAny is the one table from errors to answers. Its messages are for
-// clients: they name what the client sent and the settings that it is up
-// against, and nothing of what is inside.
+// verdictOnAny is the one table from errors to answers. Messages are for clients. They name
+// what the client sent and the settings that limit it, and nothing internal.
 func verdictOnAny(err error) verdict {
-	// Before all others: what fails beside a panic may have failed because of it.
+	// First: other errors may be consequences of the panic.
 	if _, ok := errors.AsType[*guard.PanicError](err); ok {
 		return defect
 	}
-	for _, f := range fixed {
+	for _, f := range fixedVerdicts {
 		if errors.Is(err, f.err) {
 			return f.verdict
 		}
@@ -102,39 +100,39 @@ func verdictOnAny(err error) verdict {
 		return v
 	}
 	if _, ok := errors.AsType[*idleError](err); ok {
-		return retry(outcome.TimedOut, outcome.IdleTooLong, "Nothing of the upload arrived for as long as --idle-timeout allows.")
+		return retryLater(outcome.TimedOut, outcome.IdleTooLong, "Nothing of the upload arrived for as long as --idle-timeout allows.")
 	}
 	if _, ok := errors.AsType[*goneError](err); ok {
 		return verdict{http.StatusBadRequest, outcome.ClientGone, outcome.NoReason, "The upload broke off before its end"}
 	}
 	if e, ok := errors.AsType[*slowError](err); ok {
-		return retry(outcome.TimedOut, outcome.IdleTooLong, fmt.Sprintf("Less than %s of the upload arrived while this server waited %v for it.", size(e.least), e.in))
+		return retryLater(outcome.TimedOut, outcome.IdleTooLong, fmt.Sprintf("Less than %s of the upload arrived while this server waited %v for it.", size(e.least), e.in))
 	}
 	if e, ok := errors.AsType[*tokenLimitError](err); ok {
-		v := retry(outcome.Refused, outcome.TokenBusy, "With this token "+e.words()+" are under way already, which is as much as may be.")
+		v := retryLater(outcome.Refused, outcome.TokenBusy, "With this token, "+e.describe()+" are under way already.")
 		v.status = http.StatusTooManyRequests
 		return v
 	}
 	if e, ok := errors.AsType[*stream.NoRoomError](err); ok {
-		return retry(outcome.Refused, outcome.NoRoom, "This server has no room at the moment: "+e.What+".")
+		return retryLater(outcome.Refused, outcome.NoRoom, "This server has no room at the moment: "+e.What+".")
 	}
 	if e, ok := errors.AsType[*stream.QuotaError](err); ok {
-		return retry(outcome.Refused, outcome.NoSpill, "This server has no room on disk at the moment: "+noQuota(e)+".")
+		return retryLater(outcome.Refused, outcome.NoSpill, "This server has no room on disk at the moment: "+noQuota(e)+".")
 	}
-	// Before the store's: a body that cannot be read fails its request.
+	// Before StoreError: a body on disk that cannot be read fails its request.
 	if e, ok := errors.AsType[*stream.DiskError](err); ok {
 		if stream.OutOfFiles(e) {
-			return retry(outcome.Refused, outcome.NoRoom, "This server has no file descriptors left at the moment.")
+			return retryLater(outcome.Refused, outcome.NoRoom, "This server has no file descriptors left at the moment.")
 		}
-		return retry(outcome.Failed, outcome.DiskFailing, "The disk of this server failed, or does not answer.")
+		return retryLater(outcome.Failed, outcome.DiskFailing, "The disk of this server failed, or does not answer.")
 	}
 	if _, ok := errors.AsType[*stream.StoreError](err); ok {
-		return retry(outcome.Failed, outcome.StoreFailed, "The storage behind this server failed.")
+		return retryLater(outcome.Failed, outcome.StoreFailed, "The storage behind this server failed.")
 	}
 	return defect
 }
 
-// noQuota says which setting leaves no room on the disk at the moment.
+// noQuota says which setting leaves no room on the disk.
 func noQuota(e *stream.QuotaError) string {
 	if e.Quota == stream.FreeSpace {
 		return fmt.Sprintf("%s are free, %s more are needed, and --spill-min-free keeps %s free", size(e.Free), size(e.Need), size(e.Limit))
@@ -142,7 +140,7 @@ func noQuota(e *stream.QuotaError) string {
 	return "it would be over " + strings.TrimSuffix(quotaInUse(e), ",")
 }
 
-// quotaInUse names the setting that a quota is, its value and its use. It is not for
+// quotaInUse names a quota's setting, with its value and use. It is not for
 // [stream.FreeSpace].
 func quotaInUse(e *stream.QuotaError) string {
 	if e.Quota == stream.UploadQuota {
@@ -236,7 +234,7 @@ func overLimit(e *stream.LimitError) string {
 	return fmt.Sprintf("%s expands to more than %d times its packed size, which no symbols do. Leave out what is mostly zeros, or store it without compression.", what, e.Limit)
 }
 
-// size is a number of bytes, rounded for people and in full.
+// size formats a number of bytes, rounded and in full.
 func size(n int64) string {
 	return fmt.Sprintf("%s (%d bytes)", humanize.IBytes(uint64(max(n, 0))), n)
 }

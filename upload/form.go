@@ -13,25 +13,25 @@ import (
 
 // Limits of a form around its archive.
 const (
-	maxFormParts  = 100      // parts of any kind
+	maxFormParts  = 100      // of any kind
 	maxPartHeader = 64 << 10 // bytes of one part's header fields
 	maxFields     = 1 << 20  // bytes of the values of all fields before the archive
 	maxURLForm    = 64 << 10 // bytes of a form without files
 	maxBoundary   = 70       // characters (RFC 2046, section 5.1.1)
 
-	// besideHeader is what may be read beside a part's header fields, in bytes: the
-	// boundary and what is before it, and what the multipart reader reads ahead.
+	// besideHeader bounds what is read together with a part's header fields, in bytes: the
+	// boundary, what is before it, and what the multipart reader reads ahead.
 	besideHeader = 16 << 10
 
-	// formRoom is what the form may take beside the archive, in bytes.
-	formRoom = 1 << 20
+	// formOverhead bounds the size of the form without the archive, in bytes.
+	formOverhead = 1 << 20
 
-	// formBuffer is how much of the body is asked for in one read.
+	// formBuffer is the size of a read from the body, in bytes.
 	formBuffer = 64 << 10
 )
 
 var (
-	errNotForm  = errors.New("upload: the request is no form")
+	errNotForm  = errors.New("upload: not a multipart form")
 	errNoFile   = errors.New("upload: the form has neither a file nor a URL")
 	errByURL    = errors.New("upload: the form has a URL and no file")
 	errTryLate  = errors.New("upload: the field try comes after the archive")
@@ -39,7 +39,7 @@ var (
 	errFormPart = errors.New("upload: a part of the form has no valid Content-Disposition")
 )
 
-// A formError says that a form does not follow RFC 2046.
+// A formError says that a form violates RFC 2046.
 type formError struct {
 	err error
 }
@@ -47,7 +47,7 @@ type formError struct {
 func (e *formError) Error() string { return "upload: malformed form: " + e.err.Error() }
 func (e *formError) Unwrap() error { return e.err }
 
-// A formLimitError says that a form is over one of its limits.
+// A formLimitError says that a form exceeds one of its limits.
 type formLimitError struct {
 	what  string // e.g. "parts"
 	limit int64
@@ -71,39 +71,39 @@ func boundaryOf(contentType string) (string, error) {
 	return boundary, nil
 }
 
-// form reads a multipart/form-data body (RFC 7578) forward: the fields before
-// the archive, the archive, and what comes after it.
+// form reads a multipart/form-data body (RFC 7578) in one pass: the fields before the
+// archive, the archive, and what comes after it.
 type form struct {
 	raw    *rawForm
 	parts  *multipart.Reader
 	count  int
-	fields int64 // bytes that the values of fields before the archive may still have
+	fields int64 // bytes left for the values of fields before the archive
 
-	try bool // the archive has try symbols: a field try with a value has come, or the token says so
-	url bool // a field url with a value has come
+	try bool // the archive has try symbols: a field try had a value, or the token says so
+	url bool // a field url had a value
 }
 
-// newForm returns a reader of a form. onlyTry says that the archive has try symbols
-// whatever the form says.
+// newForm returns a reader of a form. If onlyTry is set, the archive has try symbols whatever
+// the form says.
 func newForm(body io.Reader, boundary string, onlyTry bool) *form {
 	raw := newRawForm(bufio.NewReaderSize(body, formBuffer), boundary)
 	return &form{raw: raw, parts: multipart.NewReader(raw, boundary), fields: maxFields, try: onlyTry}
 }
 
-// A filePart is the part of a form that has the archive.
+// A filePart is the part of a form with the archive.
 type filePart struct {
 	field, filename string
 	content         io.Reader
 }
 
-// part is a part of a form. One with a filename is a file.
+// part is a part of a form. If it has a filename, it is a file.
 type part struct {
 	*multipart.Part
 	name, filename string
 }
 
-// file reads the form up to the content of its first file. The error is
-// errNoFile or errByURL if it has none.
+// file reads the form up to the content of its first file. If there is no file, the error is
+// errNoFile or errByURL.
 func (f *form) file() (*filePart, error) {
 	for {
 		p, err := f.next()
@@ -129,10 +129,10 @@ func (f *form) file() (*filePart, error) {
 	}
 }
 
-// rest reads what comes after the archive, up to the end of the body. It
-// returns nil only if the closing boundary has come and the body has ended.
-// A field try is an error there unless the archive has try symbols anyway.
-func (f *form) rest() error {
+// finish reads what comes after the archive, to the end of the body. It returns nil only if
+// the closing boundary has come and the body has ended. A field try is an error here, unless
+// the archive has try symbols anyway.
+func (f *form) finish() error {
 	for {
 		p, err := f.next()
 		if err != nil {
@@ -155,17 +155,17 @@ func (f *form) rest() error {
 	return nil
 }
 
-// next returns the next part, or nil when the closing boundary has come.
+// next returns the next part, or nil after the closing boundary.
 func (f *form) next() (*part, error) {
 	tooLong := &formLimitError{what: "bytes in the header of a part", limit: maxPartHeader}
 	f.raw.allow(maxPartHeader+besideHeader, tooLong)
 	raw, err := f.parts.NextRawPart()
 	f.raw.allow(math.MaxInt64, nil)
-	if err == io.EOF && f.raw.closed { //nolint:errorlint // a body that is cut off gives a wrapped one
+	if err == io.EOF && f.raw.closed { //nolint:errorlint // a cut-off body returns a wrapped io.EOF
 		return nil, nil
 	}
 	if err != nil {
-		// Also io.EOF as it is: that of a body that ends within a part's header.
+		// This may be a plain io.EOF, if the body ends within a part's header.
 		return nil, f.explain(err)
 	}
 	if f.count++; f.count > maxFormParts {
@@ -181,7 +181,7 @@ func (f *form) next() (*part, error) {
 	return &part{Part: raw, name: params["name"], filename: params["filename"]}, nil
 }
 
-// explain says what an error of the multipart reader means.
+// explain translates an error of the multipart reader.
 func (f *form) explain(err error) error {
 	switch {
 	case f.raw.err != nil:
@@ -194,8 +194,8 @@ func (f *form) explain(err error) error {
 	return &formError{err}
 }
 
-// fieldsLength is how long fields of a header are, in bytes, each with its line's
-// end (RFC 5322, section 2.2).
+// fieldsLength returns the length of header fields in bytes, with their line ends (RFC 5322,
+// section 2.2).
 func fieldsLength(fields map[string][]string) (n int) {
 	for name, values := range fields {
 		for _, value := range values {
@@ -205,16 +205,15 @@ func fieldsLength(fields map[string][]string) (n int) {
 	return n
 }
 
-// baseName returns the last element of a filename, which old clients send with
-// its path (RFC 7578, section 4.2).
+// baseName returns the last element of a filename. Old clients send the whole path (RFC 7578,
+// section 4.2).
 func baseName(filename string) string {
 	return filename[strings.LastIndexAny(filename, `/\`)+1:]
 }
 
-// partReader reads a part's content. It returns io.EOF only where a boundary
-// follows. Once the body has failed, or ended too early, it returns nothing
-// else: the multipart reader would take for content what it holds of a boundary
-// that was cut off.
+// partReader reads the content of a part. It returns io.EOF only if a boundary follows. Once
+// the body has failed or was cut off, it returns no more bytes: the multipart reader would
+// return the bytes of a boundary that was cut off as content.
 type partReader struct {
 	form *form
 	part *multipart.Part
@@ -226,7 +225,7 @@ func (r partReader) Read(p []byte) (int, error) {
 	switch {
 	case raw.err != nil || raw.ended && !raw.closed:
 		return 0, r.form.explain(io.ErrUnexpectedEOF)
-	case err != nil && err != io.EOF: //nolint:errorlint // a Reader's end is never wrapped
+	case err != nil && err != io.EOF: //nolint:errorlint // a Reader returns io.EOF unwrapped
 		err = r.form.explain(err)
 	}
 	return n, err

@@ -21,7 +21,7 @@ func readForm(r io.Reader) (field, filename, content string, try bool, err error
 	}
 	data, err := io.ReadAll(file.content)
 	if err == nil {
-		err = f.rest()
+		err = f.finish()
 	}
 	return file.field, file.filename, string(data), f.try, err
 }
@@ -202,7 +202,7 @@ func BenchmarkForm(b *testing.B) {
 		if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, file.content, buf); err != nil {
 			b.Fatal(err)
 		}
-		if err := f.rest(); err != nil {
+		if err := f.finish(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -8,12 +8,11 @@ import (
 	"spillway/internal/answer"
 )
 
-// maxHeader is how long a request's header may be, in bytes. The server ends
-// what is much longer without asking, and in its own words.
+// maxHeader bounds the header of a request, in bytes. The HTTP server itself refuses headers
+// that are much longer.
 const maxHeader = 16 << 10
 
-// LimitHeader refuses requests whose header is too long, whatever they are for,
-// and leaves the others to next.
+// LimitHeader refuses requests whose header is too long, and passes the others to next.
 func LimitHeader(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if headerLength(r) <= maxHeader {
@@ -26,17 +25,17 @@ func LimitHeader(next http.Handler) http.Handler {
 	})
 }
 
-// headerLength is how long the header of a request was, in bytes: its first line,
-// its fields and the empty line.
+// headerLength returns the length of a request's header in bytes: the request line, the
+// fields and the empty line.
 func headerLength(r *http.Request) int {
 	first := len(r.Method) + len(" ") + len(r.RequestURI) + len(" ") + len(r.Proto) + len("\r\n")
 	return first + fieldsLength(map[string][]string{"Host": {r.Host}}) + fieldsLength(r.Header) + len("\r\n")
 }
 
-// shedHeader drops the fields of a request's header that nobody needs once the
-// upload waits for its turn. They may be most of the memory that it takes then.
+// shedHeader drops header fields that are not needed once an upload waits for its turn. They
+// may be most of the memory that it takes then.
 func shedHeader(h http.Header) {
 	maps.DeleteFunc(h, func(name string, _ []string) bool {
-		return name != "Connection" && name != "Expect" // the server looks at them when it answers
+		return name != "Connection" && name != "Expect" // the server reads them when it answers
 	})
 }

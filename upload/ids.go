@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Upload ids are milliseconds since idEpoch, shifted by the bits of a sequence
-// number: they stay under 2^53, and so exact in JavaScript, until 2094.
+// An upload ID is the number of milliseconds since idEpoch, followed by the bits of a
+// sequence number. IDs stay below 2^53, and so are exact in JavaScript, until 2094.
 const idSequenceBits = 12
 
 var idEpoch = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// ids makes ids that are unique and ascend within the process. The sequence
-// begins anywhere in the lower half of its range in each millisecond, so that
-// several instances hardly ever make the same one.
+// ids returns IDs that are unique and ascend within the process. In each millisecond the
+// sequence number begins at random in the lower half of its range, so that two instances
+// hardly ever return the same ID.
 type ids struct {
 	mu   sync.Mutex
 	last int64

@@ -109,7 +109,7 @@ func TestLengthOfARequest(t *testing.T) {
 	for over := -1; over <= 1; over++ {
 		c := dial(t, address)
 		f := symbolForm()
-		c.send(request(1<<20+formRoom+over, asDev, "Connection: close", "Expect: 100-continue"))
+		c.send(request(1<<20+formOverhead+over, asDev, "Connection: close", "Expect: 100-continue"))
 		line, err := c.from.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)
@@ -123,7 +123,7 @@ func TestLengthOfARequest(t *testing.T) {
 		}
 		if over <= 0 { // an epilogue of a form is no part of it
 			_, _ = c.from.ReadString('\n')
-			c.send(string(f), strings.Repeat("e", 1<<20+formRoom+over-len(f)))
+			c.send(string(f), strings.Repeat("e", 1<<20+formOverhead+over-len(f)))
 			if r := c.reply(); r.StatusCode != http.StatusCreated {
 				t.Errorf("%+d: status %d: %s", over, r.StatusCode, r.body)
 			}

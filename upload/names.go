@@ -9,21 +9,21 @@ import (
 	"spillway/stream"
 )
 
-// A snippetError says that a name holds something that must not be stored.
+// A snippetError says that a name contains a disallowed snippet.
 type snippetError struct {
 	snippet string
 }
 
 func (e *snippetError) Error() string { return fmt.Sprintf("upload: a name with %q", e.snippet) }
 
-// A patternError says that a name is no symbol key.
+// A patternError says that a name is not a symbol key.
 type patternError struct {
 	name string
 }
 
-func (e *patternError) Error() string { return fmt.Sprintf("upload: %q is no symbol key", e.name) }
+func (e *patternError) Error() string { return fmt.Sprintf("upload: %q is not a symbol key", e.name) }
 
-// A nameLengthError says that a name makes a longer key than the store takes.
+// A nameLengthError says that the key of a name would be too long for the store.
 type nameLengthError struct {
 	name string
 	max  int // bytes
@@ -33,14 +33,14 @@ func (e *nameLengthError) Error() string {
 	return fmt.Sprintf("upload: the name %q is longer than %d bytes", e.name, e.max)
 }
 
-// nameRules says what becomes of an archive's entries by their names.
+// nameRules decides by its name how an entry is stored.
 type nameRules struct {
-	disallowed []string // names that hold one of these are refused
-	gzipped    []string // extensions, in lower case and with their dot, of what is stored as gzip
+	disallowed []string // names that contain one of these are refused
+	gzipped    []string // extensions of entries that are stored as gzip, in lower case and with their dot
 	max        int      // bytes
 }
 
-// form is the Form of [stream.Rules].
+// form is [stream.Rules].Form.
 func (r nameRules) form(name string) (stream.Form, error) {
 	for _, snippet := range r.disallowed {
 		if strings.Contains(name, snippet) {
@@ -60,8 +60,8 @@ func (r nameRules) form(name string) (stream.Form, error) {
 	return stream.AsIs, nil
 }
 
-// isIgnored reports whether an entry of that name is passed over in silence:
-// the list of symbols that builds put beside them, and what Finder leaves.
+// isIgnored reports whether an entry is ignored: the list of symbols that builds add, and the
+// files that Finder leaves.
 func isIgnored(name string) bool {
 	const list = "-symbols.txt"
 	slash := strings.LastIndexByte(name, '/')
@@ -79,9 +79,9 @@ func isHex(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
-// isKeyPart reports whether s may be the module or the file of a symbol key:
-// the characters that S3 asks to avoid in keys are not in it ("Naming Amazon
-// S3 objects"), and it cannot be taken for a step in a path.
+// isKeyPart reports whether s may be the module or the file of a symbol key. It must not be
+// a step in a path, or contain a character that S3 asks to avoid ("Naming Amazon S3
+// objects").
 func isKeyPart(s string) bool {
 	if s == "" || s == "." || s == ".." || !utf8.ValidString(s) {
 		return false
@@ -91,9 +91,8 @@ func isKeyPart(s string) bool {
 	})
 }
 
-// extension returns the last dot of the last element of a path and what
-// follows it, as Python's os.path.splitext does: dots that a file name begins
-// with begin no extension.
+// extension returns the extension of a path, with its dot, as Python's os.path.splitext does:
+// dots at the start of a file name do not begin an extension.
 func extension(path string) string {
 	base := strings.TrimLeft(path[strings.LastIndexByte(path, '/')+1:], ".")
 	if dot := strings.LastIndexByte(base, '.'); dot >= 0 {
@@ -102,17 +101,17 @@ func extension(path string) string {
 	return ""
 }
 
-// An extensionError says that an archive is of no kind that is known here.
+// An extensionError says that an archive has an unknown extension.
 type extensionError struct {
-	extension string // as it was given
+	extension string // as the client sent it
 }
 
 func (e *extensionError) Error() string {
 	return fmt.Sprintf("upload: unknown archive extension %q", e.extension)
 }
 
-// archiveName chooses an archive's name: that of its form field, or where this
-// has no extension of an archive, that of its file.
+// archiveName returns an archive's name: the name of the form field, or the filename if the
+// field name has no extension of an archive.
 func archiveName(field, filename string) (string, error) {
 	for _, name := range []string{field, filename} {
 		if strings.EqualFold(extension(name), ".zip") {

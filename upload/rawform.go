@@ -5,35 +5,36 @@ import (
 	"io"
 )
 
-// rawForm is the body beneath a multipart reader. That reader bounds hardly
-// anything and takes some bodies for complete that are not.
+// rawForm is the body that a multipart reader reads. The multipart reader has few limits, and
+// takes some cut-off bodies for complete: rawForm limits what it reads and watches for the
+// closing boundary.
 type rawForm struct {
 	src   io.Reader
 	count int64
-	ended bool  // the body has ended, and in good order
-	err   error // what Read returned, if not nil or io.EOF
+	ended bool  // the body has ended without an error
+	err   error // an error of Read other than io.EOF
 
-	left int64 // bytes that may be read until the next call of allow
-	over error // what reading more than that is
+	left int64 // bytes that may be read before the next call of allow
+	over error // the error of reading more
 
 	closing []byte // the closing boundary, with the end of the line before it
-	tail    []byte // the last bytes that were read, at most one less than closing has
-	closed  bool   // closing has been seen
+	tail    []byte // the last bytes that were read, fewer than closing has
+	closed  bool   // closing was read
 }
 
 func newRawForm(src io.Reader, boundary string) *rawForm {
 	return &rawForm{
 		src:     src,
 		closing: []byte("\n--" + boundary + "--"),
-		tail:    []byte("\n"), // the body's first byte begins a line
+		tail:    []byte("\n"), // the body begins at the start of a line
 	}
 }
 
-// allow lets n more bytes be read, and over be the error beyond them.
+// allow allows n more bytes to be read. Reading more is the error over.
 func (r *rawForm) allow(n int64, over error) { r.left, r.over = n, over }
 
-// Read remembers its error: the multipart reader takes one in the middle of a
-// header for a malformed header.
+// Read keeps its error. The multipart reader reports an error in the middle of a header as a
+// malformed header.
 func (r *rawForm) Read(p []byte) (int, error) {
 	if r.left <= 0 {
 		r.err = r.over
@@ -52,7 +53,7 @@ func (r *rawForm) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// watch looks for the closing boundary in what follows r.tail.
+// watch looks for the closing boundary in p, which follows r.tail.
 func (r *rawForm) watch(p []byte) {
 	if r.closed {
 		return

@@ -4,135 +4,21 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"net/url"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"spillway/internal/account"
-	"spillway/internal/answer"
 	"spillway/internal/guard"
 	"spillway/internal/outcome"
-	"spillway/observe"
 	"spillway/stream"
 	"spillway/stream/zip"
-	"spillway/tokens"
 )
 
-// upload is one request to /upload/, from its header to the end of its body.
-type upload struct {
-	api     *API
-	w       http.ResponseWriter
-	r       *http.Request
-	control *http.ResponseController
-	body    *body
-	id      int64
-	began   time.Time
-	life    *lifetime // from when the upload waits for its turn
-
-	account  *account.Account
-	reported *observe.Upload
-
-	// what has become known of it
-	token        tokens.Token
-	claim        *claim
-	unkeep       func()        // the connection need not be kept any more; nil if it is not
-	admitted     bool          // and counted as under way
-	kept         *stream.Share // what is left to close once the upload is answered
-	archiveBytes atomic.Int64
-	progress     stream.Progress
-	batch        Batch
-	abortErr     error
-	cutOff       bool // by a shutdown, after it had been admitted
-
-	// what is left of batch and progress once the upload is over
-	names             lists
-	uploaded, skipped int
-	sentBytes         int64
-
-	// written by the upload's goroutine, with mu held; others look at them
-	mu       sync.Mutex
-	stage    outcome.Stage
-	filename string
-	try      bool
-	share    *stream.Share
-}
-
-// serveUpload takes one upload. It answers as soon as it knows what, and then
-// reads what the client still sends, which may not be able to read the answer
-// before it has sent everything.
-func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
-	control := http.NewResponseController(w)
-	body := newBody(r, control, a.cfg.IdleTimeout, a.cfg.MaxUploadSize+formRoom, &tooLargeError{a.cfg.MaxUploadSize})
-	defer body.release()
-	if body.chunked {
-		stop, ok := a.cfg.OnArrival(r.Context(), body.arrived)
-		defer stop()
-		body.watched = ok
-	}
-	rest := a.answerUpload(w, r, control, body) //nolint:contextcheck // take says why an upload has a context of its own
-	// From here on nothing of the upload is in use, whatever the client sends.
-	rest.read()
-}
-
-// answerUpload receives an upload and answers it. It returns what to do with the
-// rest of its body.
-func (a *API) answerUpload(w http.ResponseWriter, r *http.Request, control *http.ResponseController, body *body) *bodyRest {
-	u := &upload{
-		api: a, w: w, r: r, control: control, id: a.ids.next(time.Now()), began: time.Now(), stage: outcome.Waiting,
-		body: body, account: account.New(),
-	}
-	body.account = u.account
-	defer u.leave()
-	u.reported = a.cfg.Uploads.Begin(u.id, u.look)
-	err := guarded(func() error {
-		// Where reading and writing at once cannot be had, an answer could not
-		// be given before the body's end.
-		if err := control.EnableFullDuplex(); err != nil {
-			return err
-		}
-		return u.take()
-	})
-	v := verdict{status: http.StatusCreated, outcome: outcome.Stored}
-	if err != nil {
-		v = verdictOn(err)
-	}
-	u.cutOff = v.outcome == outcome.ShutDown && u.admitted
-	u.end(v, err)
-	u.answer(v)
-	shedHeader(r.Header)
-	body.account = nil
-	return newBodyRest(u, v)
-}
-
-// leave gives back what the upload has kept until it was answered.
-func (u *upload) leave() {
-	if u.kept != nil {
-		u.kept.Close()
-	}
-	if u.admitted {
-		u.api.leave(u.cutOff)
-	}
-	if u.unkeep != nil {
-		u.unkeep()
-	}
-}
-
-// guarded is [guard.Do], but for the panic that net/http wants to see.
-func guarded(f func() error) error {
-	err := guard.Do(f)
-	if p, ok := errors.AsType[*guard.PanicError](err); ok && p.Value == any(http.ErrAbortHandler) {
-		panic(p.Value)
-	}
-	return err
-}
-
-// take checks what can be known before the body, waits for the upload's turn
-// and receives it.
-func (u *upload) take() (err error) {
+// receive checks what it can before the body, waits for the upload's turn, opens the
+// source of its archive and stores the archive.
+func (u *upload) receive() (err error) {
 	if u.token, err = u.api.cfg.Tokens.Authenticate(u.r, u.began); err != nil {
 		return err
 	}
@@ -140,7 +26,7 @@ func (u *upload) take() (err error) {
 	switch {
 	case err != nil:
 		return err
-	case u.r.ContentLength > u.api.cfg.MaxUploadSize+formRoom:
+	case u.r.ContentLength > u.api.cfg.MaxUploadSize+formOverhead:
 		return &tooLargeError{u.api.cfg.MaxUploadSize}
 	case u.api.stopping.Err() != nil:
 		return errShuttingDown
@@ -151,7 +37,7 @@ func (u *upload) take() (err error) {
 	}
 	defer u.claim.end()
 	shedHeader(u.r.Header)
-	u.unkeep = u.api.cfg.KeepConnection(u.r.Context())
+	u.releaseConn = u.api.cfg.KeepConnection(u.r.Context())
 
 	u.life = newLifetime(u.r.Context())
 	defer u.life.when(u.api.closing, shutDown)()
@@ -159,7 +45,7 @@ func (u *upload) take() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { u.settle(err) }()
+	defer func() { u.giveBack(err) }()
 	defer unlink()
 	timeout := time.AfterFunc(u.api.cfg.UploadTimeout, func() { u.life.end(errUploadTimeout) })
 	defer timeout.Stop()
@@ -171,11 +57,11 @@ func (u *upload) take() (err error) {
 	return u.store(src)
 }
 
-// shutDown is the cause of what ends with the server.
+// shutDown is the cause of uploads that a shutdown ends.
 func shutDown(context.Context) error { return errShuttingDown }
 
-// admit waits for the upload's turn, with the body unread. An upload that
-// waits is not yet one of those that a shutdown waits for.
+// admit waits for the upload's turn, before the body is read. A shutdown does not wait
+// for uploads that wait here. The caller calls unlink before it closes the upload's share.
 func (u *upload) admit() (unlink func(), err error) {
 	gone := u.life.when(u.r.Context(), func(requested context.Context) error { return &goneError{context.Cause(requested)} })
 	stopping := u.life.when(u.api.stopping, shutDown)
@@ -198,10 +84,10 @@ func (u *upload) admit() (unlink func(), err error) {
 	return u.life.when(budget, context.Cause), nil
 }
 
-// settle drops what the upload has gathered of its archive, but for the names of
-// its answer if err is nil, and gives the memory of all else back. Others can have
-// its turn then, however long its client takes to read.
-func (u *upload) settle(err error) {
+// giveBack drops what the upload has gathered, and gives its memory and its turn back. If
+// err is nil, it keeps memory for the names in the answer: other uploads do not wait until
+// a slow client has read it.
+func (u *upload) giveBack(err error) {
 	if b := u.batch; b != nil {
 		uploaded, skipped := b.Uploaded(), b.Skipped()
 		u.note(func() {
@@ -209,7 +95,7 @@ func (u *upload) settle(err error) {
 			u.batch = nil
 		})
 		if err == nil {
-			u.names = lists{skipped: skipped, uploaded: uploaded, ignored: u.progress.Report().Ignored}
+			u.names = nameLists{skipped: skipped, uploaded: uploaded, ignored: u.progress.Report().Ignored}
 		}
 	}
 	if err == nil {
@@ -220,7 +106,8 @@ func (u *upload) settle(err error) {
 	}
 }
 
-// source reads the form up to its archive, and takes note of what the archive is.
+// source opens what the upload reads its archive from: a form, which is read up to the
+// archive. It notes the archive's name and whether it has try symbols.
 func (u *upload) source(boundary string) (source, error) {
 	if boundary == "" {
 		return nil, u.urlForm()
@@ -238,7 +125,7 @@ func (u *upload) source(boundary string) (source, error) {
 	return &formSource{form, file.content, max(0, u.r.ContentLength)}, nil // -1: not known
 }
 
-// urlForm reads a form that cannot have a file, only a URL to fetch one from.
+// urlForm reads a form without files, which can only have the URL of an archive.
 func (u *upload) urlForm() error {
 	data, err := io.ReadAll(io.LimitReader(u.body, maxURLForm+1))
 	if err != nil {
@@ -253,8 +140,8 @@ func (u *upload) urlForm() error {
 	return errNoFile
 }
 
-// store puts the entries of the archive into the store: all of them, or it aborts
-// what is not published.
+// store ingests the archive and publishes it. If either fails, it aborts what is not
+// published.
 func (u *upload) store(src source) (err error) {
 	u.batch = u.api.cfg.Store.Begin(u.life.ctx, u.life.fail, u.share, u.try)
 	published := false
@@ -273,8 +160,8 @@ func (u *upload) store(src source) (err error) {
 	return nil
 }
 
-// ingest reads the archive to the end of its source, verifies it and stages its
-// entries in the store. Nothing is visible yet.
+// ingest reads the archive to the end of its source, verifies it, and stages its entries.
+// Nothing is visible yet.
 func (u *upload) ingest(src source) error {
 	cfg := &u.api.cfg
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
@@ -290,7 +177,7 @@ func (u *upload) ingest(src source) error {
 	return src.End()
 }
 
-// publish makes the entries visible. All of the archive has arrived and is verified.
+// publish makes the entries visible. The whole archive has arrived and is verified.
 func (u *upload) publish() error {
 	if err := u.life.publish(); err != nil {
 		return err
@@ -300,8 +187,7 @@ func (u *upload) publish() error {
 	return u.batch.Publish()
 }
 
-// abort gives up what is not published. The error is a panic's; others are for the
-// log alone.
+// abort aborts the batch. It returns the error if that is a panic. Others are only logged.
 func (u *upload) abort() error {
 	defer u.account.Switch(u.account.Switch(account.OnStore))
 	u.abortErr = u.batch.Abort()
@@ -311,7 +197,7 @@ func (u *upload) abort() error {
 	return nil
 }
 
-// archiveReader is the archive of an upload, counted and held to its limit.
+// archiveReader counts the bytes of an archive and enforces the limits on them.
 type archiveReader struct {
 	u   *upload
 	src source
@@ -323,37 +209,8 @@ func (a *archiveReader) Read(p []byte) (int, error) {
 	if limit := a.u.api.cfg.MaxUploadSize; read > limit {
 		return n, &tooLargeError{limit}
 	}
-	if limited := a.u.claim.reach(read); limited != nil {
+	if limited := a.u.claim.grow(read); limited != nil {
 		return n, limited
 	}
 	return n, err
-}
-
-// wanted reports whether others wait for what the answer keeps of the budget.
-func (u *upload) wanted() bool { return u.kept != nil && u.kept.InTheWay() }
-
-// answer answers and flushes. A connection whose client has yet to send is not
-// used again: nothing of the rest may be taken for another request.
-func (u *upload) answer(v verdict) {
-	if !u.body.complete() {
-		u.w.Header().Set("Connection", "close")
-	}
-	deadline := newWriteDeadline(u.control, u.wanted, u.api.closing)
-	defer deadline.stop()
-	if v.outcome != outcome.Stored {
-		deadline.extend()
-		send(u.w, v.status, answer.Failure{Error: v.message})
-		return
-	}
-	writeStored(newAnswerWriter(u.w, v.status, deadline), storedUpload{
-		ID:           u.id,
-		Size:         u.archiveBytes.Load(),
-		Filename:     u.filename,
-		Bucket:       u.api.cfg.Store.Bucket(u.try),
-		TrySymbols:   u.try,
-		RedirectURLs: []string{},
-		CompletedAt:  time.Now().UTC().Format(timeFormat),
-		CreatedAt:    u.began.UTC().Format(timeFormat),
-		User:         u.token.Email,
-	}, &u.names)
 }

@@ -9,47 +9,46 @@ import (
 )
 
 const (
-	// shortDrain and shortDrainTime bound what is read of a body after an
-	// answer that the client gets for something else than its archive.
+	// shortDrain and shortDrainTime bound the drain after an answer that has nothing to do
+	// with the archive.
 	shortDrain     = 64 << 20
 	shortDrainTime = 30 * time.Second
 
-	// continuePatience is how long a client may wait for a 100 (Continue)
-	// before it sends its body all the same (RFC 9110, section 10.1.1). curl
-	// waits a second.
+	// continuePatience is the time after which a client may no longer wait for a 100
+	// (Continue) and send its body (RFC 9110, section 10.1.1). curl waits a second.
 	continuePatience = 900 * time.Millisecond
 )
 
-// bodyRest is what a client still sends after its answer, and how much of it is
-// read. It keeps nothing of the upload.
+// bodyRest is the rest of a body after the answer, and how much of it is drained. It keeps
+// nothing of the upload.
 type bodyRest struct {
 	api    *API
 	body   *body
 	limit  int64 // bytes
 	d      time.Duration
-	leave  bool // the rest is left unread
-	linger bool // and the client may be sending it
+	leave  bool // drain nothing
+	linger bool // if leave: the client may be sending it
 }
 
-// newBodyRest decides about the rest of an upload that was answered with v.
+// newBodyRest decides how to read the rest of the body after an answer with verdict v.
 func newBodyRest(u *upload, v verdict) *bodyRest {
 	rest := &bodyRest{api: u.api, body: u.body, limit: shortDrain, d: shortDrainTime}
 	switch {
 	case u.body.complete() || v.outcome == outcome.ClientGone:
 		rest.leave = true
 	case u.r.Header.Get("Expect") != "" && !u.body.started:
-		// The client was never asked for its body. If it has waited for long,
-		// it may be sending all the same.
+		// The client was never asked for its body. If it has waited for too long, it may be
+		// sending it.
 		rest.leave, rest.linger = true, time.Since(u.began) > continuePatience
 	}
 	ours := v.outcome == outcome.TimedOut || v.outcome == outcome.ShutDown
 	if !ours && v.status != http.StatusForbidden && v.status != http.StatusUnauthorized {
-		rest.limit, rest.d = u.api.cfg.MaxUploadSize+formRoom, u.api.cfg.UploadTimeout
+		rest.limit, rest.d = u.api.cfg.MaxUploadSize+formOverhead, u.api.cfg.UploadTimeout
 	}
 	return rest
 }
 
-// read reads what the client sends after its answer, within limits.
+// read drains the rest within its limits.
 func (r *bodyRest) read() {
 	if r.leave {
 		if r.linger {
@@ -64,8 +63,8 @@ func (r *bodyRest) read() {
 		r.wait()
 		return
 	}
-	if r.body.lost() {
-		conn, err := r.body.takeOver()
+	if r.body.unreadable() {
+		conn, err := r.body.hijack()
 		if err != nil {
 			r.wait()
 			return
@@ -78,7 +77,7 @@ func (r *bodyRest) read() {
 	}
 }
 
-// wait leaves the client time to read its answer.
+// wait gives the client time to read its answer.
 func (r *bodyRest) wait() {
 	timer := time.NewTimer(closeGrace)
 	defer timer.Stop()

@@ -27,4 +27,4 @@ type formSource struct {
 
 func (s *formSource) Read(p []byte) (int, error) { return s.content.Read(p) }
 func (s *formSource) Size() int64                { return s.size }
-func (s *formSource) End() error                 { return s.form.rest() }
+func (s *formSource) End() error                 { return s.form.finish() }
