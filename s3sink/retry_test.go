@@ -155,6 +155,7 @@ func loadFor(t *testing.T, r *rig, atOnce int, d time.Duration) int {
 // are stored as by a process that has just begun, at once and at full speed. Now
 // and then a request fails, as with every store.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	downs := map[string]func(*http.Request) (*http.Response, error){
 		"internal error":   func(*http.Request) (*http.Response, error) { return refuse(500, "InternalError"), nil },
 		"slow down":        func(*http.Request) (*http.Response, error) { return refuse(503, "SlowDown"), nil },
@@ -210,6 +211,7 @@ func TestOutage(t *testing.T) {
 // TestSpellOfThrottling: a store that refuses a third of the requests for a few
 // seconds, whatever their rate, gets all of them again soon afterwards.
 func TestSpellOfThrottling(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const spell, soon = 4 * time.Second, 20 * time.Second
 		begun := time.Now()
@@ -258,6 +260,7 @@ func small(module string, n int) (files []file) {
 // TestRetriesAreNotUsedUp: a store that fails now and then, sometimes twice in a
 // row, is tried again however long that goes on.
 func TestRetriesAreNotUsedUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var n atomic.Int64
 		store := &fakeStore{answer: func(string, int, *http.Request) (*http.Response, error) {

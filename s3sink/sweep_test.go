@@ -99,6 +99,7 @@ func TestSweepPlaces(t *testing.T) {
 }
 
 func TestSweepFaults(t *testing.T) {
+	t.Parallel()
 	store := real(t)
 	for _, call := range []string{"ListMultipartUploads v1/", "AbortMultipartUpload v1/left/1/left"} {
 		for _, kind := range []s3fault.Kind{s3fault.InternalError, s3fault.Timeout, s3fault.Reset} {
@@ -106,6 +107,7 @@ func TestSweepFaults(t *testing.T) {
 				for _, always := range []bool{false, true} {
 					fault := s3fault.Fault{Call: call, Kind: kind, Applied: applied, Always: always}
 					t.Run(fault.String(), func(t *testing.T) {
+						t.Parallel()
 						r := newRig(t, store, func(cfg *s3sink.Config) { cfg.AttemptTimeout = attemptTimeout / 4 })
 						r.leave(t, false, 3)
 						r.wire.Inject(&fault)
