@@ -17,9 +17,9 @@ import (
 	"spillway/stream"
 )
 
-// The parts of the contract that are about how a batch ends.
+// This file tests how a batch ends.
 
-// mixed is an archive with an object of every way of staging.
+// mixed returns an archive with an entry for every way of staging.
 func mixed(part int) []file {
 	return []file{
 		{name: "a/1/held.sym", form: stream.Gzip, data: data(3000, 1)},
@@ -75,7 +75,7 @@ func testAbort(t *testing.T, r *rig) {
 				t.Fatal(err)
 			}
 		}
-		// An object in the middle of its body, a part of it in flight.
+		// An object with a part in flight, and more to come.
 		o := batch.Create(stream.Entry{Name: "a/1/half", Form: stream.AsIs})
 		b, err := share.Lease(reading)
 		if err != nil {
@@ -200,8 +200,8 @@ func testTwice(t *testing.T, r *rig) {
 	r.wantFinished(t)
 }
 
-// testStageOut has an upload hold all the room that may be held, and another
-// wait for part buffers.
+// testStageOut checks that held objects are staged when one upload holds as much memory as
+// it may and another waits for part buffers.
 func testStageOut(t *testing.T, r *rig) {
 	_, share := r.admit(t)
 	defer share.Close()
@@ -259,8 +259,8 @@ func testStageOut(t *testing.T, r *rig) {
 	r.wantFinished(t)
 }
 
-// testProbe: a probe leaves nothing behind. Only the first writes an object, reads it
-// back and deletes it.
+// testProbe checks that a probe leaves nothing behind, and that only the first one writes
+// an object, reads it back and deletes it.
 func testProbe(t *testing.T, r *rig) {
 	probe := func() map[string]int {
 		t.Helper()
@@ -296,8 +296,8 @@ func testProbe(t *testing.T, r *rig) {
 	absent.wantFinished(t)
 }
 
-// TestManyDrops: an archive that is refused may have staged thousands of entries.
-// They are given up a few at a time.
+// TestManyDrops checks that a few of the multipart uploads of a refused archive are
+// aborted at a time. There may be thousands.
 func TestManyDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const files, concurrency = 1000, 8

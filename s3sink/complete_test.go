@@ -43,8 +43,8 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { close(p.done); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// newHTTPRig is a rig whose sink speaks HTTP to the store, by the transport that
-// it makes for itself. The caller calls end.
+// newHTTPRig returns a rig whose sink sends HTTP to the store, with its own transport. The
+// caller calls end.
 func newHTTPRig(t *testing.T, store *fakeStore) (r *rig, end func()) {
 	t.Helper()
 	network := &pipes{make(chan net.Conn), make(chan struct{})}
@@ -83,8 +83,8 @@ func silent(req *http.Request) (*http.Response, error) {
 	return nil, context.Cause(req.Context())
 }
 
-// TestCompleteTakesMinutes checks how long an upload may take to be completed: longer
-// than any other request, and not for ever.
+// TestCompleteTakesMinutes checks how long CompleteMultipartUpload may take: longer than
+// any other request, but not forever.
 func TestCompleteTakesMinutes(t *testing.T) {
 	staged := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1), leased: true}
 	for name, test := range map[string]struct {
@@ -146,8 +146,8 @@ func TestCompleteTakesMinutes(t *testing.T) {
 	}
 }
 
-// TestOtherAnswersBeginSoon checks that any other request is tried again when the store
-// has not begun to answer it after 30 s.
+// TestOtherAnswersBeginSoon checks that any other request is retried if the store does not
+// begin to answer within 30 s.
 func TestOtherAnswersBeginSoon(t *testing.T) {
 	for _, operation := range []string{"HeadObject", "PutObject", "UploadPart"} {
 		inFakeTime(t, operation, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestOtherAnswersBeginSoon(t *testing.T) {
 	}
 }
 
-// zeros is a body on disk of so many bytes.
+// zeros is a body on disk of that many bytes.
 type zeros int64
 
 func (z zeros) ReadAt(p []byte, off int64) (int, error) {
@@ -188,10 +188,10 @@ func (zeros) Memory() int64 { return 0 }
 func (zeros) Held() bool    { return true }
 func (zeros) Release()      {}
 
-// TestCompleteTimeGrows checks that a large object has more time to be completed: a
-// store may copy its bytes and look at each of its parts.
+// TestCompleteTimeGrows checks that a large object has more time to be completed: a store
+// may copy its bytes and look at each part.
 func TestCompleteTimeGrows(t *testing.T) {
-	const size = 160 << 20 // 5 s, and 1.6 s for 32 parts, after the first second
+	const size = 160 << 20 // adds 5 s, and 1.6 s for 32 parts, to the first second
 	for _, test := range []struct {
 		takes  time.Duration
 		stored bool
@@ -235,7 +235,7 @@ func TestCompleteTimeGrows(t *testing.T) {
 	}
 }
 
-// TestCompletesLeaveRoom checks that others are published while many uploads take minutes
+// TestCompletesLeaveRoom checks that other uploads are published while many take minutes
 // to be completed.
 func TestCompletesLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

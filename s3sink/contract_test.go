@@ -13,7 +13,7 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// TestContract runs over every store that Spillway is meant for.
+// TestContract runs the contract tests over every kind of store.
 func TestContract(t *testing.T) {
 	stores := map[string]func(*testing.T) s3server.Client{"embedded": embedded, "versitygw": real}
 	for _, name := range slices.Sorted(maps.Keys(stores)) {
@@ -195,7 +195,7 @@ func testSecondUpload(t *testing.T, r *rig) {
 		t.Errorf("requests %v, want %v", got, want)
 	}
 
-	// One byte makes a difference, at any size.
+	// One byte is enough, at any size.
 	for i := range files {
 		if len(files[i].data) > 0 {
 			files[i].data = slices.Clone(files[i].data)
@@ -215,7 +215,7 @@ func testSecondUpload(t *testing.T, r *rig) {
 	r.idle(t)
 }
 
-// testTecken has objects under the entries' names that carry what Tecken writes.
+// testTecken compares entries with stored objects that have Tecken's metadata.
 func testTecken(t *testing.T, r *rig) {
 	part := r.memory.PartSize()
 	for _, size := range []int{1000, part + 1000} {
@@ -260,7 +260,7 @@ func testTecken(t *testing.T, r *rig) {
 		}
 	}
 
-	// With SkipBySize, length alone decides where there is no hash.
+	// With SkipBySize, the length alone decides if there is no hash.
 	bySize := newRig(t, r.Client, func(cfg *s3sink.Config) { cfg.SkipBySize = true })
 	for _, size := range []int{1000, part + 1000} {
 		plain := file{name: fmt.Sprintf("p/%d/plain.pd_", size), form: stream.AsIs, data: data(size, 1)}

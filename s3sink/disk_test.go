@@ -18,7 +18,7 @@ import (
 	"spillway/testdata/s3fault"
 )
 
-// testOnDisk is about bodies that stay on disk until they are published.
+// testOnDisk checks bodies that stay on disk until they are published.
 func testOnDisk(t *testing.T, r *rig) {
 	part := r.memory.PartSize()
 	var files []file
@@ -42,7 +42,7 @@ func testOnDisk(t *testing.T, r *rig) {
 		r.idle(t)
 	}
 
-	// A disk that fails is not the store's failure.
+	// A failure of the disk is not one of the store.
 	for _, n := range []int{100, part + 1} {
 		bad := file{name: "bad/1/bad", form: stream.AsIs, data: data(n, 9), onDisk: &stream.DiskError{Op: "read", Err: syscall.EIO}}
 		r.wire.Forget()
@@ -59,8 +59,7 @@ func testOnDisk(t *testing.T, r *rig) {
 	}
 }
 
-// watchedDisk is a body on a disk that can fail, and that sees what is done
-// with it.
+// watchedDisk is a body on a disk that may fail. It records how it is used.
 type watchedDisk struct {
 	data     []byte
 	readable int64 // bytes that can be read in all before the disk fails; 0: any number
@@ -86,7 +85,7 @@ func (d *watchedDisk) Memory() int64 { return 0 }
 func (d *watchedDisk) Held() bool    { return true }
 func (d *watchedDisk) Release()      { d.released.Store(true) }
 
-// wantReleased fails the test if the disk's room was not given back, or too
+// wantReleased fails the test if the disk space was not given back, or was given back too
 // early.
 func (d *watchedDisk) wantReleased(t *testing.T) {
 	t.Helper()
@@ -98,8 +97,7 @@ func (d *watchedDisk) wantReleased(t *testing.T) {
 	}
 }
 
-// uploadDisk puts one file, whose body is on the disk, into the store, after
-// what the test does with the batch and the object.
+// uploadDisk stores one file whose body is on disk. before runs before Publish.
 func (r *rig) uploadDisk(t *testing.T, f file, d *watchedDisk, before func(*testing.T, *s3sink.Batch, stream.Object, *watchedDisk)) (*s3sink.Batch, error) {
 	t.Helper()
 	ctx, share := r.admit(t)
@@ -116,8 +114,8 @@ func (r *rig) uploadDisk(t *testing.T, f file, d *watchedDisk, before func(*test
 
 func asItIs(*testing.T, *s3sink.Batch, stream.Object, *watchedDisk) {}
 
-// TestDiskFails: a disk that fails while a body is summed, or sent, is told of
-// as such. Nothing is sent again because of it, and nothing is left.
+// TestDiskFails checks that an error of the disk, while a body is summed or sent, is
+// reported as such. No request is retried because of it, and nothing is left.
 func TestDiskFails(t *testing.T) {
 	part := int64(5 << 20)
 	for _, test := range []struct {
@@ -164,8 +162,8 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// TestDiskReleased: the room on disk is given back in every way that an upload
-// can take, and not before the last byte has been read.
+// TestDiskReleased checks that disk space is given back however an upload ends, and not
+// before the last byte has been read.
 func TestDiskReleased(t *testing.T) {
 	for _, size := range []int{10, 5<<20 + 1} {
 		for name, before := range map[string]func(*testing.T, *s3sink.Batch, stream.Object, *watchedDisk){
@@ -197,8 +195,8 @@ func TestDiskReleased(t *testing.T) {
 	}
 }
 
-// TestDiskCutOff: the end of the context under which a large body is published
-// waits for the parts that have been sent, and leaves nothing.
+// TestDiskCutOff checks that an upload that ends while a large body is sent waits for the
+// parts in flight, and leaves nothing.
 func TestDiskCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var inFlight atomic.Int64
@@ -241,9 +239,8 @@ func TestDiskCutOff(t *testing.T) {
 	})
 }
 
-// TestOtherBytes: bytes that are not those that were verified, because of what
-// memory or disk did to them, do not become visible where the archive's
-// checksum is also the body's.
+// TestOtherBytes checks that bytes that differ from those that were verified do not become
+// visible. This is possible where the archive's checksum is also the body's.
 func TestOtherBytes(t *testing.T) {
 	r := newRig(t, real(t), nil)
 	part := r.memory.PartSize()
@@ -266,8 +263,8 @@ func TestOtherBytes(t *testing.T) {
 	}
 }
 
-// otherSum has the entries' bytes verified with another checksum than they get
-// to the store with.
+// otherSum makes the checksum of the verified bytes differ from that of the bytes that are
+// sent.
 type otherSum struct{ stream.Sink }
 
 func (s otherSum) Create(e stream.Entry) stream.Object { return otherSumObject{s.Sink.Create(e)} }

@@ -7,8 +7,8 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// TestEmbeddedWithoutUploads: a bucket in which no multipart upload has begun
-// has none that is unfinished, and a bucket that is not there is an error.
+// TestEmbeddedWithoutUploads lists the unfinished uploads of a bucket that never had any,
+// which is empty, and of a bucket that does not exist, which is an error.
 func TestEmbeddedWithoutUploads(t *testing.T) {
 	handler, err := NewEmbedded("symbols")
 	if err != nil {

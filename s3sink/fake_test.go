@@ -18,14 +18,13 @@ import (
 	"spillway/testdata/s3fault"
 )
 
-// fakeStore answers without a network, so that tests can look at requests and
-// have the time that they want. A HEAD finds no object; a GET finds what has been
-// put.
+// fakeStore answers without a network, so that tests can inspect requests and control the
+// time. A HEAD finds no object. A GET finds objects that were put.
 type fakeStore struct {
-	composite bool // does not know checksums of whole objects
+	composite bool // does not support checksums of whole objects
 
-	// answer replaces the answer to an operation's n-th request, from 1 on;
-	// nil keeps it.
+	// answer returns the answer to an operation's n-th request, from 1 on; nil for the
+	// usual answer.
 	answer func(operation string, n int, req *http.Request) (*http.Response, error)
 
 	mu       sync.Mutex
@@ -145,7 +144,7 @@ func refuse(status int, code string) *http.Response {
 	return respond(status, "<Error><Code>"+code+"</Code><Message>no</Message></Error>", nil)
 }
 
-// newFakeRig is a rig over a fakeStore.
+// newFakeRig returns a rig over a fakeStore.
 func newFakeRig(t *testing.T, store *fakeStore, adjust func(*s3sink.Config)) *rig {
 	t.Helper()
 	memory, err := stream.NewMemory(40<<20, 5<<20, 4, time.Minute, nil)
@@ -167,7 +166,7 @@ func newFakeRig(t *testing.T, store *fakeStore, adjust func(*s3sink.Config)) *ri
 	return &rig{sink: sink, memory: memory}
 }
 
-// inFakeTime runs a subtest whose pauses take no time.
+// inFakeTime runs a subtest in fake time.
 func inFakeTime(t *testing.T, name string, test func(*testing.T)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })

@@ -16,22 +16,23 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// attemptTimeout is short, so that a test of a store that hangs is, and longer
-// than any honest request takes on a busy machine.
+// attemptTimeout is short, so that tests of stores that hang are. It is longer than any
+// good request takes on a busy machine.
 const attemptTimeout = 4 * time.Second
 
 // sampleOf is how many faults there are for each one that gates a change. It shares no
 // factor with the number of ways, so that the sample has all of them.
 const sampleOf = 5
 
-// TestFaults fails each single call of an upload, in the ways that end it in the
-// middle. The other ways, and the way to the server, are the program's tests.
+// TestFaults makes each single call of an upload fail, in each way that ends a request in
+// the middle. The program's tests have the other ways, and failures on the way to the
+// server.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	store := real(t)
 	quick := func(cfg *s3sink.Config) { cfg.AttemptTimeout, cfg.CompleteTimeout = attemptTimeout, attemptTimeout }
 
-	// An upload without a fault says what the calls are.
+	// An upload without faults shows which calls there are.
 	r := newRig(t, store, quick)
 	if _, err := r.upload(t, mixed(r.memory.PartSize())...); err != nil {
 		t.Fatal(err)
@@ -42,7 +43,7 @@ func TestFaults(t *testing.T) {
 	}
 
 	n := 0
-	// Most of these wait, so they need no processor each, as with t.Parallel.
+	// t.Parallel would run one per processor, but these tests mostly wait.
 	var running sync.WaitGroup
 	places := make(chan struct{}, 32)
 	for _, call := range calls {
@@ -67,7 +68,7 @@ func TestFaults(t *testing.T) {
 
 func testFault(t *testing.T, r *rig, fault s3fault.Fault) {
 	files := mixed(r.memory.PartSize())
-	// The answer that is lost is the only one that names the upload.
+	// The lost answer is the only one that names the upload.
 	lostCreate := fault.Applied && strings.HasPrefix(fault.Call, "CreateMultipartUpload")
 	_, lostKey, _ := strings.Cut(fault.Call, " ")
 
@@ -121,7 +122,7 @@ func testFault(t *testing.T, r *rig, fault s3fault.Fault) {
 	r.idle(t)
 }
 
-// TestAbortFaults fails an abort of an archive that is given up.
+// TestAbortFaults makes an abort fail.
 func TestAbortFaults(t *testing.T) {
 	t.Parallel()
 	store := real(t)

@@ -2,14 +2,12 @@ package s3sink_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,8 +16,7 @@ import (
 	"spillway/stream"
 )
 
-// TestBoundInFlight: however much there is to do, no more requests are at the
-// store than the sink may have there.
+// TestBoundInFlight checks that no more requests are in flight than the sink may have.
 func TestBoundInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int64
@@ -48,9 +45,9 @@ func TestBoundInFlight(t *testing.T) {
 	})
 }
 
-// TestBucketThatHangs: with as many uploads of try symbols as there may be, whose
-// bucket is silent, regular ones are published and aborted as if there were none,
-// and no more requests are in flight than may be.
+// TestBucketThatHangs checks that regular symbols are published and aborted while as many
+// uploads of try symbols as possible wait for a bucket that never answers, and that no
+// more requests are in flight than the sink may have.
 func TestBucketThatHangs(t *testing.T) {
 	for _, concurrency := range []int{2, 3, 8, 64} {
 		inFakeTime(t, fmt.Sprint(concurrency), func(t *testing.T) {
@@ -87,7 +84,7 @@ func TestBucketThatHangs(t *testing.T) {
 			defer writing.Wait()
 			defer end(t, silent)
 			writing.Go(func() { _ = write(ctx, share, silent, false, 3*concurrency) })
-			synctest.Wait() // all are on their way that may be
+			synctest.Wait() // as many as possible are in flight
 
 			begun := time.Now()
 			for _, publish := range []bool{true, false} {
@@ -117,7 +114,7 @@ func TestBucketThatHangs(t *testing.T) {
 	}
 }
 
-// TestPauseHoldsNoSlot: between two attempts at one request another is sent.
+// TestPauseHoldsNoSlot checks that a request is sent between two attempts at another one.
 func TestPauseHoldsNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{answer: func(op string, n int, _ *http.Request) (*http.Response, error) {
@@ -151,8 +148,8 @@ func TestPauseHoldsNoSlot(t *testing.T) {
 	})
 }
 
-// TestAttemptDeadline: a store that does not answer is asked again after the
-// attempt's time, three times in all.
+// TestAttemptDeadline checks that a request without an answer is retried after the timeout
+// of an attempt, three times in all.
 func TestAttemptDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{answer: func(op string, n int, req *http.Request) (*http.Response, error) {
@@ -172,7 +169,7 @@ func TestAttemptDeadline(t *testing.T) {
 	})
 }
 
-// TestAnswerCutOff: an answer whose body ends early is no answer.
+// TestAnswerCutOff checks that a request is retried if its answer is cut off.
 func TestAnswerCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{answer: func(op string, n int, req *http.Request) (*http.Response, error) {
@@ -197,320 +194,12 @@ type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
-// TestFailureEndsReading: what fails in the background ends the context under
-// which the archive is read, with the failure as its cause.
-func TestFailureEndsReading(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &fakeStore{answer: func(op string, _ int, _ *http.Request) (*http.Response, error) {
-			if op == "UploadPart" {
-				return refuse(403, "AccessDenied"), nil
-			}
-			return nil, nil
-		}}
-		r := newFakeRig(t, store, nil)
-		_, share := r.admit(t)
-		defer share.Close()
-		ctx, batch := r.begin(t.Context(), share, false)
-		defer end(t, batch)
-		o := batch.Create(stream.Entry{Name: "a/1/a", Form: stream.AsIs})
-		for i := range 2 {
-			b, err := share.Lease(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, _ = b.Write(data(r.memory.PartSize(), 1))
-			_, err = o.Part(ctx, b)
-			if i == 0 {
-				if err != nil {
-					t.Fatal(err)
-				}
-				<-ctx.Done()
-				wantStoreError(t, context.Cause(ctx))
-			} else if failed := storeError(t, err); failed.Op != "UploadPart" {
-				t.Errorf("failed at %s", failed.Op)
-			}
-		}
-		wantStoreError(t, batch.Publish())
-		if n := store.count("AbortMultipartUpload"); n == 0 {
-			t.Error("the upload was not aborted")
-		}
-	})
-}
-
-// TestCreateOutlivesItsReader: the answer to a create is waited for though the
-// client has gone, since only it names the upload that is to be aborted.
-func TestCreateOutlivesItsReader(t *testing.T) {
-	for _, parts := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			store := &fakeStore{answer: func(op string, _ int, req *http.Request) (*http.Response, error) {
-				if op == "CreateMultipartUpload" {
-					select {
-					case <-time.After(10 * time.Second):
-					case <-req.Context().Done():
-						return nil, context.Cause(req.Context())
-					}
-				}
-				return nil, nil
-			}}
-			r := newFakeRig(t, store, nil)
-			_, share := r.admit(t)
-			defer share.Close()
-			gone := errors.New("the client has gone")
-			client, leave := context.WithCancelCause(t.Context())
-			ctx, batch := r.begin(client, share, false)
-			defer end(t, batch)
-			time.AfterFunc(time.Second, func() { leave(gone) })
-			size := 10
-			if parts {
-				size = r.memory.PartSize() + 1
-			}
-			f := file{name: "a/1/a", form: stream.AsIs, data: data(size, 1), leased: true}
-			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); parts && !errors.Is(err, gone) {
-				t.Errorf("got error %v, want that %v", err, gone)
-			}
-			<-client.Done()
-			if err := batch.Abort(); err != nil {
-				t.Error(err)
-			}
-			if created, aborted := store.count("CreateMultipartUpload"), store.count("AbortMultipartUpload"); created != 1 || aborted == 0 {
-				t.Errorf("%d uploads created, %d aborted", created, aborted)
-			}
-			if store.count("CompleteMultipartUpload")+store.count("PutObject") > 0 {
-				t.Error("published")
-			}
-		})
-	}
-}
-
-// TestPartOutlivesItsReader: the answer to a part that has been sent whole is
-// waited for though the client has gone, since the store might keep a part that
-// it gets to see after the abort. A part of which something is still to be sent
-// is cut off, and nothing more of it is sent.
-func TestPartOutlivesItsReader(t *testing.T) {
-	for _, whole := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			var inFlight atomic.Bool
-			store := &fakeStore{answer: func(op string, _ int, req *http.Request) (*http.Response, error) {
-				if op == "AbortMultipartUpload" && inFlight.Load() {
-					t.Error("aborted while a part is in flight")
-				}
-				return nil, nil
-			}}
-			slow := roundTripper(func(req *http.Request) (*http.Response, error) {
-				if req.Method != http.MethodPut {
-					return store.RoundTrip(req)
-				}
-				inFlight.Store(true)
-				defer inFlight.Store(false)
-				n := req.ContentLength
-				if !whole {
-					n--
-				}
-				if _, err := io.CopyN(io.Discard, req.Body, n); err != nil {
-					return nil, err
-				}
-				select {
-				case <-time.After(10 * time.Second):
-					return respond(200, "", http.Header{"Etag": {`"tag"`}}), nil
-				case <-req.Context().Done():
-					if n, _ := req.Body.Read(make([]byte, 1)); n > 0 {
-						t.Error("the last byte can still be read")
-					}
-					return nil, context.Cause(req.Context())
-				}
-			})
-			r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Transport = slow })
-			_, share := r.admit(t)
-			defer share.Close()
-			client, leave := context.WithCancel(t.Context())
-			ctx, batch := r.begin(client, share, false)
-			f := file{name: "a/1/a", form: stream.AsIs, data: data(1000, 1), leased: true}
-			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
-				t.Fatal(err)
-			}
-			synctest.Wait()
-			leave()
-			begun := time.Now()
-			if err := batch.Abort(); err != nil {
-				t.Error(err)
-			}
-			if waited := time.Since(begun) >= 10*time.Second; waited != whole {
-				t.Errorf("sent whole: %t, waited for: %t", whole, waited)
-			}
-			if store.count("AbortMultipartUpload") == 0 {
-				t.Error("not aborted")
-			}
-		})
-	}
-}
-
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// TestPublishEndsWithItsUpload: the end of the upload's context stops publishing.
-// Whoever ends it decides whether it may.
-func TestPublishEndsWithItsUpload(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &fakeStore{answer: func(op string, _ int, req *http.Request) (*http.Response, error) {
-			if op == "UploadPart" || op == "PutObject" {
-				select {
-				case <-time.After(10 * time.Second):
-				case <-req.Context().Done():
-					return nil, context.Cause(req.Context())
-				}
-			}
-			return nil, nil
-		}}
-		r := newFakeRig(t, store, nil)
-		_, share := r.admit(t)
-		defer share.Close()
-		upload, end := context.WithCancel(t.Context())
-		ctx, batch := r.begin(upload, share, false)
-		for _, f := range mixed(r.memory.PartSize()) {
-			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.AfterFunc(15*time.Second, end)
-		if err := batch.Publish(); !errors.Is(storeError(t, err), context.Canceled) {
-			t.Errorf("got error %v", err)
-		}
-	})
-}
-
-// TestPublishAfterTheReadersEnd: a reader that has been ended is not published.
-func TestPublishAfterTheReadersEnd(t *testing.T) {
-	store := &fakeStore{}
-	r := newFakeRig(t, store, nil)
-	_, share := r.admit(t)
-	defer share.Close()
-	client, leave := context.WithCancel(t.Context())
-	ctx, batch := r.begin(client, share, false)
-	f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1)}
-	if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
-		t.Fatal(err)
-	}
-	leave()
-	if err := batch.Publish(); !errors.Is(storeError(t, err), context.Canceled) {
-		t.Errorf("got error %v", err)
-	}
-	if store.count("PutObject") > 0 {
-		t.Error("published")
-	}
-}
-
-// TestAbortRepeats: while a part may still be at work in the store, one abort
-// is not enough.
-func TestAbortRepeats(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		part   error // of the first attempt
-		gone   int   // the abort that is told that there is no such upload; 0: none
-		aborts int
-	}{
-		{"parts ended clearly", nil, 0, 1},
-		{"attempt reset, upload lingers", syscall.ECONNRESET, 3, 3},
-		{"attempt reset, upload gone", syscall.ECONNRESET, 2, 2},
-		{"attempt reset, never said to be gone", syscall.ECONNRESET, 0, 6},
-		{"gone before", nil, 1, 1},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := &fakeStore{answer: func(op string, n int, _ *http.Request) (*http.Response, error) {
-					switch {
-					case op == "UploadPart" && n == 1:
-						return nil, test.part
-					case op == "AbortMultipartUpload" && n == test.gone:
-						return refuse(404, "NoSuchUpload"), nil
-					}
-					return nil, nil
-				}}
-				r := newFakeRig(t, store, nil)
-				_, share := r.admit(t)
-				defer share.Close()
-				ctx, batch := r.begin(t.Context(), share, false)
-				f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1), leased: true}
-				if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Minute)
-				if err := batch.Abort(); err != nil {
-					t.Error(err)
-				}
-				if n := store.count("AbortMultipartUpload"); n != test.aborts {
-					t.Errorf("%d requests to abort, want %d", n, test.aborts)
-				}
-			})
-		})
-	}
-}
-
-// TestAbortGivesUp: a store that answers no abort does not keep its caller.
-func TestAbortGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &fakeStore{answer: func(op string, n int, req *http.Request) (*http.Response, error) {
-			if op == "AbortMultipartUpload" {
-				<-req.Context().Done()
-				return nil, context.Cause(req.Context())
-			}
-			return nil, nil
-		}}
-		r := newFakeRig(t, store, nil)
-		_, share := r.admit(t)
-		defer share.Close()
-		ctx, batch := r.begin(t.Context(), share, false)
-		f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1), leased: true}
-		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		begun := time.Now()
-		wantStoreError(t, batch.Abort())
-		if got := time.Since(begun); got > 31*time.Second {
-			t.Errorf("gave up after %s", got)
-		}
-	})
-}
-
-// TestAbortAfterSlowParts: an object that turns out to be stored already is
-// given up after its parts in flight, however long those take, and the archive
-// goes on.
-func TestAbortAfterSlowParts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var parts atomic.Int64 // in flight
-		store := &fakeStore{}
-		r := newFakeRig(t, store, nil)
-		f := file{name: "a/1/big", form: stream.AsIs, data: data(r.memory.PartSize()+1, 1)}
-		store.answer = func(op string, _ int, _ *http.Request) (*http.Response, error) {
-			switch op {
-			case "HeadObject": // as Tecken's objects: the MD5 tells, at the end
-				facts := f.facts()
-				return respond(200, "", http.Header{
-					"X-Amz-Meta-Original_size":     {fmt.Sprint(facts.Size)},
-					"X-Amz-Meta-Original_md5_hash": {fmt.Sprintf("%x", facts.MD5)},
-				}), nil
-			case "UploadPart":
-				parts.Add(1)
-				time.Sleep(40 * time.Second)
-				parts.Add(-1)
-			case "AbortMultipartUpload":
-				if parts.Load() > 0 {
-					t.Error("aborted while a part is in flight")
-				}
-				time.Sleep(20 * time.Second)
-			}
-			return nil, nil
-		}
-		batch, err := r.upload(t, f)
-		if err != nil || len(batch.Skipped()) != 1 || store.count("UploadPart") == 0 || store.count("AbortMultipartUpload") != 1 {
-			t.Errorf("skipped %q after %d parts and %d aborts: %v", batch.Skipped(), store.count("UploadPart"), store.count("AbortMultipartUpload"), err)
-		}
-	})
-}
-
-// TestHeldWhileOthersWait: an object whose body is to be held is staged instead
-// when somebody has begun to wait for its room since that was taken.
+// TestHeldWhileOthersWait checks that an object is staged instead of held if another
+// upload has begun to wait for memory since its buffer was taken.
 func TestHeldWhileOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}

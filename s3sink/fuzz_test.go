@@ -10,9 +10,9 @@ import (
 	"spillway/stream"
 )
 
-// FuzzCompare has a stored object say whatever it likes. One that counts as
-// equal agrees in its size and in every hash, of which it has one; what is
-// different stays so when more becomes known.
+// FuzzCompare compares an entry with any metadata. If the object counts as equal, its size
+// agrees, it has a hash, and every hash agrees. What is different stays so when more is
+// known.
 func FuzzCompare(f *testing.F) {
 	f.Add("24", "0badcafe", "", int64(24), int64(24), uint32(0x0badcafe), "", uint8(0b0110))
 	f.Add("24", "0badcafe", "000102030405060708090a0b0c0d0e0f", int64(9), int64(24), uint32(0x0badcafe), "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f", uint8(0b1111))

@@ -8,9 +8,9 @@ import (
 	"spillway/stream"
 )
 
-// TestNothingWaitsForARequest checks that no lock is held over a request: while a
-// store does not answer the request that publishes an object, or aborts it, the
-// batch's other methods return.
+// TestNothingWaitsForARequest checks that no lock is held during a request. While the
+// store does not answer the request that publishes or aborts an object, the batch's other
+// methods return.
 func TestNothingWaitsForARequest(t *testing.T) {
 	for _, test := range []struct {
 		name, operation string

@@ -25,7 +25,7 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// realServer is one server for all tests; each has a bucket of its own in it.
+// realServer is the one server of all tests. Each test has its own bucket.
 var realServer struct {
 	sync.Once
 	*s3server.Server
@@ -89,7 +89,7 @@ func embedded(t *testing.T) s3server.Client {
 	return s3server.NewClient(server.URL, "any", "any")
 }
 
-// rig is a sink over a bucket of its own, with a budget of its own.
+// rig is a sink with its own bucket and its own budget.
 type rig struct {
 	s3server.Client
 	bucket string
@@ -152,10 +152,10 @@ func (r *rig) idle(t *testing.T) {
 type file struct {
 	name     string
 	form     stream.Form
-	data     []byte // expanded
+	data     []byte // uncompressed
 	unstated bool   // size and CRC-32 are not known before the bytes
 	leased   bool   // the rest of the body comes in a buffer that may not be held
-	onDisk   error  // all of the body comes as one on disk, whose reads end with that error in the end; io.EOF for none
+	onDisk   error  // the whole body is on disk, and its last read returns that error
 }
 
 func (f file) entry() stream.Entry {
@@ -170,7 +170,7 @@ func (f file) facts() stream.Facts {
 	return stream.Facts{Size: int64(len(f.data)), CRC32: crc32.ChecksumIEEE(f.data), MD5: md5.Sum(f.data)}
 }
 
-// body is what is stored of it.
+// body returns the stored body.
 func (f file) body() []byte {
 	if f.form == stream.AsIs {
 		return f.data
@@ -189,7 +189,7 @@ var gzipWriters = sync.Pool{New: func() any {
 	return w
 }}
 
-// write hands the file to the batch as a reader of archives would.
+// write passes the file to the batch as a reader of archives does.
 func (f file) write(ctx context.Context, share *stream.Share, batch stream.Sink, partSize int) (stream.Object, error) {
 	o := batch.Create(f.entry())
 	body := f.body()
@@ -227,8 +227,8 @@ func (f file) write(ctx context.Context, share *stream.Share, batch stream.Sink,
 	return o, o.Commit(ctx, rest, f.facts())
 }
 
-// diskBody is a body that takes no memory. Where it should not end with io.EOF,
-// its last byte cannot be read.
+// diskBody is a body that takes no memory. If end is not io.EOF, its last byte cannot be
+// read.
 type diskBody struct {
 	data []byte
 	end  error
@@ -246,8 +246,7 @@ func (b diskBody) Memory() int64 { return 0 }
 func (b diskBody) Held() bool    { return true }
 func (b diskBody) Release()      {}
 
-// upload puts files into the store as one archive and returns the batch, which
-// has ended.
+// upload stores files as one archive. It returns the batch, which has ended.
 func (r *rig) upload(t *testing.T, files ...file) (*s3sink.Batch, error) {
 	t.Helper()
 	ctx, share := r.admit(t)
@@ -262,7 +261,7 @@ func (r *rig) upload(t *testing.T, files ...file) (*s3sink.Batch, error) {
 	return batch, batch.Publish()
 }
 
-// begin begins a batch of an upload, whose context is derived from ctx.
+// begin begins a batch of an upload whose context is derived from ctx.
 func (r *rig) begin(ctx context.Context, share *stream.Share, try bool) (context.Context, *s3sink.Batch) {
 	ctx, fail := context.WithCancelCause(ctx)
 	return ctx, r.sink.Begin(ctx, fail, share, try)
@@ -276,8 +275,7 @@ func end(t *testing.T, batch *s3sink.Batch) {
 	}
 }
 
-// data is n bytes that do not repeat. It is for reading alone: the same are made
-// once.
+// data returns n bytes that do not repeat. They must not be changed: they are made once.
 func data(n int, seed byte) []byte {
 	type key struct {
 		n    int
@@ -294,7 +292,7 @@ func data(n int, seed byte) []byte {
 
 var dataMade sync.Map
 
-// wantStored fails the test if the file is not stored, whole.
+// wantStored fails the test unless the whole file is stored.
 func (r *rig) wantStored(t *testing.T, f file) s3server.Object {
 	t.Helper()
 	got, ok := r.Object(t, r.bucket, "v1/"+f.name)
@@ -330,13 +328,13 @@ func (r *rig) wantFinished(t *testing.T) {
 	}
 }
 
-// wantStoreError fails the test if err is no failure of the store.
+// wantStoreError fails the test unless err is a failure of the store.
 func wantStoreError(t *testing.T, err error) {
 	t.Helper()
 	_ = storeError(t, err)
 }
 
-// storeError returns the failure of the store that err is.
+// storeError returns err as a failure of the store.
 func storeError(t *testing.T, err error) *stream.StoreError {
 	t.Helper()
 	failed, ok := errors.AsType[*stream.StoreError](err)

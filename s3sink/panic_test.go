@@ -16,8 +16,8 @@ import (
 	"spillway/stream"
 )
 
-// panicking is a store in which the first so many requests of an operation panic,
-// a second after they were sent. By then the test has done what takes no time.
+// panicking returns a store in which the first requests of an operation panic, a second
+// after they were sent.
 func panicking(operation string, first int) *fakeStore {
 	return &fakeStore{answer: func(op string, n int, _ *http.Request) (*http.Response, error) {
 		if op == operation && n <= first {
@@ -28,8 +28,7 @@ func panicking(operation string, first int) *fakeStore {
 	}}
 }
 
-// wantPanic fails the test if err is not the panic that was told so, with where
-// it was.
+// wantPanic fails the test unless err is a panic with that value and its stack.
 func wantPanic(t *testing.T, err error, value string) {
 	t.Helper()
 	p, ok := errors.AsType[*guard.PanicError](err)
@@ -38,8 +37,8 @@ func wantPanic(t *testing.T, err error, value string) {
 	}
 }
 
-// TestPanicsEndTheirBatch: wherever something panics in the background, its batch
-// fails and is cleared, the process goes on, and the budget is whole.
+// TestPanicsEndTheirBatch checks that a panic in the background fails its batch, that the
+// process goes on, and that the budget is whole.
 func TestPanicsEndTheirBatch(t *testing.T) {
 	const part = 5 << 20
 	held := file{name: "a/1/held", form: stream.AsIs, data: data(10, 1)}
@@ -73,7 +72,7 @@ func TestPanicsEndTheirBatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Minute) // the background has done what it can before Publish
+			time.Sleep(time.Minute) // the background has done all that it does before Publish
 			if test.drop {
 				o.Drop()
 			}
@@ -84,10 +83,10 @@ func TestPanicsEndTheirBatch(t *testing.T) {
 			if store.count("UploadPart") > 0 && store.count("AbortMultipartUpload") == 0 {
 				t.Error("its upload has not been aborted")
 			}
-			share.Close() // or it panics itself
+			share.Close() // panics unless everything was released
 			r.idle(t)
 
-			// The requests that have been cut short take nobody's place.
+			// The requests that panicked have given their slots back.
 			store.answer = nil
 			for i := range 20 {
 				if _, err := r.upload(t, file{name: fmt.Sprint("b/1/", i), form: stream.AsIs, data: data(10, 1)}); err != nil {
@@ -98,7 +97,8 @@ func TestPanicsEndTheirBatch(t *testing.T) {
 	}
 }
 
-// TestPanicsOfAborts: the others are aborted all the same, and the panic is told.
+// TestPanicsOfAborts checks that the other uploads are aborted, and that the panic is
+// returned.
 func TestPanicsOfAborts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := panicking("AbortMultipartUpload", 1)
@@ -120,8 +120,8 @@ func TestPanicsOfAborts(t *testing.T) {
 	})
 }
 
-// TestPanicWhileOthersWait: one that comes of making room for others ends the
-// batch as well, and the others get the room.
+// TestPanicWhileOthersWait checks that a panic while memory is freed for another upload
+// ends the batch, and that the other upload gets the memory.
 func TestPanicWhileOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := panicking("CreateMultipartUpload", math.MaxInt)

@@ -21,17 +21,17 @@ import (
 	"spillway/s3sink"
 )
 
-// probeOperations are what a probe does.
+// probeOperations are the requests of a probe.
 var probeOperations = []string{"HeadObject", "GetObject", "PutObject", "CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"}
 
-// denied is the code of a 403. The answer to a HEAD has no body to say it in.
+// denied is the code of a 403. The answer to a HEAD has no body with S3's code.
 var denied = map[string]string{
 	"HeadObject": "Forbidden", "GetObject": "AccessDenied", "PutObject": "AccessDenied",
 	"CreateMultipartUpload": "AccessDenied", "UploadPart": "AccessDenied", "AbortMultipartUpload": "AccessDenied",
 }
 
-// TestProbeHasAnEnd: a store that is silent keeps a probe for as long as its
-// context lasts, and not longer.
+// TestProbeHasAnEnd checks that a probe of a store that does not answer ends with its
+// context.
 func TestProbeHasAnEnd(t *testing.T) {
 	for _, silent := range probeOperations {
 		inFakeTime(t, silent, func(t *testing.T) {
@@ -57,8 +57,9 @@ func TestProbeHasAnEnd(t *testing.T) {
 	}
 }
 
-// TestProbeOfPermissions: what the credentials lack, a probe finds, of either kind
-// of symbols. Without s3:ListBucket, S3 says 403 to a HEAD of what is not there.
+// TestProbeOfPermissions checks that a probe finds each missing permission, for regular
+// and for try symbols. Without s3:ListBucket, S3 answers 403 to a HEAD of an object that
+// does not exist.
 func TestProbeOfPermissions(t *testing.T) {
 	for _, lacks := range probeOperations {
 		for _, under := range []string{"/bucket/v1/", "/bucket/try/v1/"} {
@@ -80,11 +81,11 @@ func TestProbeOfPermissions(t *testing.T) {
 	}
 }
 
-// reply is what a store does with a request.
+// reply is a store's answer to a request.
 type reply func(*http.Request) (*http.Response, error)
 
-// TestProbeSaysWhy: what keeps uploads from being stored is named, by S3's own code
-// where it gave one, with what to do.
+// TestProbeSaysWhy checks that a probe's message has S3's error code, if there is one, and
+// says what to do.
 func TestProbeSaysWhy(t *testing.T) {
 	answer := func(status int, code string) reply {
 		return func(*http.Request) (*http.Response, error) { return refuse(status, code), nil }
@@ -164,7 +165,7 @@ func TestProbeSaysWhy(t *testing.T) {
 	}
 }
 
-// TestProbeIsPatient: a store that fails now and then is not down.
+// TestProbeIsPatient checks that a probe of a store that fails now and then succeeds.
 func TestProbeIsPatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{answer: func(_ string, n int, _ *http.Request) (*http.Response, error) {
@@ -181,8 +182,8 @@ func TestProbeIsPatient(t *testing.T) {
 	})
 }
 
-// TestProbeDoesNotWaitForUploads: requests of uploads that take long keep neither a
-// probe nor its verdict waiting, nor does the rate that a store once asked for.
+// TestProbeDoesNotWaitForUploads checks that a probe waits neither for slow requests of
+// uploads nor for their request rate.
 func TestProbeDoesNotWaitForUploads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -209,8 +210,8 @@ func TestProbeDoesNotWaitForUploads(t *testing.T) {
 	})
 }
 
-// TestProbeAbortsWhatItLeft: an upload that a probe had no time to abort is aborted
-// by the next one, before it begins another.
+// TestProbeAbortsWhatItLeft checks that a probe aborts the upload that the probe before
+// had no time to abort, before it creates another.
 func TestProbeAbortsWhatItLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hangs, open, most atomic.Int64
@@ -245,8 +246,8 @@ func TestProbeAbortsWhatItLeft(t *testing.T) {
 	})
 }
 
-// TestProbeWritesAgain: the object is written anew every hour, and at once where
-// the last object of an upload could not be written.
+// TestProbeWritesAgain checks that the object is written every hour, and at once if the
+// last PutObject of an upload has failed.
 func TestProbeWritesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
@@ -283,8 +284,8 @@ func TestProbeWritesAgain(t *testing.T) {
 	})
 }
 
-// TestProbeNeedsNoDelete: credentials that may not delete leave the probe's object,
-// and that is no failure.
+// TestProbeNeedsNoDelete checks that a probe succeeds without the permission to delete,
+// and leaves its object.
 func TestProbeNeedsNoDelete(t *testing.T) {
 	store := &fakeStore{answer: func(op string, _ int, _ *http.Request) (*http.Response, error) {
 		if op == "DeleteObject" {
@@ -297,8 +298,8 @@ func TestProbeNeedsNoDelete(t *testing.T) {
 	}
 }
 
-// TestProbesOfManyInstances: another instance may delete the object before it is
-// read. It is written again then.
+// TestProbesOfManyInstances checks that a probe writes its object again if another
+// instance deletes it before it is read.
 func TestProbesOfManyInstances(t *testing.T) {
 	for deletions, ok := range map[int]bool{1: true, 2: true, 100: false} {
 		store := &fakeStore{answer: func(op string, n int, _ *http.Request) (*http.Response, error) {
@@ -314,7 +315,8 @@ func TestProbesOfManyInstances(t *testing.T) {
 	}
 }
 
-// TestEndpoint: the setting goes before the SDK's environment, and that before AWS.
+// TestEndpoint checks that the setting overrides the SDK's environment, which overrides
+// AWS.
 func TestEndpoint(t *testing.T) {
 	for _, c := range []struct{ setting, environment, host string }{
 		{"", "", "s3.us-east-1.amazonaws.com"},

@@ -12,9 +12,8 @@ import (
 	"spillway/stream"
 )
 
-// TestPublishingHasAnEnd checks that publishing ends before a store has taken all
-// entries that answers each request, but hardly in time. What was published stays, the
-// rest is aborted, and a retry is safe.
+// TestPublishingHasAnEnd checks that publishing ends although a store answers each
+// request, but slowly. What was published stays, the rest is aborted, and a retry is safe.
 func TestPublishingHasAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const entries = 200

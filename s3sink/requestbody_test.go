@@ -35,8 +35,8 @@ func TestBodyCut(t *testing.T) {
 	_ = b.cut(nil)
 }
 
-// TestBodyCutWaits has a reader that never stops: once cut has returned, the
-// bytes may change under it. The race detector sees if they are still read.
+// TestBodyCutWaits checks with the race detector that nothing reads a body once cut has
+// returned.
 func TestBodyCutWaits(t *testing.T) {
 	buffer := make([]byte, 1<<16)
 	b := newRequestBody(bytes.NewReader(buffer), 0, int64(len(buffer)))
@@ -62,7 +62,7 @@ func TestBodyCutWaits(t *testing.T) {
 	}
 }
 
-// TestPartSize: parts are of the usual size as long as there are not too many.
+// TestPartSize checks that parts have the usual size unless there would be too many.
 func TestPartSize(t *testing.T) {
 	const usual = 8 << 20
 	for _, test := range []struct{ body, want int64 }{

@@ -17,9 +17,9 @@ import (
 	"spillway/stream"
 )
 
-// TestThrottling: a store that takes a hundred and fifty requests a second, and
-// refuses the others, is asked less often, and gets everything in the end. The
-// answer to a HEAD says no more than its status.
+// TestThrottling checks that a store that takes 150 requests per second and refuses the
+// others gets fewer requests, and everything in the end. The answer to a HEAD has only a
+// status.
 func TestThrottling(t *testing.T) {
 	for name, refusal := range map[string]func() *http.Response{
 		"SlowDown":          func() *http.Response { return refuse(503, "SlowDown") },
@@ -60,8 +60,8 @@ func testThrottling(t *testing.T, refusal func() *http.Response) {
 		t.Errorf("%d of %d stored", n, files)
 	}
 	t.Logf("%d requests in %v, of which %d were refused before", 2*files, time.Since(begun), refused)
-	// Those that were on their way when the first was refused, and a few while the
-	// rate is raised to find out what the store takes now.
+	// Refused are those that were in flight at the first refusal, and a few while the rate
+	// is raised to find out what the store accepts now.
 	if refused == 0 || refused > atOnce+files/5 {
 		t.Errorf("%d requests were refused; %d were on their way when the first was", refused, atOnce)
 	}
@@ -70,13 +70,13 @@ func testThrottling(t *testing.T, refusal func() *http.Response) {
 	}
 }
 
-// TestOperationDeadline: however long it goes on with attempts that fail, an
-// operation has an end. What has a body has a second more for each MiB.
+// TestOperationDeadline checks the time limit of an operation whose attempts fail. A body
+// adds a second for each MiB.
 func TestOperationDeadline(t *testing.T) {
 	for name, c := range map[string]struct {
 		operation string
 		each      time.Duration // until an attempt fails
-		at, most  time.Duration // when all of it has, the abort of an upload included
+		at, most  time.Duration // when the operation fails, with the abort of its upload
 	}{
 		"slow failures":      {"HeadObject", 55 * time.Second, 180 * time.Second, 180 * time.Second},
 		"of a part":          {"UploadPart", 65 * time.Second, 195 * time.Second, 205 * time.Second},
@@ -114,8 +114,8 @@ func TestOperationDeadline(t *testing.T) {
 	}
 }
 
-// TestFailuresOfAllRequests: while the store fails all the time, not every request
-// is tried as often as it may be. A hundred are tried again, and one a second.
+// TestFailuresOfAllRequests checks how many requests are retried while the store fails all
+// of them: a hundred, and one more per second.
 func TestFailuresOfAllRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{answer: func(string, int, *http.Request) (*http.Response, error) {
@@ -130,8 +130,8 @@ func TestFailuresOfAllRequests(t *testing.T) {
 	})
 }
 
-// loadFor uploads one small file after the other, several at once, and returns how
-// many there were.
+// loadFor uploads small files for that time, several at once, and returns how many it
+// uploaded.
 func loadFor(t *testing.T, r *rig, atOnce int, d time.Duration) int {
 	t.Helper()
 	var n atomic.Int64
@@ -151,9 +151,8 @@ func loadFor(t *testing.T, r *rig, atOnce int, d time.Duration) int {
 	return int(n.Load())
 }
 
-// TestOutage: once a store that was down for half a minute answers again, uploads
-// are stored as by a process that has just begun, at once and at full speed. Now
-// and then a request fails, as with every store.
+// TestOutage checks that uploads are stored at once and at full speed when a store answers
+// again after half a minute. Some requests fail now and then, as with every store.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	downs := map[string]func(*http.Request) (*http.Response, error){
@@ -208,8 +207,8 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestSpellOfThrottling: a store that refuses a third of the requests for a few
-// seconds, whatever their rate, gets all of them again soon afterwards.
+// TestSpellOfThrottling checks that a store that refuses a third of the requests for a few
+// seconds gets all of them again soon afterwards.
 func TestSpellOfThrottling(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -249,7 +248,7 @@ func TestSpellOfThrottling(t *testing.T) {
 	})
 }
 
-// small are n small files of a module of that name.
+// small returns n small files of a module of that name.
 func small(module string, n int) (files []file) {
 	for i := range n {
 		files = append(files, file{name: fmt.Sprintf("%s/1/%d", module, i), form: stream.AsIs, data: data(10, byte(i))})
@@ -257,8 +256,8 @@ func small(module string, n int) (files []file) {
 	return files
 }
 
-// TestRetriesAreNotUsedUp: a store that fails now and then, sometimes twice in a
-// row, is tried again however long that goes on.
+// TestRetriesAreNotUsedUp checks that requests to a store that fails now and then,
+// sometimes twice in a row, are always retried.
 func TestRetriesAreNotUsedUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -278,9 +277,8 @@ func TestRetriesAreNotUsedUp(t *testing.T) {
 	})
 }
 
-// credentialsSource is a server of credentials that are good for an hour by their
-// own word: key1, key2 and so on. New sinks without credentials of their own get
-// theirs there.
+// credentialsSource is a server of credentials that claim to be valid for an hour: key1,
+// key2 and so on. New sinks without credentials of their own use it.
 type credentialsSource struct {
 	down    atomic.Bool
 	fetched atomic.Int64
@@ -292,7 +290,7 @@ func newCredentialsSource(t *testing.T) *credentialsSource {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		n := s.fetched.Add(1)
 		if s.down.Load() {
-			http.Error(w, "down", http.StatusBadRequest) // 500 would be tried again
+			http.Error(w, "down", http.StatusBadRequest) // 500 would be retried
 			return
 		}
 		fmt.Fprintf(w, `{"AccessKeyId": "key%d", "SecretAccessKey": "secret", "Token": "token", "Expiration": %q}`,
@@ -307,13 +305,13 @@ func newCredentialsSource(t *testing.T) *credentialsSource {
 	return s
 }
 
-// withoutCredentials adjusts a sink to credentials that come from elsewhere.
+// withoutCredentials makes a sink take its credentials from the environment.
 func withoutCredentials(cfg *s3sink.Config) {
 	cfg.AccessKey, cfg.SecretKey, cfg.MaxBackoff = "", "", time.Millisecond
 }
 
-// TestExpiredCredentials: credentials that the store does not take any more are
-// fetched again, although they say of themselves that they are good.
+// TestExpiredCredentials checks that credentials that the store refuses are fetched again,
+// although they claim to be valid.
 func TestExpiredCredentials(t *testing.T) {
 	for name, f := range map[string]file{
 		"HeadObject":            {name: "a/1/a", form: stream.AsIs, data: data(10, 1)},
@@ -323,7 +321,7 @@ func TestExpiredCredentials(t *testing.T) {
 			source := newCredentialsSource(t)
 			store := &fakeStore{answer: func(_ string, _ int, req *http.Request) (*http.Response, error) {
 				if strings.Contains(req.Header.Get("Authorization"), "Credential=key1/") {
-					return refuse(400, "ExpiredToken"), nil // a HEAD does not get to see what is wrong
+					return refuse(400, "ExpiredToken"), nil // the answer to a HEAD does not show the code
 				}
 				return nil, nil
 			}}
@@ -338,9 +336,8 @@ func TestExpiredCredentials(t *testing.T) {
 	}
 }
 
-// TestGoodCredentials: an answer that may say that credentials have expired, and
-// means something else, makes neither load for where they come from nor an end of
-// those that are good.
+// TestGoodCredentials checks that an answer that only seems to say that credentials have
+// expired causes neither many fetches nor the loss of good credentials.
 func TestGoodCredentials(t *testing.T) {
 	bad := func(heads int) *fakeStore {
 		return &fakeStore{answer: func(operation string, n int, _ *http.Request) (*http.Response, error) {

@@ -16,7 +16,7 @@ import (
 	"spillway/testdata/s3fault"
 )
 
-// leave begins an upload of n objects in parts and never ends it.
+// leave creates n multipart uploads with a part each and never ends them.
 func (r *rig) leave(t *testing.T, try bool, n int) {
 	t.Helper()
 	ctx, share := r.admit(t)
@@ -42,7 +42,7 @@ func testSweep(t *testing.T, r *rig) {
 	if aborted, err := r.sink.Sweep(t.Context(), time.Hour); aborted != 0 || err != nil {
 		t.Errorf("uploads of this hour: %d aborted, %v", aborted, err)
 	}
-	// The store's clock counts in seconds.
+	// The store's clock has seconds.
 	if aborted, err := r.sink.Sweep(t.Context(), -2*time.Second); aborted != n+2 || err != nil {
 		t.Errorf("%d aborted, want %d: %v", aborted, n+2, err)
 	}
@@ -51,8 +51,8 @@ func testSweep(t *testing.T, r *rig) {
 		t.Errorf("with nothing there: %d aborted, %v", aborted, err)
 	}
 
-	// More uploads of one key than fit on a page: what one sweep passes over,
-	// the next one finds.
+	// More uploads of one key than fit on a page: the next sweep finds those that one
+	// sweep misses.
 	for range 5 {
 		r.leave(t, false, 2)
 	}
@@ -66,7 +66,8 @@ func testSweep(t *testing.T, r *rig) {
 	r.wantNothing(t)
 }
 
-// TestSweepPlaces has prefixes inside one another, and others' uploads.
+// TestSweepPlaces sweeps prefixes that are inside one another, beside other programs'
+// uploads.
 func TestSweepPlaces(t *testing.T) {
 	store := real(t)
 	for _, test := range []struct {
@@ -160,15 +161,15 @@ func listed(next string, more bool, uploads ...pending) *http.Response {
 		b.WriteString("</Upload>")
 	}
 	b.WriteString("</ListMultipartUploadsResult>")
-	// The time of the store's clock. A header has seconds and no more.
+	// The time of the store's clock, which a header has in seconds.
 	return respond(200, b.String(), http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}})
 }
 
-// old is an upload of that key that any sweep aborts.
+// old returns an upload of that key that any sweep aborts.
 func old(key string) pending { return pending{key, "id-" + key, "1999-01-01T00:00:00.000Z"} }
 
-// newListingRig is a rig whose store lists its unfinished uploads as pages has
-// it: for each prefix, what follows a marker.
+// newListingRig returns a rig whose store lists unfinished uploads as in pages: for each
+// prefix, what follows a marker.
 func newListingRig(t *testing.T, pages func(prefix, marker string) (*http.Response, error), abort func(key string) *http.Response) (*rig, *fakeStore) {
 	t.Helper()
 	store := &fakeStore{answer: func(op string, _ int, req *http.Request) (*http.Response, error) {
@@ -187,7 +188,7 @@ func newListingRig(t *testing.T, pages func(prefix, marker string) (*http.Respon
 	return newFakeRig(t, store, nil), store
 }
 
-// aborted returns the keys of the uploads that were to be aborted, in order.
+// aborted returns the keys of the uploads that the sweep aborted, in order.
 func (s *fakeStore) aborted() []string {
 	var keys []string
 	for _, r := range s.sent("AbortMultipartUpload") {
@@ -198,8 +199,8 @@ func (s *fakeStore) aborted() []string {
 	return keys
 }
 
-// TestSweepAge: what is older than the age is aborted, and nothing of which the
-// store does not say that it is ours and how old it is.
+// TestSweepAge checks that uploads are aborted that are older than the age, and that
+// uploads are left if their age is not known or they are not ours.
 func TestSweepAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := func(age time.Duration) string { return time.Now().Add(-age).UTC().Format(time.RFC3339Nano) }
@@ -224,7 +225,7 @@ func TestSweepAge(t *testing.T) {
 	})
 }
 
-// TestSweepPages has stores that page in their own ways.
+// TestSweepPages checks stores that page in their own ways.
 func TestSweepPages(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -288,8 +289,8 @@ func TestSweepPages(t *testing.T) {
 	}
 }
 
-// TestSweepRefused: a store that refuses every abort is asked for each of them,
-// once, and what it says does not fill the memory.
+// TestSweepRefused checks that a store that refuses every abort gets one request for each
+// upload, and that its answers do not fill the memory.
 func TestSweepRefused(t *testing.T) { synctest.Test(t, testSweepRefused) }
 
 func testSweepRefused(t *testing.T) {
@@ -326,7 +327,7 @@ func testSweepRefused(t *testing.T) {
 	}
 }
 
-// TestSweepDown: one place that cannot be listed does not keep the other.
+// TestSweepDown checks that a bucket is swept although the other one cannot be listed.
 func TestSweepDown(t *testing.T) {
 	for _, down := range []string{"v1/", "try/v1/", ""} {
 		inFakeTime(t, "down: "+down, func(t *testing.T) {
@@ -347,8 +348,8 @@ func TestSweepDown(t *testing.T) {
 	}
 }
 
-// TestSweepHangs: a store that does not answer keeps a sweep until its context
-// ends, and not longer.
+// TestSweepHangs checks that a sweep of a store that does not answer ends with its
+// context.
 func TestSweepHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
@@ -368,8 +369,8 @@ func TestSweepHangs(t *testing.T) {
 		if took := time.Since(begun); aborted != 0 || took != 5*time.Minute {
 			t.Errorf("%d aborted after %s", aborted, took)
 		}
-		// One abort that was tried three times, one cut off, one and the other
-		// place that nobody got to.
+		// One abort that was tried three times, one that was cut off, and one that was not
+		// tried, like the other destination.
 		if n := strings.Count(err.Error(), "\n") + 1; n != 4 {
 			t.Errorf("%d errors: %v", n, err)
 		}

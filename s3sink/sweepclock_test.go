@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestSweepBelievesTheStoresClock has a clock of our own that is wrong. Uploads are
-// as old as the store says, by its time in the same answer.
+// TestSweepBelievesTheStoresClock checks that the age of an upload is measured by the
+// store's clock, while ours is wrong.
 func TestSweepBelievesTheStoresClock(t *testing.T) {
 	for name, wrong := range map[string]time.Duration{"ours is fast": 48 * time.Hour, "ours is slow": -48 * time.Hour, "ours is right": 0} {
 		inFakeTime(t, name, func(t *testing.T) {

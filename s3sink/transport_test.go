@@ -15,8 +15,8 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// deafening is a listener whose connections can be made deaf: from then on nothing
-// that their clients send arrives, and nothing tells the clients so.
+// deafening is a listener whose connections can be made deaf: nothing that their clients
+// send arrives any more, and the clients do not notice.
 type deafening struct {
 	net.Listener
 	accepted atomic.Int64
@@ -43,8 +43,8 @@ func (c *deafConn) Read(p []byte) (int, error) {
 	}
 }
 
-// TestDeadConnections: a server that is replaced leaves connections behind that
-// lead nowhere. One attempt finds that out, and the next one connects anew.
+// TestDeadConnections checks that only one attempt is lost to the dead connections of a
+// server that was replaced. The next one dials.
 func TestDeadConnections(t *testing.T) {
 	handler, err := s3sink.NewEmbedded()
 	if err != nil {
@@ -75,7 +75,7 @@ func TestDeadConnections(t *testing.T) {
 	t.Logf("%d connections are dead: an upload takes %v", idle, time.Since(begun))
 }
 
-// closeCounter counts the bodies that are open.
+// closeCounter counts open bodies.
 type closeCounter struct {
 	io.Reader
 	open *atomic.Int64

@@ -13,8 +13,8 @@ import (
 	"spillway/stream"
 )
 
-// TestBodiesOnTheWire: a body is sent as it is, unsigned, under one checksum,
-// over http and https.
+// TestBodiesOnTheWire checks that bodies are sent unmodified, unsigned and with one
+// checksum, over http and https.
 func TestBodiesOnTheWire(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
@@ -76,8 +76,8 @@ func TestBodiesOnTheWire(t *testing.T) {
 	}
 }
 
-// TestWholeChecksum: the checksum of a whole object is sent to a store that
-// says it will look at it, and to no other.
+// TestWholeChecksum checks that the checksum of a whole object is sent to stores that
+// check it, and to no others.
 func TestWholeChecksum(t *testing.T) {
 	for _, test := range []struct {
 		composite bool
@@ -115,8 +115,8 @@ func TestWholeChecksum(t *testing.T) {
 	}
 }
 
-// TestRefusals: whatever the store says no with is a *stream.StoreError that
-// names the operation, ends the batch, and leaves nothing.
+// TestRefusals checks that any refusal of the store is a *stream.StoreError that names the
+// operation, ends the batch, and leaves nothing.
 func TestRefusals(t *testing.T) {
 	for _, code := range []struct {
 		status int
@@ -124,7 +124,7 @@ func TestRefusals(t *testing.T) {
 	}{{403, "AccessDenied"}, {404, "NoSuchBucket"}, {400, "InvalidRequest"}, {200, "AccessDenied"}} {
 		for _, operation := range []string{"HeadObject", "PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"} {
 			if code.status == 404 && operation == "HeadObject" {
-				continue // a HEAD's answer has no body: it says that there is no object
+				continue // the answer to a HEAD has no body: it says that there is no object
 			}
 			if code.status == 200 && operation != "CompleteMultipartUpload" {
 				continue
@@ -160,8 +160,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestCompleteWithErrorInside: an answer of 200 may hold an error. One that a
-// repetition could cure is repeated.
+// TestCompleteWithErrorInside checks answers of 200 that contain an error. A temporary one
+// is retried.
 func TestCompleteWithErrorInside(t *testing.T) {
 	store := &fakeStore{answer: func(op string, n int, _ *http.Request) (*http.Response, error) {
 		if op == "CompleteMultipartUpload" && n == 1 {
@@ -180,8 +180,8 @@ func TestCompleteWithErrorInside(t *testing.T) {
 	}
 }
 
-// TestUnclearComplete: a store that knows of no such upload may have completed
-// it before. What is there under the key tells.
+// TestUnclearComplete checks that a store that answers that there is no such upload may
+// have completed it: the object under its key tells.
 func TestUnclearComplete(t *testing.T) {
 	f := file{name: "a/1/one", form: stream.AsIs, data: data(10, 1), leased: true}
 	sum := encodedCRC32(f.data)
@@ -233,8 +233,8 @@ func TestUnclearComplete(t *testing.T) {
 	}
 }
 
-// TestCollision: an object of the same size and CRC-32 is not taken for the
-// entry as long as its MD5 may turn out to be another.
+// TestCollision checks that an entry is not skipped because of an equal size and CRC-32
+// while the MD5 may differ.
 func TestCollision(t *testing.T) {
 	store := &fakeStore{}
 	r := newFakeRig(t, store, nil)
@@ -256,8 +256,8 @@ func TestCollision(t *testing.T) {
 	r.idle(t)
 }
 
-// TestDropIsAbortedFirst: what has been dropped is aborted before anything is
-// published, so that a store that refuses the abort leaves nothing half done.
+// TestDropIsAbortedFirst checks that dropped objects are aborted before anything is
+// published, so that nothing is half done if the store refuses the abort.
 func TestDropIsAbortedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{answer: func(op string, _ int, _ *http.Request) (*http.Response, error) {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestTimeIsAccounted has one thing at a time be slow. In fake time work takes
-// none.
+// TestTimeIsAccounted makes one thing slow at a time and checks where the time is
+// accounted. In fake time, work takes none.
 func TestTimeIsAccounted(t *testing.T) {
 	f := symbolForm()
 	for name, test := range map[string]struct {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// unread sends an upload and reads nothing of its answer.
+// unread sends an upload and does not read its answer.
 func unread(t *testing.T, s *site, connect func() *client) *client {
 	t.Helper()
 	c := connect()
@@ -27,7 +27,7 @@ func unread(t *testing.T, s *site, connect func() *client) *client {
 	return c
 }
 
-// wantGivenUp checks when the server gives up the answer of c.
+// wantGivenUp checks when the server gives up answering c.
 func wantGivenUp(t *testing.T, c *client, s *site, began time.Time, least, most time.Duration) {
 	t.Helper()
 	answers := func() int {
@@ -51,8 +51,8 @@ func wantGivenUp(t *testing.T, c *client, s *site, began time.Time, least, most 
 	c.leave()
 }
 
-// TestUnreadAnswer: an answer that nobody reads keeps the memory of its names, and
-// no turn, until its time is over.
+// TestUnreadAnswer checks that an unread answer keeps the memory of its names until its
+// time is over, but not its turn.
 func TestUnreadAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		began := time.Now()
@@ -68,7 +68,8 @@ func TestUnreadAnswer(t *testing.T) {
 	})
 }
 
-// TestUnreadAnswerThatIsInTheWay has less time.
+// TestUnreadAnswerThatIsInTheWay checks that an unread answer has less time while other
+// uploads wait for memory.
 func TestUnreadAnswerThatIsInTheWay(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		began := time.Now()
@@ -95,7 +96,7 @@ func TestUnreadAnswerThatIsInTheWay(t *testing.T) {
 	})
 }
 
-// TestUnreadAnswerInAShutdown ends with it.
+// TestUnreadAnswerInAShutdown checks that a shutdown ends an unread answer.
 func TestUnreadAnswerInAShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		c := unread(t, s, connect)
@@ -106,7 +107,8 @@ func TestUnreadAnswerInAShutdown(t *testing.T) {
 	})
 }
 
-// TestAnswerWriter: an answer is the same JSON however long it is.
+// TestAnswerWriter checks that an answer of any length is the JSON that encoding/json
+// writes.
 func TestAnswerWriter(t *testing.T) {
 	for _, count := range []int{0, 1, 100, 5000} {
 		var names nameLists
@@ -143,7 +145,7 @@ func TestAnswerWriter(t *testing.T) {
 	}
 }
 
-// TestMessagesAreBounded, whatever the client calls its entries.
+// TestMessagesAreBounded checks the length of messages with long entry names.
 func TestMessagesAreBounded(t *testing.T) {
 	v := verdictOn(&patternError{strings.Repeat("é", 32<<10)})
 	if len(v.message) > maxMessage || !strings.HasPrefix(v.message, "Unrecognized file pattern.") || !strings.HasSuffix(v.message, "é')") {

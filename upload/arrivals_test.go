@@ -7,11 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// arrivals is a listener whose connections tell of what they read, as those of the
-// program do.
+// arrivals is a listener whose connections report what they read, like those of the
+// program.
 //
-// Its methods have no pointer receivers: [goroutines] would take its goroutine for one
-// of an upload.
+// Its methods have value receivers: [goroutines] would take its goroutine for one of an
+// upload.
 type arrivals struct {
 	net.Listener
 	reads *atomic.Int64 // of all connections
@@ -25,7 +25,7 @@ type arrivalsConn struct {
 
 type arrivalsKey struct{}
 
-// watchArrivals has server serve the connections of the listener that it returns.
+// watchArrivals makes server serve the connections of the returned listener.
 func watchArrivals(server *http.Server, l net.Listener) arrivals {
 	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, arrivalsKey{}, c)
@@ -50,7 +50,7 @@ func (c *arrivalsConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite closes our side, if the connection has sides.
+// CloseWrite closes the write side, if the connection has one.
 func (c *arrivalsConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -58,7 +58,7 @@ func (c *arrivalsConn) CloseWrite() error {
 	return nil
 }
 
-// onArrival is for [Config.OnArrival].
+// onArrival is a [Config.OnArrival].
 func onArrival(ctx context.Context, arrived func(n int)) (stop func(), ok bool) {
 	c, ok := ctx.Value(arrivalsKey{}).(*arrivalsConn)
 	if !ok {

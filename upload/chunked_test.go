@@ -9,13 +9,12 @@ import (
 	"spillway/testdata/archive"
 )
 
-// longForm is a form of somewhat more than a MiB, for chunks that are longer than any
-// read.
+// longForm is a form of over a MiB, for chunks that are longer than any read.
 func longForm() []byte {
 	return zipForm(archive.PythonZipfile(archive.File{Name: "a/1/b", Data: archive.Noise(1, 1<<20)}))
 }
 
-// longChunks is a bubble for uploads of longForm.
+// longChunks is bubble for uploads of longForm.
 func longChunks(t *testing.T, test func(t *testing.T, s *site, c *client, form []byte)) {
 	t.Helper()
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
@@ -23,8 +22,8 @@ func longChunks(t *testing.T, test func(t *testing.T, s *site, c *client, form [
 	}, func(c *Config) { c.MaxUploadSize, c.UploadTimeout = 8<<20, time.Hour })
 }
 
-// sendSlowly sends n bytes of data every pause, until all is sent or the server has
-// closed the connection, and returns how many it sent.
+// sendSlowly sends n bytes of data after each pause, until everything is sent or the
+// server has closed the connection. It returns how many bytes it sent.
 func (c *client) sendSlowly(data []byte, n int, pause time.Duration) (sent int) {
 	for sent < len(data) {
 		time.Sleep(pause)
@@ -36,8 +35,8 @@ func (c *client) sendSlowly(data []byte, n int, pause time.Duration) (sent int) 
 	return sent
 }
 
-// TestChunksTakeFewReads: a body in long chunks takes as few reads of the connection
-// as one whose length is stated.
+// TestChunksTakeFewReads checks that a body in long chunks takes as few reads from the
+// connection as a body of stated length.
 func TestChunksTakeFewReads(t *testing.T) {
 	reads := make(map[string]int64)
 	for name, framing := range map[string]func(form string) (header, body string){
@@ -62,8 +61,9 @@ func TestChunksTakeFewReads(t *testing.T) {
 	}
 }
 
-// TestLongChunkFromAClientThatBecomesSlow: it sends 600 bytes a second after half of its
-// chunk, which is more than it must, for longer than the idle timeout.
+// TestLongChunkFromAClientThatBecomesSlow checks that a client may become slow in the
+// middle of a chunk. It sends 600 bytes per second, which is fast enough, for longer than
+// the idle timeout.
 func TestLongChunkFromAClientThatBecomesSlow(t *testing.T) {
 	longChunks(t, func(t *testing.T, _ *site, c *client, form []byte) {
 		c.send(request(-1, asDev), fmt.Sprintf("%x\r\n", len(form)), string(form[:len(form)/2]))
@@ -79,8 +79,8 @@ func TestLongChunkFromAClientThatBecomesSlow(t *testing.T) {
 	})
 }
 
-// TestLongChunkThatStops: a client that sends nothing more, and one that sends next to
-// nothing, are ended in the middle of a chunk.
+// TestLongChunkThatStops checks that a client that sends nothing more, or hardly anything,
+// is ended in the middle of a chunk.
 func TestLongChunkThatStops(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -114,8 +114,8 @@ func TestLongChunkThatStops(t *testing.T) {
 	}
 }
 
-// TestLongChunkIsInterrupted: bytes that still arrive do not put off the end of an
-// upload that fails.
+// TestLongChunkIsInterrupted checks that bytes that still arrive do not delay the end of
+// an upload that fails.
 func TestLongChunkIsInterrupted(t *testing.T) {
 	longChunks(t, func(t *testing.T, s *site, c *client, form []byte) {
 		s.store.onBegin = func(fail func(error)) { time.AfterFunc(5500*time.Millisecond, func() { fail(errStore) }) }

@@ -15,7 +15,7 @@ import (
 	"spillway/testdata/archive"
 )
 
-// TestClaims has each limit at its value, one below and one above.
+// TestClaims checks each limit one below, at, and one above its value.
 func TestClaims(t *testing.T) {
 	c := &claims{uploads: 2, bytes: 100, byToken: map[string]*tokenUse{}}
 	begin := func(token string, bytes int64, fits bool) *claim {
@@ -29,7 +29,7 @@ func TestClaims(t *testing.T) {
 	begin("a", 101, false)
 	first := begin("a", 99, true)
 	begin("a", 2, false)
-	second := begin("a", 0, true) // its size is not known
+	second := begin("a", 0, true) // of unknown size
 	begin("a", 0, false)
 	other := begin("b", 100, true)
 	if err := second.grow(1); err != nil {
@@ -83,8 +83,8 @@ func TestTokenLimits(t *testing.T) {
 	}
 }
 
-// TestTrickle: a client that sends a byte now and then is as good as idle. It is no
-// different if all that it sends is one long chunk.
+// TestTrickle checks that a client is ended that sends a byte now and then, also within
+// one long chunk.
 func TestTrickle(t *testing.T) {
 	f := encode(formPart{"symbols.zip", "symbols.zip", archive.PythonZipfile(
 		archive.File{Name: "app.pdb/ABC1/app.ex_", Data: archive.Noise(1, 40_000)})})
@@ -93,7 +93,7 @@ func TestTrickle(t *testing.T) {
 		"chunked": {request(-1, asDev, "Connection: close") + fmt.Sprintf("%x\r\n", len(f)), string(f) + "\r\n" + chunk("")},
 	} {
 		for _, c := range []struct {
-			bytes  int // in each second
+			bytes  int // per second
 			status int
 			after  time.Duration
 		}{{255, 503, time.Minute}, {256, 201, 0}, {257, 201, 0}} {
@@ -124,15 +124,15 @@ func TestTrickle(t *testing.T) {
 	}
 }
 
-// TestSpike: 200 clients at once, with room for 16, that try again as the
-// official client does. All are stored where the work allows it: where each takes
-// 10 s, there is time for 500 between the first try and the last. Where each takes
-// a minute there is not, and as many are stored as there is time for.
+// TestSpike starts 200 clients at once, with room for 16, that retry as the official
+// client does. If each upload takes 10 s, there is time for 500 between the first try and
+// the last, and all are stored. If each takes a minute, as many are stored as there is
+// time for.
 func TestSpike(t *testing.T) {
 	const clients, room, tries = 200, 16, 6
 	for _, c := range []struct {
-		takes time.Duration // each, to send
-		least int64         // that are stored
+		takes time.Duration // to send one
+		least int64         // stored
 	}{{10 * time.Second, clients}, {time.Minute, room * (tries - 1)}} {
 		t.Run(c.takes.String(), func(t *testing.T) {
 			stored, refusals := spike(t, clients, room, tries, c.takes)

@@ -19,8 +19,8 @@ import (
 // long is more than the buffers of a connection's two ends take together.
 const long = 24 << 20
 
-// badForm is a form whose archive is refused at its first entry, and goes on
-// for n bytes.
+// badForm returns a form whose archive is refused at its first entry, and goes on for n
+// bytes.
 func badForm(n int) []byte {
 	return zipForm(append(named("nonsense"), make([]byte, n)...))
 }
@@ -35,7 +35,8 @@ var refusals = []struct {
 	{"archive", []string{asDev}, http.StatusBadRequest},
 }
 
-// TestClientThatSendsEverythingFirst: it cannot read its answer before.
+// TestClientThatSendsEverythingFirst checks that a client that reads only after it has
+// sent everything gets its answer.
 func TestClientThatSendsEverythingFirst(t *testing.T) {
 	for _, refusal := range refusals {
 		t.Run(refusal.name, func(t *testing.T) {
@@ -51,7 +52,8 @@ func TestClientThatSendsEverythingFirst(t *testing.T) {
 	}
 }
 
-// TestClientThatReadsEarly: the answer is there while it sends.
+// TestClientThatReadsEarly checks that a refused client can read its answer while it
+// sends.
 func TestClientThatReadsEarly(t *testing.T) {
 	for _, refusal := range refusals {
 		t.Run(refusal.name, func(t *testing.T) {
@@ -70,12 +72,12 @@ func TestClientThatReadsEarly(t *testing.T) {
 // chunk is one of a body without a stated length.
 func chunk(data string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(data), data) }
 
-// TestInterruptedClientThatSendsEverythingFirst: while it is silent in the middle
-// of its archive, the upload fails. It does not notice, and sends all the rest before
-// it reads its answer.
+// TestInterruptedClientThatSendsEverythingFirst lets uploads fail while the client is
+// silent in the middle of its archive. The client does not notice, and sends the rest
+// before it reads its answer.
 func TestInterruptedClientThatSendsEverythingFirst(t *testing.T) {
-	// The first entry is all there before the client is silent, and takes a worker
-	// longer than what follows it takes to read.
+	// The whole first entry arrives before the client is silent. It keeps a worker busy for
+	// longer than it takes to read what follows.
 	text := archive.Pattern{Block: archive.Symbols(1, 1<<20), Times: 16}
 	packed := archive.Deflated(text)
 	good := archive.Build(
@@ -126,7 +128,7 @@ func TestInterruptedClientThatSendsEverythingFirst(t *testing.T) {
 				if r := client.reply(); r.StatusCode != c.status || !r.Close {
 					t.Errorf("status %d, close %t: %s", r.StatusCode, r.Close, r.body)
 				}
-				// It is not kept waiting for its answer's end.
+				// It does not have to wait for the end of the answer.
 				client.patience(30 * time.Second)
 				if _, err := client.from.ReadByte(); err != io.EOF {
 					t.Errorf("after the answer: %v, want the end", err)
@@ -137,7 +139,7 @@ func TestInterruptedClientThatSendsEverythingFirst(t *testing.T) {
 	}
 }
 
-// TestDrainHasItsLimit: beyond 64 MiB, whoever has no token is cut off.
+// TestDrainHasItsLimit checks that a client without a token is cut off after 64 MiB.
 func TestDrainHasItsLimit(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -185,7 +187,8 @@ func TestDrainsAreCounted(t *testing.T) {
 	}
 }
 
-// TestExpectContinueRefused: no 100, no drain, the connection is closed.
+// TestExpectContinueRefused checks that a refused client that waits for a 100 gets none,
+// that nothing is drained, and that the connection is closed.
 func TestExpectContinueRefused(t *testing.T) {
 	for _, n := range []int{5_000, long} {
 		s := newSite(t)
@@ -213,8 +216,8 @@ func TestExpectContinueTaken(t *testing.T) {
 	}
 }
 
-// TestRestIsNoRequest: what is left of a body that was not wanted never passes
-// for a request, whether it is drained or not.
+// TestRestIsNoRequest checks that the rest of a refused body is never taken for another
+// request, whether it is drained or not.
 func TestRestIsNoRequest(t *testing.T) {
 	for _, busy := range []int{0, maxDrains} {
 		s := newSite(t)
@@ -236,7 +239,7 @@ func TestRestIsNoRequest(t *testing.T) {
 	}
 }
 
-// TestManyUploadsAtOnce: each has its answer and its objects.
+// TestManyUploadsAtOnce checks that each of many uploads gets its answer and its objects.
 func TestManyUploadsAtOnce(t *testing.T) {
 	s := newSite(t)
 	address := s.serve()

@@ -33,8 +33,8 @@ const (
 	theEnd = "\r\n" + sep + "--\r\n"
 )
 
-// TestForms holds what is read to a table, for bodies that arrive whole, byte
-// by byte, and with their end in the same read as their last bytes.
+// TestForms checks what is read of forms that arrive whole, byte by byte, and with io.EOF
+// in the read of their last bytes.
 func TestForms(t *testing.T) {
 	field := func(name, value string) string {
 		return sep + "\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n"
@@ -113,7 +113,7 @@ func TestForms(t *testing.T) {
 			}
 			ok := errors.Is(err, c.err)
 			switch c.err {
-			case malformed: //nolint:errorlint // what is wanted is never wrapped
+			case malformed: //nolint:errorlint // the wanted error is never wrapped
 				_, ok = errors.AsType[*formError](err)
 			case tooMuch:
 				_, ok = errors.AsType[*formLimitError](err)
@@ -125,10 +125,10 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// TestEveryPrefixOfAForm: only the whole is complete.
+// TestEveryPrefixOfAForm checks that a form is complete only as a whole.
 func TestEveryPrefixOfAForm(t *testing.T) {
 	form := encode(formPart{"x", "", []byte("y")}, formPart{"a.zip", "b", []byte("Z\r\nI\r\n--P")}, formPart{"z", "", []byte("z")})
-	whole := len(form) - len("\r\n") // the closing boundary's line may go without its end
+	whole := len(form) - len("\r\n") // the last line needs no line end
 	for n := range len(form) + 1 {
 		for way, r := range map[string]io.Reader{
 			"whole":        bytes.NewReader(form[:n]),
@@ -145,7 +145,7 @@ func TestEveryPrefixOfAForm(t *testing.T) {
 	}
 }
 
-// TestFormsOfABodyThatFails: what the body said comes through everywhere.
+// TestFormsOfABodyThatFails checks that the body's error is returned, wherever it happens.
 func TestFormsOfABodyThatFails(t *testing.T) {
 	form := encode(formPart{"x", "", []byte("y")}, formPart{"a.zip", "b", []byte("ZIP")}, formPart{"z", "", []byte("z")})
 	gone := &goneError{io.ErrUnexpectedEOF}

@@ -9,8 +9,8 @@ import (
 	"testing/iotest"
 )
 
-// FuzzForm reads bodies in one piece and byte by byte, which must not matter,
-// and holds what it takes against the standard library's reader.
+// FuzzForm reads bodies in one piece and byte by byte, which must make no difference. It
+// compares the forms that it accepts with the standard library's reader.
 func FuzzForm(f *testing.F) {
 	file := formPart{"a.zip", "b.zip", []byte("Z\r\nI\r\n--P")}
 	for _, parts := range [][]formPart{{file}, {{"try", "", []byte("1")}, file}, {file, {"try", "", nil}}, {{"url", "", []byte("https://x")}}, {file, file}, {}} {

@@ -9,10 +9,10 @@ func TestIDsAscend(t *testing.T) {
 	var g ids
 	now := time.Date(2026, 11, 23, 20, 11, 2, 0, time.UTC)
 	last := int64(0)
-	for i := range 20_000 { // several milliseconds' worth of sequence in each
+	for i := range 20_000 { // more than the sequence numbers of a millisecond
 		switch {
 		case i%9_000 == 8_999:
-			now = now.Add(-time.Second) // a clock that is set back
+			now = now.Add(-time.Second) // the clock is set back
 		case i%5_000 == 4_999:
 			now = now.Add(time.Millisecond)
 		}

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// TestLimits has each limit of a request one below its value, at it, and one
-// above. Those of a token are in TestClaims and TestTokenLimits, those of time in
-// TestIdleTimeout and TestTrickle, and those of an archive's insides that no
-// setting has, in stream.
+// TestLimits checks each limit on a request one below, at, and one above its value. Other
+// tests check the limits of a token (TestClaims, TestTokenLimits), those on time
+// (TestIdleTimeout, TestTrickle), and those on the contents of an archive that no setting
+// has (package stream).
 func TestLimits(t *testing.T) {
 	zip := formPart{"symbols.zip", "symbols.zip", symbolZip}
 	field := func(n int) formPart { return formPart{"x", "", make([]byte, n)} }
-	// header is a request's, of exactly n bytes.
+	// header returns a request header of exactly n bytes.
 	header := func(body []byte, n int) []string {
 		lines := []string{asDev, "Connection: close", "X-Pad: "}
 		lines[2] += strings.Repeat("a", n-len(request(len(body), lines...)))
@@ -24,11 +24,11 @@ func TestLimits(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		// at makes a request that is over bytes, or pieces, above the limit. header
-		// is its fields; nil: those of an ordinary one.
+		// at returns a request that exceeds the limit by over. header is nil for an
+		// ordinary header.
 		at      func(over int, cfg *Config) (body []byte, header []string)
 		status  int    // above
-		message string // what the answer says above, in part
+		message string // contained in the answer above the limit
 	}{
 		{"bytes of the archive", func(over int, cfg *Config) ([]byte, []string) {
 			cfg.MaxUploadSize = int64(len(symbolZip) - over)
@@ -85,7 +85,7 @@ func TestLimits(t *testing.T) {
 				}
 				client := dial(t, s.serve())
 				client.send(request(len(body), fields...))
-				// What is not read any more may break off the sending.
+				// The server may close the connection before everything is sent.
 				_, _ = client.Write(body)
 				r := client.reply()
 				switch {
@@ -101,8 +101,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestLengthOfARequest: what states to be too long is refused before any of it is
-// read. A form may be as long as an archive and 1 MiB.
+// TestLengthOfARequest checks that a request that states too great a length is refused
+// before its body is read. A form may be 1 MiB longer than an archive.
 func TestLengthOfARequest(t *testing.T) {
 	s := newSite(t)
 	address := s.serve()
@@ -121,7 +121,7 @@ func TestLengthOfARequest(t *testing.T) {
 		if line != want {
 			t.Errorf("%+d: %q, want %q", over, line, want)
 		}
-		if over <= 0 { // an epilogue of a form is no part of it
+		if over <= 0 { // the epilogue is not part of a form
 			_, _ = c.from.ReadString('\n')
 			c.send(string(f), strings.Repeat("e", 1<<20+formOverhead+over-len(f)))
 			if r := c.reply(); r.StatusCode != http.StatusCreated {
@@ -132,7 +132,7 @@ func TestLengthOfARequest(t *testing.T) {
 	}
 }
 
-// TestLengthOfAURLForm is about forms without files, which are read whole.
+// TestLengthOfAURLForm checks the limit on forms without files, which are read whole.
 func TestLengthOfAURLForm(t *testing.T) {
 	s := newSite(t)
 	address := s.serve()
@@ -152,7 +152,7 @@ func TestLengthOfAURLForm(t *testing.T) {
 	}
 }
 
-// TestLongestBoundary is RFC 2046's.
+// TestLongestBoundary checks the limit of RFC 2046.
 func TestLongestBoundary(t *testing.T) {
 	for over := -1; over <= 1; over++ {
 		boundary := strings.Repeat("b", maxBoundary+over)
@@ -163,8 +163,8 @@ func TestLongestBoundary(t *testing.T) {
 	}
 }
 
-// TestBodyThatNobodyWants: who asks for what needs no body, and says that one
-// will come, gets the answer, and does not keep the connection.
+// TestBodyThatNobodyWants checks that a request with a body to a path that needs none is
+// answered, and that its connection is closed.
 func TestBodyThatNobodyWants(t *testing.T) {
 	for _, c := range []struct {
 		path   string

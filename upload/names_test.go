@@ -71,7 +71,7 @@ func TestNameLongerThanAKey(t *testing.T) {
 }
 
 func TestExtension(t *testing.T) {
-	// What Python's os.path.splitext says.
+	// As Python's os.path.splitext.
 	for path, want := range map[string]string{
 		"a.zip": ".zip", "a.tar.gz": ".gz", "a": "", "": "", ".zip": "", "..zip": "", ".a.zip": ".zip",
 		"a.": ".", "x.y/a": "", "x.y/.zip": "", "x/a.ZIP": ".ZIP",

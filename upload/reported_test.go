@@ -11,8 +11,8 @@ import (
 	"spillway/testdata/sentryserver"
 )
 
-// TestDefectsAreReported: a panic in the middle of an upload is answered, and
-// reported with its stack and the archive's shape; the next upload is taken.
+// TestDefectsAreReported checks that a panic in the middle of an upload is answered, and
+// reported with its stack and the archive's shape, and that the next upload is accepted.
 func TestDefectsAreReported(t *testing.T) {
 	sentry := sentryserver.Start(t)
 	reporter, err := observe.NewReporter(sentry.DSN, "1.2.3")

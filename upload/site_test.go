@@ -31,13 +31,13 @@ import (
 
 const boundary = "------------------------7a1d"
 
-// formPart is a part of a form. One with a filename is a file.
+// formPart is a part of a form. If it has a filename, it is a file.
 type formPart struct {
 	name, filename string
 	content        []byte
 }
 
-// encode lays a form out as curl does.
+// encode encodes a form as curl does.
 func encode(parts ...formPart) []byte {
 	var b bytes.Buffer
 	for _, p := range parts {
@@ -51,8 +51,7 @@ func encode(parts ...formPart) []byte {
 	return b.Bytes()
 }
 
-// symbolZip is an archive with a symbol file, another file and one that is
-// ignored.
+// symbolZip is an archive with a symbol file, another file, and an ignored file.
 var symbolZip = archive.PythonZipfile(
 	archive.File{Name: "app.pdb/ABC1/app.sym", Data: archive.Symbols(1, 30_000)},
 	archive.File{Name: "app.pdb/ABC1/app.ex_", Data: archive.Noise(1, 5_000)},
@@ -75,8 +74,8 @@ type site struct {
 	arrivals arrivals // in a bubble
 }
 
-// newSite makes one with room for two uploads. At the test's end, it sees to
-// it that all batches have ended and that the budget is whole.
+// newSite returns a site that takes two uploads at once. At the end of the test, it checks
+// that all batches have ended and that the budget is whole.
 func newSite(t testing.TB, change ...func(*Config)) *site {
 	t.Helper()
 	memory, err := stream.NewMemory(64<<20, 5<<20, 2, time.Second, nil)
@@ -107,7 +106,7 @@ func newSite(t testing.TB, change ...func(*Config)) *site {
 	return s
 }
 
-// idle checks that nothing is under way and nothing kept.
+// idle checks that nothing is under way and that the budget is free.
 func (s *site) idle() {
 	s.t.Helper()
 	s.store.check()
@@ -119,8 +118,8 @@ func (s *site) idle() {
 	}
 }
 
-// serve runs the site on a real connection until the test ends, and returns
-// its address. Then no goroutine may be left.
+// serve runs the site on a real connection until the test ends, and returns its address.
+// It checks that no goroutine is left then.
 func (s *site) serve() (address string) {
 	s.t.Helper()
 	server := httptest.NewUnstartedServer(LimitHeader(s.api))
@@ -128,7 +127,7 @@ func (s *site) serve() (address string) {
 	server.Listener = watchArrivals(server.Config, server.Listener)
 	server.Start()
 	s.t.Cleanup(func() {
-		server.Close() // waits for requests, but for those that have taken their connection over
+		server.Close() // does not wait for hijacked connections
 		http.DefaultClient.CloseIdleConnections()
 		for deadline := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
 			left := goroutines()
@@ -145,7 +144,8 @@ func (s *site) serve() (address string) {
 	return server.Listener.Addr().String()
 }
 
-// goroutines are the stacks of those that take uploads, and none of a test's own.
+// goroutines returns the stacks of the goroutines that receive uploads, without the test's
+// own.
 func goroutines() (stacks []string) {
 	all := make([]byte, 1<<20)
 	for stack := range strings.SplitSeq(string(all[:runtime.Stack(all, true)]), "\n\n") {
@@ -157,7 +157,7 @@ func goroutines() (stacks []string) {
 	return stacks
 }
 
-// event is the one log event of an upload.
+// event returns the one log event of an upload.
 func (s *site) event() map[string]any {
 	s.t.Helper()
 	events := s.logs.FilterMessage("upload").All()
@@ -167,7 +167,8 @@ func (s *site) event() map[string]any {
 	return events[0].ContextMap()
 }
 
-// request is an upload's header for a body of n bytes, or chunked if n < 0.
+// request returns the header of an upload with a body of n bytes, or a chunked one if n <
+// 0.
 func request(n int, lines ...string) string {
 	h := "POST /upload/ HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=" + boundary + "\r\n"
 	if n < 0 {
@@ -183,13 +184,13 @@ func request(n int, lines ...string) string {
 
 const asDev = "Auth-Token: dev"
 
-// reply is an answer with its body read.
+// reply is an answer whose body has been read.
 type reply struct {
 	*http.Response
 	body []byte
 }
 
-// message is what the answer says went wrong.
+// message returns the error message in the answer.
 func (r *reply) message() string {
 	var f answer.Failure
 	if err := json.Unmarshal(r.body, &f); err != nil {
@@ -198,7 +199,7 @@ func (r *reply) message() string {
 	return f.Error
 }
 
-// readReply reads an answer and checks what holds for all.
+// readReply reads an answer and checks what all answers have in common.
 func readReply(t testing.TB, from *bufio.Reader) *reply {
 	t.Helper()
 	response, err := http.ReadResponse(from, nil)
@@ -220,7 +221,7 @@ func readReply(t testing.TB, from *bufio.Reader) *reply {
 	return &reply{response, body}
 }
 
-// client is a client that has its connection in its own hands.
+// client is a client that writes to its connection and reads from it directly.
 type client struct {
 	net.Conn
 	t    testing.TB
@@ -243,7 +244,7 @@ func newClient(t testing.TB, conn net.Conn) *client {
 	return c
 }
 
-// patience is how long the client takes part in its test.
+// patience limits the client's part in a test.
 func (c *client) patience(d time.Duration) {
 	c.t.Helper()
 	if err := c.SetDeadline(time.Now().Add(d)); err != nil {
@@ -287,7 +288,7 @@ func (s *site) upload(address string, body []byte, lines ...string) *reply {
 	return c.reply()
 }
 
-// pipes is a listener whose connections are pipes, which fake time can see.
+// pipes is a listener whose connections are pipes, which work in fake time.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -309,8 +310,8 @@ func (p *pipes) Close() error {
 
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
 
-// serveInBubble runs the site within a bubble of synctest, which does not end
-// before all goroutines have.
+// serveInBubble runs the site within a synctest bubble, which ends only after all its
+// goroutines.
 func (s *site) serveInBubble() (connect func() *client, stop func()) {
 	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	server := &http.Server{Handler: LimitHeader(s.api), ErrorLog: log.New(io.Discard, "", 0)}
@@ -326,7 +327,7 @@ func (s *site) serveInBubble() (connect func() *client, stop func()) {
 		return newClient(s.t, here)
 	}
 	return connect, func() {
-		_ = server.Close() // the listener's error was Serve's as well
+		_ = server.Close() // Serve returned the same error
 		<-served
 	}
 }

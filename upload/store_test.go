@@ -14,25 +14,25 @@ import (
 	"spillway/stream"
 )
 
-// errStore is how a memoryStore fails.
+// errStore is the error of a memoryStore that fails.
 var errStore = &stream.StoreError{Op: "UploadPart", Key: "k", Err: errors.New("10.0.0.7 said no")}
 
-// memoryStore is a Store in memory that holds its callers to the Store's
-// contract.
+// memoryStore is a Store in memory that checks that callers keep the Store's contract.
 type memoryStore struct {
 	t testing.TB
 
-	// The hooks run, if set, before what they are named for.
+	// Each hook, if set, runs before the call that it is named after.
 	onBegin   func(fail func(error))
 	onCommit  func(ctx context.Context, name string) error
 	onPublish func() error
 	onAbort   func() error
 
-	// visible is how many objects Publish makes visible before it fails; 0: all.
+	// visible is how many objects Publish makes visible before it fails; 0: it does not
+	// fail.
 	visible int
 
 	mu      sync.Mutex
-	objects map[string][]byte // what is visible, by key
+	objects map[string][]byte // visible objects, by key
 	batches []*memoryBatch
 }
 
@@ -60,7 +60,7 @@ func (s *memoryStore) Bucket(try bool) string {
 
 func (s *memoryStore) MaxName(bool) int { return 1021 }
 
-// keys are the keys that are visible.
+// keys returns the visible keys.
 func (s *memoryStore) keys() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,15 +77,14 @@ func (s *memoryStore) size() (n int64) {
 	return n
 }
 
-// begun is how many batches there have been, and ended how many of them have
-// been published or aborted.
+// begun returns the number of batches.
 func (s *memoryStore) begun() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.batches)
 }
 
-// check says what is wrong with how the store was used.
+// check reports how the contract was violated.
 func (s *memoryStore) check() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,8 +167,8 @@ func (o *memoryObject) Drop() {
 	o.dropped = true
 }
 
-// Publish makes objects visible under the key that the real store would use.
-// What is there already with the same body counts as skipped.
+// Publish makes objects visible under the keys that the real store would use. It skips
+// those that are there already with the same body.
 func (b *memoryBatch) Publish() error {
 	if b.store.onPublish != nil {
 		if err := b.store.onPublish(); err != nil {

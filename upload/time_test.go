@@ -3,7 +3,6 @@ package upload
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,8 +13,8 @@ import (
 	"spillway/testdata/archive"
 )
 
-// bubble runs a test against a site in fake time. Its goroutines have to end
-// by themselves once the server has been told to.
+// bubble runs a test against a site in fake time. Its goroutines have to end by themselves
+// when the server is stopped.
 func bubble(t *testing.T, test func(t *testing.T, s *site, connect func() *client), change ...func(*Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -58,7 +57,8 @@ func TestIdleTimeout(t *testing.T) {
 	}
 }
 
-// TestSlowClientIsNotIdle, but there is an end to everything.
+// TestSlowClientIsNotIdle checks that a slow client is not ended as idle, but when the
+// upload takes too long.
 func TestSlowClientIsNotIdle(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		c := connect()
@@ -84,7 +84,8 @@ func TestSlowClientIsNotIdle(t *testing.T) {
 	})
 }
 
-// TestTimeInWhichNobodyReads is not the client's.
+// TestTimeInWhichNobodyReads checks that time between reads does not count as the idle
+// time of the client.
 func TestTimeInWhichNobodyReads(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		s.store.onBegin = func(func(error)) { time.Sleep(50 * time.Second) }
@@ -97,7 +98,8 @@ func TestTimeInWhichNobodyReads(t *testing.T) {
 	})
 }
 
-// TestStoreFailsWhileTheClientIsSilent: the read is interrupted.
+// TestStoreFailsWhileTheClientIsSilent checks that a failure of the store interrupts the
+// read from the client.
 func TestStoreFailsWhileTheClientIsSilent(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		s.store.onBegin = func(fail func(error)) { time.AfterFunc(3*time.Second, func() { fail(errStore) }) }
@@ -112,7 +114,8 @@ func TestStoreFailsWhileTheClientIsSilent(t *testing.T) {
 	})
 }
 
-// TestPublishingGoesOn without the client, and past the upload's timeout.
+// TestPublishingGoesOn checks that neither the client's leaving nor the upload's timeout
+// ends publishing.
 func TestPublishingGoesOn(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		s.store.onPublish = func() error {
@@ -131,8 +134,8 @@ func TestPublishingGoesOn(t *testing.T) {
 	})
 }
 
-// TestNothingIsPublishedBeforeTheFormsEnd: the archive is whole, but the body
-// goes on.
+// TestNothingIsPublishedBeforeTheFormsEnd checks that a complete archive is not published
+// before the form's end.
 func TestNothingIsPublishedBeforeTheFormsEnd(t *testing.T) {
 	for _, rest := range []int{len(theEnd), 2, 1} {
 		bubble(t, func(t *testing.T, s *site, connect func() *client) {
@@ -152,7 +155,7 @@ func TestNothingIsPublishedBeforeTheFormsEnd(t *testing.T) {
 	}
 }
 
-// TestEveryCutOff: nothing is stored or kept of a body that breaks off.
+// TestEveryCutOff checks that nothing is stored or kept of a body that breaks off.
 func TestEveryCutOff(t *testing.T) {
 	f := symbolForm()
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(f), f)
@@ -190,7 +193,7 @@ func TestEveryCutOff(t *testing.T) {
 	}
 }
 
-// fill has n uploads under way that wait for the rest of their body.
+// fill begins n uploads that then wait for the rest of their body.
 func fill(t *testing.T, s *site, connect func() *client, n int) (finish []func() *reply) {
 	t.Helper()
 	f := symbolForm()
@@ -210,7 +213,7 @@ func fill(t *testing.T, s *site, connect func() *client, n int) (finish []func()
 	return finish
 }
 
-// TestAdmission: an upload waits for its turn with its body unread.
+// TestAdmission checks that an upload waits for its turn before its body is read.
 func TestAdmission(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		finish := fill(t, s, connect, 2)
@@ -243,8 +246,8 @@ func TestAdmission(t *testing.T) {
 	})
 }
 
-// TestAdmissionOfFormsWithoutFiles: they wait for their turn as others do, before
-// anything of them is read, and have it until they end.
+// TestAdmissionOfFormsWithoutFiles checks that forms without files wait for their turn as
+// others do, and keep it until their end.
 func TestAdmissionOfFormsWithoutFiles(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		const body = "url=https%3A%2F%2Fx%2Fy.zip"
@@ -273,142 +276,8 @@ func TestAdmissionOfFormsWithoutFiles(t *testing.T) {
 	})
 }
 
-// drain begins a shutdown with that much time. It has to end by itself as many
-// uploads as that.
-func drain(t *testing.T, s *site, d time.Duration, ends int) (wait func() (took time.Duration)) {
-	t.Helper()
-	done := make(chan time.Duration, 1)
-	began := time.Now()
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), d)
-		defer cancel()
-		err := s.api.Drain(ctx)
-		unfinished, _ := errors.AsType[*UnfinishedError](err)
-		if ends == 0 && err != nil || ends > 0 && (unfinished == nil || *unfinished != UnfinishedError{Ended: ends}) {
-			t.Errorf("Drain: %v, want %d uploads to be ended", err, ends)
-		}
-		done <- time.Since(began)
-	}()
-	synctest.Wait()
-	return func() time.Duration { return <-done }
-}
-
-func TestDrainWithNothingToDo(t *testing.T) {
-	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		if took := drain(t, s, time.Minute, 0)(); took != 0 {
-			t.Errorf("took %v", took)
-		}
-		c := connect()
-		c.send(request(0, asDev, "Connection: close"))
-		if r := c.reply(); r.StatusCode != 503 {
-			t.Errorf("an upload after that: status %d: %s", r.StatusCode, r.body)
-		}
-		if e := s.event(); e["outcome"] != "shut down" {
-			t.Errorf("event %v", e)
-		}
-		c.leave()
-	})
-}
-
-func TestDrainWaitsForUploads(t *testing.T) {
-	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		finish := fill(t, s, connect, 1)
-		wait := drain(t, s, time.Minute, 0)
-		late := connect()
-		began := time.Now()
-		late.send(request(5000, asDev))
-		late.expect(began, 0, 503)
-		late.leave()
-		time.Sleep(5 * time.Second)
-		if r := finish[0](); r.StatusCode != 201 {
-			t.Errorf("status %d: %s", r.StatusCode, r.body)
-		}
-		if took := wait(); took != 5*time.Second {
-			t.Errorf("took %v, want 5s", took)
-		}
-	})
-}
-
-// TestDrainEndsWhatWaits: what has not had its turn may as well go elsewhere.
-func TestDrainEndsWhatWaits(t *testing.T) {
-	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		finish := fill(t, s, connect, 2)
-		waiting := connect()
-		waiting.send(request(5000, asDev))
-		synctest.Wait()
-		began := time.Now()
-		wait := drain(t, s, time.Minute, 0)
-		waiting.expect(began, 0, 503)
-		waiting.leave()
-		for _, f := range finish {
-			f()
-		}
-		wait()
-	})
-}
-
-func TestDrainEndsUploadsInTheEnd(t *testing.T) {
-	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		c := connect()
-		f := symbolForm()
-		began := time.Now()
-		c.send(request(len(f), asDev), string(f[:len(f)/2]))
-		wait := drain(t, s, 5*time.Second, 1)
-		c.expect(began, 5*time.Second, 503)
-		if took := wait(); took != 5*time.Second {
-			t.Errorf("took %v, want 5s", took)
-		}
-		if e := s.event(); e["outcome"] != "shut down" || len(s.store.keys()) != 0 {
-			t.Errorf("event %v, stored %q", e, s.store.keys())
-		}
-		c.leave()
-	})
-}
-
-func TestDrainLetsPublishingEnd(t *testing.T) {
-	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		s.store.onPublish = func() error {
-			time.Sleep(9 * time.Second)
-			return nil
-		}
-		c := connect()
-		f := symbolForm()
-		began := time.Now()
-		c.send(request(len(f), asDev, "Connection: close"), string(f))
-		wait := drain(t, s, 5*time.Second, 0)
-		c.expect(began, 9*time.Second, 201)
-		if took := wait(); took != 9*time.Second {
-			t.Errorf("took %v, want 9s", took)
-		}
-		c.leave()
-	})
-}
-
-// TestDrainHasAnEnd, even if an upload has none.
-func TestDrainHasAnEnd(t *testing.T) {
-	bubble(t, func(t *testing.T, s *site, connect func() *client) {
-		s.store.onPublish = func() error {
-			time.Sleep(time.Hour)
-			return nil
-		}
-		c := connect()
-		f := symbolForm()
-		c.send(request(len(f), asDev, "Connection: close"), string(f))
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		began := time.Now()
-		err := s.api.Drain(ctx)
-		if e, ok := errors.AsType[*UnfinishedError](err); !ok || *e != (UnfinishedError{Left: 1}) || time.Since(began) != 5*time.Second+endWait {
-			t.Errorf("Drain: %v after %v", err, time.Since(began))
-		}
-		c.patience(2 * time.Hour)
-		c.reply()
-		c.leave()
-	})
-}
-
-// TestDrainOfABodyHasItsTime: a client that gets its answer early and sends on and
-// on. One whose chunks were waited for too long is no different.
+// TestDrainOfABodyHasItsTime checks that the drain of an endless body ends in time, also
+// if the body is chunked and a read of it has timed out before.
 func TestDrainOfABodyHasItsTime(t *testing.T) {
 	f := symbolForm()
 	for _, c := range []struct {
@@ -442,8 +311,7 @@ func TestDrainOfABodyHasItsTime(t *testing.T) {
 	}
 }
 
-// TestEntryFailsWhileTheClientIsSilent: the rest of the archive is not waited
-// for.
+// TestEntryFailsWhileTheClientIsSilent checks that a failed entry ends the upload at once.
 func TestEntryFailsWhileTheClientIsSilent(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		s.store.onCommit = func(context.Context, string) error {

@@ -12,9 +12,8 @@ import (
 	"spillway/stream"
 )
 
-// TestVerdictsOnTheDisk is about what the disk has to do with an upload: what a
-// retry can cure is a 503, and everything names the setting, its value and its
-// use.
+// TestVerdictsOnTheDisk checks the verdicts on the disk's errors. If a retry may help, the
+// answer is a 503. Messages name the setting, its value and its use.
 func TestVerdictsOnTheDisk(t *testing.T) {
 	quota := func(q stream.Quota, never bool) *stream.QuotaError {
 		return &stream.QuotaError{Quota: q, Limit: 1 << 20, InUse: 1000, Need: 2000, Never: never}
@@ -58,8 +57,8 @@ func TestVerdictsOnTheDisk(t *testing.T) {
 	}
 }
 
-// TestVerdictsOnMemory: what others take is worth a retry, and what the archive
-// alone needs is not.
+// TestVerdictsOnMemory checks that a retry is asked for if other uploads take the memory,
+// and not if the archive needs too much.
 func TestVerdictsOnMemory(t *testing.T) {
 	for _, tt := range []struct {
 		err    *stream.NoRoomError
