@@ -71,7 +71,7 @@ type sentPart struct {
 
 // stores are the stores for regular symbols, for try symbols, and for probes. Two buckets
 // do not depend on each other: each store leaves a quarter of the slots to the other, and
-// has its own retry budget and request rate. So one bucket that hangs does not stop the
+// has its own retry quota and request rate. So one bucket that hangs does not stop the
 // other.
 type stores struct {
 	regular, try, probe *store
@@ -121,7 +121,7 @@ func sdkLog(log func(debug bool, message string)) logging.Logger {
 // newStore returns a store that has at most limit requests in flight, each in one of the
 // slots, which it may share with another store.
 func newStore(loaded aws.Config, keys *renewingCredentials, cfg Config, retries retryConfig, slots chan struct{}, limit int) *store {
-	timeouts, budget := timeouts{cfg.AttemptTimeout, cfg.CompleteTimeout}, &budget{}
+	timeouts, quota := timeouts{cfg.AttemptTimeout, cfg.CompleteTimeout}, &retryQuota{}
 	api := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = &cfg.Endpoint
@@ -132,12 +132,12 @@ func newStore(loaded aws.Config, keys *renewingCredentials, cfg Config, retries 
 			bucketSlots: make(chan struct{}, limit),
 			allSlots:    slots,
 			throttle:    newThrottle(),
-			retries:     budget,
+			retries:     quota,
 			operation:   awsmiddleware.GetOperationName,
 			onAttempt:   cfg.OnAttempt,
 		}
 		o.Credentials = keys
-		o.Retryer = newRetryer(retries, keys, budget)
+		o.Retryer = newRetryer(retries, keys, quota)
 		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
 		o.DisableLogOutputChecksumValidationSkipped = true // some stores keep no checksum
 	})

@@ -15,73 +15,68 @@ import (
 	"spillway/stream"
 )
 
-// maxAttempts is how often an operation is tried. The pauses between the
-// attempts are up to 2, 4, 8 and 16 s, or longer where the store throttles.
+// maxAttempts bounds the attempts at an operation. The pauses between them are up to 2, 4,
+// 8 and 16 s, or longer while the store throttles.
 const maxAttempts = 5
 
 const (
-	// retryBudget is how many retries all operations on a bucket may make while
-	// nothing succeeds. Each success and each second pay some of it back: the second
-	// is for an instance that has been idle since an outage.
-	retryBudget       = 100
+	// maxRetries is the number of retries that all operations on a bucket may make while
+	// none succeeds. Each success gives some of them back. So does each second, for an
+	// instance that is idle after an outage.
+	maxRetries        = 100
 	retriesPerSuccess = 10
 	retriesPerSecond  = 1.0
 
-	// budgetWait is how long an operation waits for a retry when there is none.
-	budgetWait = time.Second
+	// retryWait is how long an operation waits for a retry if there is none left.
+	retryWait = time.Second
 )
 
-// errNoRetries says that an operation is not tried again because the budget of
-// retries is spent.
-var errNoRetries = errors.New("s3: no further attempt: the store fails nearly all of them")
+// errNoRetries says that an operation is not retried because the retry quota is used up.
+var errNoRetries = errors.New("s3: no retry: nearly all requests to the store fail")
 
-// budget bounds the retries of all operations on a bucket, so that a store that is
-// down does not get five times the requests. It is spent only if more than nine in
-// ten requests fail, and the first successes after that refill it. (The
-// SDK's own quota takes five hundred successes to do so, and its adaptive mode
-// never fills it: aws-sdk-go-v2, issue 3550.)
-type budget struct {
-	mu    sync.Mutex // guards what follows
-	spent float64    // retries, at most retryBudget
-	at    time.Time  // when spent was brought up to date
+// retryQuota bounds the retries of all operations on a bucket, so that a store that is down
+// does not get five times the requests. It is used up only if more than nine in ten requests
+// fail, and is full again after ten successes. (The SDK's own quota takes five hundred
+// successes, and is never refilled in adaptive mode: aws-sdk-go-v2, issue 3550.)
+type retryQuota struct {
+	mu   sync.Mutex // guards the fields below
+	used float64    // retries, up to maxRetries
+	at   time.Time  // when used was computed
 }
 
-// take takes a retry out of the budget. It reports false if there is none.
-func (b *budget) take() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// take takes a retry. It reports false if there is none left.
+func (q *retryQuota) take() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	now := time.Now()
-	b.spent = max(0, b.spent-retriesPerSecond*now.Sub(b.at).Seconds())
-	b.at = now
-	if b.spent+1 > retryBudget {
+	q.used = max(0, q.used-retriesPerSecond*now.Sub(q.at).Seconds())
+	q.at = now
+	if q.used+1 > maxRetries {
 		return false
 	}
-	b.spent++
+	q.used++
 	return true
 }
 
-// succeeded says that the store has answered a request.
-func (b *budget) succeeded() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.spent = max(0, b.spent-retriesPerSuccess)
+// succeeded counts a request that the store has answered.
+func (q *retryQuota) succeeded() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.used = max(0, q.used-retriesPerSuccess)
 }
 
-// retryer decides about another attempt as the SDK's standard mode does, within a
-// budget of our own.
+// retryer retries as the SDK's standard mode does, but with our quota.
 type retryer struct {
 	*retry.Standard
-	budget *budget
+	quota *retryQuota
 }
 
-// retryConfig is how often an operation is tried, and the longest pause between two
-// attempts; 0: the SDK's 20 s.
 type retryConfig struct {
-	attempts   int
-	maxBackoff time.Duration
+	attempts   int           // per operation
+	maxBackoff time.Duration // the longest pause between two attempts; 0: the SDK's 20 s
 }
 
-func newRetryer(cfg retryConfig, keys *renewingCredentials, retries *budget) aws.Retryer {
+func newRetryer(cfg retryConfig, keys *renewingCredentials, quota *retryQuota) aws.Retryer {
 	return retryer{retry.NewStandard(func(o *retry.StandardOptions) {
 		o.RateLimiter = ratelimit.None
 		o.MaxAttempts = cfg.attempts
@@ -93,30 +88,30 @@ func newRetryer(cfg retryConfig, keys *renewingCredentials, retries *budget) aws
 			retry.IsErrorRetryableFunc(isThrottled),
 			retry.IsErrorRetryableFunc(keys.mayHaveExpired),
 		}, o.Retryables...)
-	}), retries}
+	}), quota}
 }
 
-// GetRetryToken implements [aws.Retryer]. If the budget is spent, it waits for a
-// moment: the first requests after an outage go out together, and one that fails
-// among others that succeed is paid for by them.
+// GetRetryToken implements [aws.Retryer]. If the quota is used up, it waits for a moment. The
+// first requests after an outage are sent together: those that succeed refill the quota for
+// one that fails.
 func (r retryer) GetRetryToken(ctx context.Context, _ error) (release func(error) error, err error) {
-	if !r.budget.take() {
-		timer := time.NewTimer(budgetWait)
+	if !r.quota.take() {
+		timer := time.NewTimer(retryWait)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		if !r.budget.take() {
+		if !r.quota.take() {
 			return nil, errNoRetries
 		}
 	}
 	return func(error) error { return nil }, nil
 }
 
-// noRetryForDisk keeps a request whose body cannot be read from being tried
-// again: the SDK takes that for a failure of the connection.
+// noRetryForDisk prevents retries of a request whose body cannot be read, which the SDK takes
+// for a failure of the connection.
 func noRetryForDisk(err error) aws.Ternary {
 	if _, ok := errors.AsType[*stream.DiskError](err); ok {
 		return aws.FalseTernary
@@ -124,9 +119,9 @@ func noRetryForDisk(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
-// isThrottled has a request tried again if the store has asked for fewer. The SDK
-// goes by the error's code (SlowDown), but the answer to a HEAD has no body for a
-// code, and neither have those of some servers and proxies.
+// isThrottled has a request retried after a 429 or 503. The SDK looks only at the error's
+// code (SlowDown), but the answer to a HEAD has no body with a code, and some servers and
+// proxies send none.
 func isThrottled(err error) aws.Ternary {
 	if answered, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && throttles(answered.HTTPStatusCode()) {
 		return aws.TrueTernary
@@ -134,7 +129,7 @@ func isThrottled(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
-// throttles reports whether an answer of that status asks for fewer requests.
+// throttles reports whether status asks for fewer requests.
 func throttles(status int) bool {
 	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
 }

@@ -8,8 +8,7 @@ import (
 )
 
 const (
-	// leastRequests is the lowest rate, in requests a second: what a store gets that
-	// refuses everything.
+	// leastRequests is the lowest rate, in requests per second.
 	leastRequests = 5
 
 	// A refusal multiplies the rate by cutBy, at most once in cutPause, so that a
@@ -17,56 +16,57 @@ const (
 	cutBy    = 0.7
 	cutPause = 500 * time.Millisecond
 
-	// Each second without a refusal multiplies the rate by catchUp, and by growth
-	// above what the store is known to accept. That takes 7.3 s to undo a cut.
+	// Each second without a refusal multiplies the rate by catchUp below the rate that
+	// the store is known to accept, and by growth above it. At that, undoing a cut takes
+	// 7.3 s.
 	catchUp = 2
 	growth  = 1.05
 
-	// searchFor is how long growth looks for what the store accepts now. Without a
-	// refusal by then, the store accepts far more, and the rate catches up again.
+	// searchFor is how long the rate grows slowly after a cut. If nothing was refused by
+	// then, the store accepts far more, and the rate grows by catchUp again.
 	searchFor = 8 * time.Second
 
 	// calmAfter is how long after the last cut the bound is lifted.
 	calmAfter = time.Minute
 
-	// A store that refuses everything for as long as outage is down. Its refusals say
-	// nothing about the rate that it accepts once it is back.
+	// A store that refuses everything for as long as outage is down. Its refusals do not
+	// show which rate it accepts when it is back.
 	outage = 3 * time.Second
 
-	// burst is how long unused requests are saved up.
+	// burst is the time for which unused requests are saved up.
 	burst = 100 * time.Millisecond
 
-	// throttlePoll is the longest pause between two looks at the rate, which may
-	// have risen.
+	// throttlePoll is the longest wait before the rate, which may have risen, is read
+	// again.
 	throttlePoll = 50 * time.Millisecond
 )
 
-// throttle bounds the rate of requests to one bucket once the store has asked for
-// fewer (503 or 429). It lowers the rate while refusals go on and raises it again
-// afterwards. An outage leaves no bound behind: the first answer after it ends it.
+// throttle limits the rate of requests to one bucket once the store has answered 503 or
+// 429. It lowers the rate while the store refuses requests, and raises it afterwards. The
+// first answer after an outage lifts the limit.
 type throttle struct {
-	turn chan struct{} // holds a value while a request waits for the rate: first come, first served
+	turn chan struct{} // holds a value while a request waits; the others wait for it, first come first served
 
-	mu       sync.Mutex // guards what follows
-	bounded  bool
-	rate     float64   // requests a second, if bounded
-	accepted float64   // requests a second that the store is known to accept
-	allowed  float64   // requests that may go at once
-	updated  time.Time // when allowed was
+	mu       sync.Mutex // guards the fields below
+	limited  bool
+	rate     float64   // requests per second, if limited
+	accepted float64   // requests per second that the store is known to accept
+	allowed  float64   // requests that may be sent now
+	updated  time.Time // when allowed was computed
 	cut      time.Time // when the rate was last lowered
 	raised   time.Time // when the rate was last raised
-	refused  time.Time // of the first refusal since the last success; zero: there was none
+	refused  time.Time // the first refusal since the last success; zero: none
 
-	second time.Time // when the present second of the counts began
+	second time.Time // the start of the second that is counted
 	count  int       // successes in it
 	before int       // successes in the second before
 }
 
 func newThrottle() *throttle { return &throttle{turn: make(chan struct{}, 1)} }
 
-// wait returns when a request may be sent. The error is the cause of ctx's end.
+// wait waits until a request may be sent. The error is the cause of ctx's end.
 func (t *throttle) wait(ctx context.Context) error {
-	if !t.isBounded() {
+	if !t.isLimited() {
 		return nil
 	}
 	select {
@@ -90,18 +90,17 @@ func (t *throttle) wait(ctx context.Context) error {
 	}
 }
 
-func (t *throttle) isBounded() bool {
+func (t *throttle) isLimited() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.bounded
+	return t.limited
 }
 
-// take counts a request. If it may not go yet, take returns how long to wait
-// before it is called again.
+// take counts a request and returns 0, or returns how long to wait before the next call.
 func (t *throttle) take(now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.bounded {
+	if !t.limited {
 		return 0
 	}
 	t.refill(now)
@@ -113,14 +112,14 @@ func (t *throttle) take(now time.Time) time.Duration {
 	return min(max(missing, time.Millisecond), throttlePoll)
 }
 
-// refill allows what the rate has allowed since the last call, at most a burst.
-// The caller holds t.mu.
+// refill adds the requests that the rate allows since the last call, up to a burst. The
+// caller holds t.mu.
 func (t *throttle) refill(now time.Time) {
 	t.allowed = min(t.allowed+t.rate*now.Sub(t.updated).Seconds(), max(t.rate*burst.Seconds(), 1))
 	t.updated = now
 }
 
-// succeeded says that the store has answered a request.
+// succeeded counts a request that the store has answered.
 func (t *throttle) succeeded(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -129,10 +128,10 @@ func (t *throttle) succeeded(now time.Time) {
 	refused := t.refused
 	t.refused = time.Time{}
 	switch {
-	case !t.bounded:
+	case !t.limited:
 		return
 	case now.Sub(t.cut) >= calmAfter, !refused.IsZero() && now.Sub(refused) >= outage:
-		t.bounded = false
+		t.limited = false
 		return
 	}
 	t.refill(now)
@@ -144,8 +143,8 @@ func (t *throttle) succeeded(now time.Time) {
 	t.raised = now
 }
 
-// throttled says that the store has asked for fewer requests, in its answer to one
-// that was sent at that time.
+// throttled lowers the rate because the store has refused a request that was sent at that
+// time.
 func (t *throttle) throttled(sent, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -153,12 +152,12 @@ func (t *throttle) throttled(sent, now time.Time) {
 	if t.refused.IsZero() {
 		t.refused = now
 	}
-	if t.bounded && (sent.Before(t.cut) || now.Sub(t.cut) < cutPause) {
+	if t.limited && (sent.Before(t.cut) || now.Sub(t.cut) < cutPause) {
 		return
 	}
 	measured := float64(max(t.count, t.before))
-	if !t.bounded {
-		t.bounded, t.rate, t.allowed, t.updated = true, measured, 0, now
+	if !t.limited {
+		t.limited, t.rate, t.allowed, t.updated = true, measured, 0, now
 	}
 	t.refill(now)
 	if measured > 0 {
@@ -169,7 +168,7 @@ func (t *throttle) throttled(sent, now time.Time) {
 	t.cut, t.raised = now, now
 }
 
-// roll begins a new second if it is time. The caller holds t.mu.
+// roll begins a new second if the present one is over. The caller holds t.mu.
 func (t *throttle) roll(now time.Time) {
 	switch passed := now.Sub(t.second); {
 	case passed >= 2*time.Second:

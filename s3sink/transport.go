@@ -26,7 +26,7 @@ type limitedClient struct {
 	bucketSlots chan struct{} // one for each request in flight to the bucket
 	allSlots    chan struct{} // one for each request in flight; taken after a bucket slot
 	throttle    *throttle     // of the bucket; waited for between the two slots
-	retries     *budget       // of the bucket
+	retries     *retryQuota   // of the bucket
 
 	operation func(ctx context.Context) string // returns the operation that a context belongs to
 	onAttempt func(s3event.Attempt)
@@ -67,7 +67,7 @@ func acquire(ctx context.Context, slots chan struct{}) error {
 	}
 }
 
-// record updates the throttle and the retry budget with an attempt that began at that
+// record updates the throttle and the retry quota with an attempt that began at that
 // time.
 func (c *limitedClient) record(began time.Time, a s3event.Attempt) {
 	timeout, isNet := errors.AsType[net.Error](a.Err)
