@@ -2,7 +2,6 @@ package s3sink
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"spillway/internal/guard"
@@ -25,24 +24,26 @@ type Batch struct {
 	nudge       chan struct{}  // receives when freeMemory should look again
 	stopFreeing chan struct{}  // closed by stop
 
-	mu      sync.Mutex // guards the fields below; taken after object.mu
-	objects []*object  // in creation order
-	held    []*object  // the oldest first; some may have been dropped
-	stopped bool       // Publish or Abort was called
+	mu        sync.Mutex             // guards the fields below; never held during a request or a disk call
+	records   stream.Table[record]   // of all objects, by number
+	uploads   map[*record]*multipart // of staged objects, and of those that are being staged
+	staging   int64                  // bytes of bodies that are not held or staged yet
+	sent      int64                  // bytes of published bodies
+	firstHeld int                    // no object with a lower number has memory that freeMemory could free
+	stopped   bool                   // Publish or Abort was called
 }
 
 // Create implements [stream.Sink]. The entry's form is not stream.Ignore.
 func (b *Batch) Create(e stream.Entry) stream.Object {
-	o := &object{
-		batch:    b,
-		name:     e.Name,
-		form:     e.Form,
-		identity: identity{hasSize: e.Stated, size: e.Size, crc32: e.CRC32},
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.objects = append(b.objects, o)
-	return o
+	number := b.records.Len()
+	return &object{
+		batch:    b,
+		number:   number,
+		record:   b.records.Add(record{name: e.Name, form: uint8(e.Form)}),
+		identity: identity{hasSize: e.Stated, size: e.Size, crc32: e.CRC32},
+	}
 }
 
 // Uploaded returns the names of the published objects, in creation order.
@@ -53,10 +54,18 @@ func (b *Batch) Uploaded() []string { return b.names(published) }
 func (b *Batch) Skipped() []string { return b.names(skipped) }
 
 func (b *Batch) names(in state) []string {
-	names := []string{}
-	for _, o := range b.all() {
-		if o.inState(in) {
-			names = append(names, o.name)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	count := 0
+	for i := range b.records.Len() {
+		if b.records.At(i).state == in {
+			count++
+		}
+	}
+	names := make([]string, 0, count)
+	for i := range b.records.Len() {
+		if r := b.records.At(i); r.state == in {
+			names = append(names, r.name)
 		}
 	}
 	return names
@@ -64,20 +73,9 @@ func (b *Batch) names(in state) []string {
 
 // Sent returns the size of the published objects' bodies, in bytes.
 func (b *Batch) Sent() int64 {
-	var sent int64
-	for _, o := range b.all() {
-		if o.inState(published) {
-			sent += o.length
-		}
-	}
-	return sent
-}
-
-// all returns the batch's objects in creation order.
-func (b *Batch) all() []*object {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.objects)
+	return b.sent
 }
 
 // spawn calls work in a goroutine of the group. If work fails or panics, spawn passes

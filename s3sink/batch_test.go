@@ -114,10 +114,10 @@ func testDrop(t *testing.T, r *rig) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Drop()
-		o.Drop()
+		batch.DropObject(o)
+		batch.DropObject(o)
 	}
-	batch.Create(stream.Entry{Name: "a/1/unused", Form: stream.AsIs}).Drop()
+	batch.DropObject(batch.Create(stream.Entry{Name: "a/1/unused", Form: stream.AsIs}))
 	o := batch.Create(stream.Entry{Name: "a/1/half", Form: stream.AsIs})
 	b, err := share.Lease(ctx)
 	if err != nil {
@@ -127,7 +127,7 @@ func testDrop(t *testing.T, r *rig) {
 	if _, err := o.Part(ctx, b); err != nil {
 		t.Fatal(err)
 	}
-	o.Drop()
+	batch.DropObject(o)
 	kept := file{name: "a/1/kept", form: stream.AsIs, data: data(10, 1)}
 	if _, err := kept.write(ctx, share, batch, r.memory.PartSize()); err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func testTwice(t *testing.T, r *rig) {
 			t.Fatal(err)
 		}
 		if i < 3 {
-			o.Drop()
+			batch.DropObject(o)
 		}
 	}
 	if err := batch.Publish(); err != nil {
@@ -328,7 +328,7 @@ func TestManyDrops(t *testing.T) {
 		time.Sleep(time.Minute) // all are staged
 		before := runtime.NumGoroutine()
 		for _, o := range objects {
-			o.Drop()
+			batch.DropObject(o)
 		}
 		if err := batch.Abort(); err != nil {
 			t.Error(err)

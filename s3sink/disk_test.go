@@ -168,10 +168,10 @@ func TestDiskReleased(t *testing.T) {
 	for _, size := range []int{10, 5<<20 + 1} {
 		for name, before := range map[string]func(*testing.T, *s3sink.Batch, stream.Object, *watchedDisk){
 			"published": asItIs,
-			"dropped":   func(_ *testing.T, _ *s3sink.Batch, o stream.Object, _ *watchedDisk) { o.Drop() },
-			"dropped when it is held": func(t *testing.T, _ *s3sink.Batch, o stream.Object, d *watchedDisk) {
+			"dropped":   func(_ *testing.T, b *s3sink.Batch, o stream.Object, _ *watchedDisk) { b.DropObject(o) },
+			"dropped when it is held": func(t *testing.T, b *s3sink.Batch, o stream.Object, d *watchedDisk) {
 				synctest.Wait()
-				o.Drop()
+				b.DropObject(o)
 				d.wantReleased(t)
 			},
 			"aborted": func(_ *testing.T, b *s3sink.Batch, _ stream.Object, _ *watchedDisk) { _ = b.Abort() },

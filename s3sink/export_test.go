@@ -1,5 +1,7 @@
 package s3sink
 
+import "spillway/stream"
+
 // NewTransport returns the transport of a sink without one.
 var NewTransport = newTransport
 
@@ -16,3 +18,6 @@ func (b *Batch) Leave() {
 // Unfinished returns how many multipart uploads of the batch are neither completed nor
 // aborted.
 func (b *Batch) Unfinished() int { return len(b.staged(func(s state) bool { return s != published })) }
+
+// DropObject drops o, which the batch created.
+func (b *Batch) DropObject(o stream.Object) { b.Drop(o.(*object).number) }

@@ -27,46 +27,33 @@ func (b *Batch) freeMemory() {
 				<-slots
 				break
 			}
-			o, body := b.oldestHeld()
+			o, body, settled := b.takeFirstHeld()
 			if o == nil {
 				<-slots
 				break
 			}
 			spawn(&b.work, func() error {
 				defer func() { <-slots }()
+				defer settled()
 				return o.stage(body)
 			}, b.fail)
 		}
 	}
 }
 
-// oldestHeld returns the object that has been held for longest, and its body, which is
-// no longer held. The object is nil if there is none.
-func (b *Batch) oldestHeld() (*object, stream.Body) {
-	for {
-		b.mu.Lock()
-		if len(b.held) == 0 {
-			b.mu.Unlock()
-			return nil, nil
+// takeFirstHeld returns the first object that holds memory, and its body, which is no
+// longer held. The object is nil if there is none. The caller stages the body and then
+// calls settled.
+func (b *Batch) takeFirstHeld() (o *object, body stream.Body, settled func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for ; b.firstHeld < b.records.Len(); b.firstHeld++ {
+		r := b.records.At(b.firstHeld)
+		if r.state != held || r.body == nil || r.body.Memory() == 0 {
+			continue
 		}
-		o := b.held[0]
-		b.held[0] = nil
-		b.held = b.held[1:]
-		b.mu.Unlock()
-		if body := o.takeHeldBody(); body != nil {
-			return o, body
-		}
+		o, body = b.object(b.firstHeld), r.takeBody()
+		return o, body, b.unsettled(r, body)
 	}
-}
-
-// takeHeldBody returns the body if the object is still held, or nil. The caller stages
-// the body.
-func (o *object) takeHeldBody() stream.Body {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.state != held {
-		return nil
-	}
-	o.state = staging
-	return o.takeBody()
+	return nil, nil, nil
 }

@@ -41,7 +41,7 @@ func TestNothingWaitsForARequest(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() {
 				if test.abort {
-					o.Drop() // Publish aborts it
+					batch.DropObject(o) // Publish aborts it
 				}
 				ended <- batch.Publish()
 				share.Close()
@@ -55,7 +55,7 @@ func TestNothingWaitsForARequest(t *testing.T) {
 					t.Errorf("uploaded %q, which nothing has answered", names)
 				}
 				_, _, _ = batch.Skipped(), batch.Sent(), batch.Unfinished()
-				o.Drop()
+				batch.DropObject(o)
 				if err := batch.Abort(); err != nil {
 					t.Error(err)
 				}

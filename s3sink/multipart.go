@@ -23,7 +23,8 @@ const (
 // multipart is a multipart upload that the store has created.
 type multipart struct {
 	store        *store
-	target       target
+	dest         *destination
+	name         string // of the entry
 	id           string
 	fullChecksum bool // the store checks the CRC-32 of the whole body
 
@@ -40,13 +41,15 @@ type multipart struct {
 	aborted   bool
 }
 
-func beginMultipart(ctx context.Context, s *store, t target, a attributes) (*multipart, error) {
-	id, fullChecksum, err := s.create(ctx, t, a)
+func beginMultipart(ctx context.Context, s *store, dest *destination, name string, a attributes) (*multipart, error) {
+	id, fullChecksum, err := s.create(ctx, dest.target(name), a)
 	if err != nil {
 		return nil, err
 	}
-	return &multipart{store: s, target: t, id: id, fullChecksum: fullChecksum}, nil
+	return &multipart{store: s, dest: dest, name: name, id: id, fullChecksum: fullChecksum}, nil
 }
+
+func (m *multipart) target() target { return m.dest.target(m.name) }
 
 // addPart adds the n bytes of r at offset off as the next part. It returns a function
 // that sends the part, which the caller calls once. The bytes must not change until send
@@ -55,7 +58,7 @@ func beginMultipart(ctx context.Context, s *store, t target, a attributes) (*mul
 func (m *multipart) addPart(r io.ReaderAt, off, n int64) (send func(context.Context) error, err error) {
 	var sumOfPart uint32
 	if err := sum(r, off, n, &sumOfPart, &m.crc32); err != nil {
-		return nil, failure("UploadPart", m.target, err)
+		return nil, failure("UploadPart", m.target(), err)
 	}
 	m.last++
 	number := m.last
@@ -63,7 +66,7 @@ func (m *multipart) addPart(r io.ReaderAt, off, n int64) (send func(context.Cont
 	m.inFlight.Add(1)
 	return func(ctx context.Context) error {
 		defer m.inFlight.Done()
-		part, certain, err := m.store.uploadPart(finishSent(ctx), m.target, m.id, number, newRequestBody(r, off, n), sumOfPart)
+		part, certain, err := m.store.uploadPart(finishSent(ctx), m.target(), m.id, number, newRequestBody(r, off, n), sumOfPart)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.uncertain = m.uncertain || !certain
@@ -87,9 +90,9 @@ func (m *multipart) complete(ctx context.Context) error {
 	m.uncertain = true // until the request is known to have succeeded
 	m.mu.Unlock()
 
-	err := m.store.complete(ctx, m.target, m.id, parts, m.fullChecksum, m.crc32, m.size)
+	err := m.store.complete(ctx, m.target(), m.id, parts, m.fullChecksum, m.crc32, m.size)
 	if errors.Is(err, errNoUpload) {
-		there, headErr := m.store.headChecked(ctx, m.target)
+		there, headErr := m.store.headChecked(ctx, m.target())
 		if headErr != nil {
 			return headErr
 		}
@@ -133,7 +136,7 @@ func (m *multipart) abort(ctx context.Context) error {
 func (m *multipart) sendAborts(ctx context.Context, repeats int) error {
 	pause := abortPause
 	for n := 0; ; n++ {
-		err := m.store.abort(ctx, m.target, m.id)
+		err := m.store.abort(ctx, m.target(), m.id)
 		switch {
 		case errors.Is(err, errNoUpload):
 			return nil
@@ -145,7 +148,7 @@ func (m *multipart) sendAborts(ctx context.Context, repeats int) error {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return failure("AbortMultipartUpload", m.target, context.Cause(ctx))
+			return failure("AbortMultipartUpload", m.target(), context.Cause(ctx))
 		}
 		pause *= 2
 	}

@@ -3,7 +3,6 @@ package s3sink
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,61 +21,27 @@ const (
 	partsAtOnce = 4
 )
 
-// state is how far an object has got.
-type state int
-
-const (
-	open       state = iota // neither committed nor dropped
-	staging                 // committed; being compared with the store, or being sent
-	held                    // committed; the body is in memory or on disk until it is published
-	staged                  // committed; the parts have been sent or are being sent
-	publishing              // being made visible
-	skipped                 // the store already had it
-	dropped                 // will not be published
-	published               // visible
-)
-
-// object is the body of one entry.
+// object is the body of one entry on its way into the store. It is there while
+// something works on it: from Create until what Commit starts has ended, and again
+// while it is staged to free memory, or published. What has to last is in its record.
+//
+// Its fields belong to the goroutine that calls Part and Commit, then to the operation
+// that works on it.
 type object struct {
-	batch *Batch
-	name  string
-	form  stream.Form
+	batch  *Batch
+	number int
+	record *record
 
-	// Owned by the goroutine that calls Part and Commit, then by the operation that
-	// Commit starts.
 	identity identity
 	inParts  bool       // Part has been called
 	match    match      // found at the first Part
 	existing objectInfo // found at the first Part, if the entry's size was stated
-
-	mu     sync.Mutex // guards the fields below; taken before Batch.mu; never held during a request or a disk call
-	state  state
-	upload *multipart  // nil if there is none
-	body   stream.Body // of a held object; nil if empty
-	length int64       // bytes of the body, once committed
+	upload   *multipart // nil if there is none
 }
 
-func (o *object) target() target {
-	return o.batch.dest.target(o.name)
-}
+func (o *object) form() stream.Form { return stream.Form(o.record.form) }
 
-func (o *object) inState(s state) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.state == s
-}
-
-// setState changes the state, unless the object has been dropped. It reports whether
-// it did.
-func (o *object) setState(s state) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.state == dropped {
-		return false
-	}
-	o.state = s
-	return true
-}
+func (o *object) target() target { return o.batch.dest.target(o.record.name) }
 
 // Part implements [stream.Object].
 func (o *object) Part(ctx context.Context, buf stream.Body) (wanted bool, err error) {
@@ -107,7 +72,7 @@ func (o *object) beginParts(ctx context.Context) error {
 			return o.fail(ctx, err)
 		}
 		o.existing = existing
-		o.match = compare(o.form, o.identity, existing, b.sink.skipBySize)
+		o.match = compare(o.form(), o.identity, existing, b.sink.skipBySize)
 	}
 	if o.match != equal {
 		if err := o.begin(ctx); err != nil {
@@ -131,14 +96,16 @@ func (o *object) fail(ctx context.Context, err error) error {
 // begin creates the object's multipart upload. It waits for the answer even if ctx
 // ends: see finishSent.
 func (o *object) begin(ctx context.Context) error {
-	m, err := beginMultipart(finishSent(ctx), o.batch.dest.store, o.target(), attributesOf(o.form, o.identity))
+	b := o.batch
+	m, err := beginMultipart(finishSent(ctx), b.dest.store, &b.dest, o.record.name, attributesOf(o.form(), o.identity))
 	if err != nil {
 		return err
 	}
-	o.batch.sink.multipart(s3event.Staged)
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	b.sink.multipart(s3event.Staged)
 	o.upload = m
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.uploads[o.record] = m
 	return nil
 }
 
@@ -174,25 +141,19 @@ func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Fact
 	if o.inParts {
 		return o.commitParts(rest, stated) //nolint:contextcheck // the background works under the upload's context
 	}
-	o.committed(rest)
-	err := o.batch.start(ctx, func() error { return o.decide(rest) }, o.batch.fail) //nolint:contextcheck // the background works under the upload's context
+	b := o.batch
+	b.mu.Lock()
+	settled := b.unsettled(o.record, rest)
+	b.mu.Unlock()
+	err := b.start(ctx, func() error { //nolint:contextcheck // the background works under the upload's context
+		defer settled()
+		return o.decide(rest)
+	}, b.fail)
 	if err != nil {
+		settled()
 		release(rest)
 	}
 	return err
-}
-
-// committed records that body is all of the object. It is nil if it is empty.
-func (o *object) committed(body stream.Body) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.state == dropped {
-		return
-	}
-	o.state = staging
-	if body != nil {
-		o.length = body.Size()
-	}
 }
 
 // release releases a body, unless it is nil.
@@ -208,16 +169,16 @@ func (o *object) commitParts(rest stream.Body, stated bool) error {
 	b := o.batch
 	now := different
 	if stated {
-		now = compare(o.form, o.identity, o.existing, b.sink.skipBySize)
+		now = compare(o.form(), o.identity, o.existing, b.sink.skipBySize)
 	}
 	switch {
 	case o.match == equal:
 		release(rest)
-		o.setState(skipped)
+		b.setState(o.record, skipped)
 		return nil
 	case now == equal:
 		release(rest)
-		o.setState(skipped)
+		b.setState(o.record, skipped)
 		spawn(&b.work, func() error { return b.discard(o.upload) }, b.fail)
 		return nil
 	}
@@ -230,7 +191,7 @@ func (o *object) commitParts(rest stream.Body, stated bool) error {
 		b.fail(err)
 		return err
 	}
-	o.setState(staged)
+	b.setState(o.record, staged)
 	return nil
 }
 
@@ -243,8 +204,8 @@ func (o *object) decide(rest stream.Body) error {
 	if err != nil {
 		return err
 	}
-	if compare(o.form, o.identity, existing, b.sink.skipBySize) == equal {
-		o.setState(skipped)
+	if compare(o.form(), o.identity, existing, b.sink.skipBySize) == equal {
+		b.setState(o.record, skipped)
 		return nil
 	}
 	body := rest
@@ -260,23 +221,11 @@ func (o *object) decide(rest stream.Body) error {
 // for memory.
 func (o *object) hold(body stream.Body) {
 	b := o.batch
-	o.mu.Lock()
-	if o.state == dropped {
-		o.mu.Unlock()
+	if !b.hold(o, body) {
 		release(body)
 		return
 	}
-	o.state = held
-	o.body = body
-	if body == nil || body.Memory() == 0 {
-		o.mu.Unlock()
-		return
-	}
-	b.mu.Lock()
-	b.held = append(b.held, o)
-	b.mu.Unlock()
-	o.mu.Unlock()
-	if b.share.Waited() {
+	if body != nil && body.Memory() > 0 && b.share.Waited() {
 		select {
 		case b.nudge <- struct{}{}:
 		default:
@@ -297,7 +246,7 @@ func (o *object) stage(body stream.Body) error {
 	if err := o.checkSent(); err != nil {
 		return err
 	}
-	o.setState(staged)
+	o.batch.setState(o.record, staged)
 	return nil
 }
 
@@ -305,16 +254,13 @@ func (o *object) stage(body stream.Body) error {
 // memory or the disk has changed them.
 var errOtherBytes = errors.New("s3: the bytes to be stored are not those that were verified")
 
-// checkSent records the length of a body whose parts have all been added. For
-// unmodified bodies, it compares their size and CRC-32 with the archive's.
+// checkSent compares the size and CRC-32 of an unmodified body, whose parts have all
+// been added, with the archive's.
 func (o *object) checkSent() error {
 	m := o.upload
-	if o.form == stream.AsIs && (m.size != o.identity.size || m.crc32 != o.identity.crc32) {
-		return failure("UploadPart", m.target, errOtherBytes)
+	if o.form() == stream.AsIs && (m.size != o.identity.size || m.crc32 != o.identity.crc32) {
+		return failure("UploadPart", o.target(), errOtherBytes)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.length = m.size
 	return nil
 }
 
@@ -340,25 +286,3 @@ func (o *object) sendAll(body stream.Body) error {
 // partSize returns the part size for a body of n bytes: usual, or more where that
 // would make too many parts.
 func partSize(n, usual int64) int64 { return max(usual, (n+maxParts-1)/maxParts) }
-
-// Drop implements [stream.Object]. The object's multipart upload is aborted when the
-// batch ends, a few at a time: there may be thousands.
-func (o *object) Drop() {
-	o.mu.Lock()
-	if o.state == publishing || o.state == published || o.state == dropped {
-		o.mu.Unlock()
-		return
-	}
-	o.state = dropped
-	body := o.takeBody()
-	o.mu.Unlock()
-	release(body)
-}
-
-// takeBody returns the held body, or nil if there is none. The caller holds o.mu and
-// releases the body.
-func (o *object) takeBody() stream.Body {
-	body := o.body
-	o.body = nil
-	return body
-}

@@ -74,7 +74,7 @@ func TestPanicsEndTheirBatch(t *testing.T) {
 			}
 			time.Sleep(time.Minute) // the background has done all that it does before Publish
 			if test.drop {
-				o.Drop()
+				batch.DropObject(o)
 			}
 			wantPanic(t, batch.Publish(), "in "+test.operation)
 			if ctx.Err() == nil {

@@ -191,16 +191,16 @@ func (p *prober) checkPart(ctx context.Context) error {
 	if err := p.abortLeftover(ctx); err != nil {
 		return err
 	}
-	m, err := beginMultipart(ctx, p.api, p.target(probeName), probeAttributes(stream.Gzip))
+	m, err := beginMultipart(ctx, p.api, &p.destination, probeName, probeAttributes(stream.Gzip))
 	if err != nil {
 		return err
 	}
 	p.leftover = m
 	var crc uint32
 	if err := sum(pattern{}, 0, p.part, &crc); err != nil {
-		return failure("UploadPart", m.target, err)
+		return failure("UploadPart", m.target(), err)
 	}
-	_, certain, err := p.api.uploadPart(ctx, m.target, m.id, 1, newRequestBody(pattern{}, 0, p.part), crc)
+	_, certain, err := p.api.uploadPart(ctx, m.target(), m.id, 1, newRequestBody(pattern{}, 0, p.part), crc)
 	m.uncertain = !certain
 	aborted := p.abortLeftover(ctx)
 	return firstError([]error{err, aborted})

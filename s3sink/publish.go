@@ -60,19 +60,18 @@ func (b *Batch) publishError(err error) error {
 // publishTime returns the time limit of publishing, as the error that says that it is
 // exceeded.
 func (b *Batch) publishTime() *publishTimeError {
-	objects := b.all()
-	var toSend, toJoin int64
-	for _, o := range objects {
-		o.mu.Lock()
-		switch o.state {
-		case staging, held:
-			toSend += o.length
-		case staged:
-			toJoin += o.length
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	objects, toSend, toJoin := b.records.Len(), b.staging, int64(0)
+	for i := range objects {
+		switch r := b.records.At(i); {
+		case r.state == held && r.body != nil:
+			toSend += r.body.Size()
+		case r.state == staged:
+			toJoin += b.uploads[r].size
 		}
-		o.mu.Unlock()
 	}
-	return &publishTimeError{b.dest.store.publishing(len(objects), toSend, toJoin), len(objects)}
+	return &publishTimeError{b.dest.store.publishing(objects, toSend, toJoin), objects}
 }
 
 // abortDropped aborts the multipart uploads of dropped objects.
@@ -88,11 +87,10 @@ func (b *Batch) abortDropped() {
 // staged returns the multipart uploads that are not aborted, of objects whose state
 // in accepts.
 func (b *Batch) staged(in func(state) bool) (uploads []*multipart) {
-	for _, o := range b.all() {
-		o.mu.Lock()
-		m, wanted := o.upload, in(o.state)
-		o.mu.Unlock()
-		if m != nil && wanted && !m.isAborted() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for r, m := range b.uploads {
+		if in(r.state) && !m.isAborted() {
 			uploads = append(uploads, m)
 		}
 	}
@@ -102,19 +100,26 @@ func (b *Batch) staged(in func(state) bool) (uploads []*multipart) {
 // stageLarge sends the parts of held bodies that are larger than a part, before
 // anything becomes visible. Only bodies on disk are.
 func (b *Batch) stageLarge() {
-	for _, o := range b.all() {
-		o.mu.Lock()
-		body := o.body
-		large := o.state == held && body != nil && body.Size() > b.sink.partSize
-		if large {
-			o.state, o.body = staging, nil
-		}
-		o.mu.Unlock()
-		if large && b.start(b.ctx, func() error { return o.stage(body) }, b.fail) != nil {
+	for i := range b.records.Len() {
+		o, body := b.takeLarge(i)
+		if o != nil && b.start(b.ctx, func() error { return o.stage(body) }, b.fail) != nil {
 			body.Release()
 		}
 	}
 	b.work.Wait()
+}
+
+// takeLarge returns the object with that number and its body if that is held and
+// larger than a part. The body is no longer held.
+func (b *Batch) takeLarge(number int) (*object, stream.Body) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.records.At(number)
+	if r.state != held || r.body == nil || r.body.Size() <= b.sink.partSize {
+		return nil, nil
+	}
+	r.state = staging
+	return b.object(number), r.takeBody()
 }
 
 // publish publishes the objects, until the first failure.
@@ -130,13 +135,13 @@ func (b *Batch) publish() error {
 		}
 		cancel(err)
 	}
-	for _, o := range b.all() {
+	for i := range b.records.Len() {
 		var err error
-		switch {
-		case o.inState(held):
-			err = b.start(publishing, func() error { return o.publish(b.ctx) }, failed)
-		case o.inState(staged):
-			err = b.startComplete(publishing, func() error { return o.publish(b.ctx) }, failed)
+		switch r := b.records.At(i); {
+		case b.inState(r, held):
+			err = b.start(publishing, func() error { return b.publishObject(b.ctx, i) }, failed)
+		case b.inState(r, staged):
+			err = b.startComplete(publishing, func() error { return b.publishObject(b.ctx, i) }, failed)
 		}
 		if err != nil {
 			break
@@ -166,60 +171,62 @@ func (b *Batch) startComplete(ctx context.Context, operation func() error, faile
 	return err
 }
 
-// publish makes a held or staged object visible. If that fails, the object is
-// dropped.
-func (o *object) publish(ctx context.Context) error {
-	o.mu.Lock()
-	from, body := o.state, o.takeBody()
+// publishObject makes the held or staged object with that number visible. If that
+// fails, the object is dropped.
+func (b *Batch) publishObject(ctx context.Context, number int) error {
+	b.mu.Lock()
+	o := b.object(number)
+	from, body := o.record.state, o.record.takeBody()
 	if from != held && from != staged {
-		o.mu.Unlock()
+		b.mu.Unlock()
 		return nil
 	}
-	o.state = publishing
-	o.mu.Unlock()
+	o.record.state = publishing
+	b.mu.Unlock()
 
-	outcome := dropped
+	outcome, sent := dropped, int64(0)
 	defer func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.state = outcome
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		o.record.state = outcome
+		b.sent += sent
 	}()
-	err := o.makeVisible(ctx, from, body)
+	length, err := o.makeVisible(ctx, from, body)
 	if err == nil {
-		outcome = published
+		outcome, sent = published, length
 	}
 	return err
 }
 
 // makeVisible sends the request that makes the object visible, and releases body. from
-// is held or staged. body is nil if the object is staged, or empty.
-func (o *object) makeVisible(ctx context.Context, from state, body stream.Body) error {
+// is held or staged. body is nil if the object is staged, or empty. length is that of
+// the object's body, in bytes.
+func (o *object) makeVisible(ctx context.Context, from state, body stream.Body) (length int64, err error) {
 	if from == held {
-		defer release(body)
-		return o.put(ctx, body)
+		if body == nil {
+			body = emptyBody{}
+		}
+		defer body.Release()
+		return body.Size(), o.put(ctx, body)
 	}
-	err := o.upload.complete(ctx)
-	if err == nil {
+	if err = o.upload.complete(ctx); err == nil {
 		o.batch.sink.multipart(s3event.Published)
 	}
-	return err
+	return o.upload.size, err
 }
 
-// put writes a held body, nil if it is empty. For unmodified bodies, it sends the
+// put writes a held body. For unmodified bodies, it sends the
 // archive's CRC-32, so that the store checks that these are the verified bytes.
 func (o *object) put(ctx context.Context, body stream.Body) error {
-	if body == nil {
-		body = emptyBody{}
-	}
 	crc32 := o.identity.crc32
-	if o.form != stream.AsIs {
+	if o.form() != stream.AsIs {
 		crc32 = 0
 		if err := sum(body, 0, body.Size(), &crc32); err != nil {
 			return failure("PutObject", o.target(), err)
 		}
 	}
 	store := o.batch.dest.store
-	err := store.put(ctx, o.target(), attributesOf(o.form, o.identity), newRequestBody(body, 0, body.Size()), crc32)
+	err := store.put(ctx, o.target(), attributesOf(o.form(), o.identity), newRequestBody(body, 0, body.Size()), crc32)
 	store.lastPutFailed.Store(err != nil)
 	return err
 }
@@ -256,10 +263,10 @@ func (b *Batch) stop() bool {
 // releases held bodies. Nothing is in flight. It does not end with the upload's
 // context.
 func (b *Batch) abortUnpublished() error {
-	for _, o := range b.all() {
-		o.mu.Lock()
-		body := o.takeBody()
-		o.mu.Unlock()
+	for i := range b.records.Len() {
+		b.mu.Lock()
+		body := b.records.At(i).takeBody()
+		b.mu.Unlock()
 		release(body)
 	}
 	uploads := b.staged(func(s state) bool { return s != published })
@@ -277,7 +284,7 @@ func (b *Batch) abortUnpublished() error {
 	}
 	for _, m := range uploads {
 		if err := b.start(ctx, func() error { return b.abort(ctx, m) }, keep); err != nil {
-			keep(failure("AbortMultipartUpload", m.target, err))
+			keep(failure("AbortMultipartUpload", m.target(), err))
 		}
 	}
 	b.work.Wait()

@@ -176,6 +176,7 @@ func (s *Sink) Begin(ctx context.Context, fail func(cause error), share *stream.
 		share:       share,
 		ctx:         ctx,
 		fail:        fail,
+		uploads:     make(map[*record]*multipart),
 		nudge:       make(chan struct{}, 1),
 		stopFreeing: make(chan struct{}),
 	}

@@ -281,7 +281,7 @@ func TestDropIsAbortedFirst(t *testing.T) {
 		}
 		synctest.Wait()
 		for _, o := range objects[1:] {
-			o.Drop()
+			batch.DropObject(o)
 		}
 		if failed := storeError(t, batch.Publish()); failed.Op != "AbortMultipartUpload" {
 			t.Errorf("failed at %s", failed.Op)

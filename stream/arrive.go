@@ -19,24 +19,24 @@ func (p *Pipeline) Sized(h Header, in *Window) error {
 	if h.SizeStated {
 		p.rules.Progress.count(&h, h.Size)
 	}
-	p.create(&h)
+	obj := p.create(&h)
 	if head, tail, ok := h.frame(); ok {
 		switch size := int64(len(head)) + h.Packed + int64(len(tail)); {
 		case in.onDisk():
 			body := in.body(head, h.Packed, tail)
 			in.SeekTo(in.offset + h.Packed)
-			p.commitWhole(h, body, int64(len(head)))
+			p.commitWhole(h, obj, body, int64(len(head)))
 			return nil
 		case size <= int64(p.share.m.partSize):
 			body, err := whole(p.ctx, p.share, in, head, h.Packed, tail)
 			if err != nil {
 				return err
 			}
-			p.commitWhole(h, body, int64(len(head)))
+			p.commitWhole(h, obj, body, int64(len(head)))
 			return nil
 		}
 	}
-	d, err := p.decode(h, in, h.Packed)
+	d, err := p.decode(h, obj, in, h.Packed)
 	if err != nil {
 		return err
 	}
@@ -64,8 +64,7 @@ func (h *Header) frame() (head, tail []byte, ok bool) {
 
 // commitWhole leaves it to a worker to verify and commit body, which has the
 // compressed bytes at the given offset.
-func (p *Pipeline) commitWhole(header Header, body Body, offset int64) {
-	obj := p.objects[header.Number]
+func (p *Pipeline) commitWhole(header Header, obj Object, body Body, offset int64) {
 	p.workers.do(func() error {
 		h, verified := header, false
 		defer func() {
@@ -119,6 +118,7 @@ type Decoded struct {
 
 	p     *Pipeline
 	h     Header
+	obj   Object // nil if there is none
 	src   packed
 	tools *tools
 	body  *body
@@ -135,8 +135,7 @@ type gzipEnder interface {
 // that begins at the next byte in in, at the latest after limit bytes. It moves
 // in to the stream's end. What it fills of the body goes to the sink meanwhile.
 func (p *Pipeline) Decode(h Header, in *Window, limit int64) (*Decoded, error) {
-	p.create(&h)
-	d, err := p.decode(h, in, limit)
+	d, err := p.decode(h, p.create(&h), in, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -144,14 +143,14 @@ func (p *Pipeline) Decode(h Header, in *Window, limit int64) (*Decoded, error) {
 	return d, nil
 }
 
-// decode is Decode of an entry that has its object.
-func (p *Pipeline) decode(h Header, in *Window, limit int64) (*Decoded, error) {
+// decode is Decode of an entry whose object is obj, nil if it has none.
+func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decoded, error) {
 	tools, err := p.share.takeTools(p.ctx, toolsFor(&h, limit)...)
 	if err != nil {
 		return nil, err
 	}
-	d := &Decoded{p: p, h: h, src: packed{in: in, left: limit}, tools: tools}
-	d.body = newBody(p.ctx, p.share, p.turn, &d.h, p.objects[h.Number])
+	d := &Decoded{p: p, h: h, obj: obj, src: packed{in: in, left: limit}, tools: tools}
+	d.body = newBody(p.ctx, p.share, p.turn, &d.h, obj)
 	decoded := false // not even if something panics
 	defer func() {
 		if !decoded {
@@ -201,12 +200,11 @@ func (d *Decoded) Commit() error {
 		}
 	}
 	d.tools.keep()
-	p, obj := d.p, d.p.objects[d.h.Number]
-	if obj == nil {
+	if d.obj == nil {
 		return nil
 	}
-	rest := d.body.rest()
-	p.workers.do(func() error { return p.workers.commit(p.ctx, obj, rest, d.Facts) })
+	p, rest := d.p, d.body.rest()
+	p.workers.do(func() error { return p.workers.commit(p.ctx, d.obj, rest, d.Facts) })
 	return nil
 }
 

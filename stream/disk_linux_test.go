@@ -26,6 +26,8 @@ type keeper struct {
 
 func (k *keeper) Create(stream.Entry) stream.Object { return keptObject{k} }
 
+func (k *keeper) Drop(int) {}
+
 type keptObject struct{ *keeper }
 
 func (o keptObject) Part(_ context.Context, b stream.Body) (bool, error) {
@@ -39,8 +41,6 @@ func (o keptObject) Commit(_ context.Context, rest stream.Body, _ stream.Facts) 
 	o.bodies = append(o.bodies, rest)
 	return nil
 }
-
-func (o keptObject) Drop() {}
 
 // faultyDisk fails one call of one operation.
 type faultyDisk struct {

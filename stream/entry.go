@@ -43,17 +43,23 @@ type Facts struct {
 	Symbol Symbol
 }
 
-// A Sink takes what an archive's entries become. Its methods may be called
-// from many goroutines at once; those of one [Object] are called in turn.
+// A Sink takes what an archive's entries become. Objects are numbered from 0, in
+// the order of their creation.
 type Sink interface {
-	// Create begins the object of an entry. It does not wait for anything.
+	// Create begins the object of an entry. It does not wait for anything, and its
+	// calls come in turn.
 	Create(e Entry) Object
+
+	// Drop gives up the object with that number: it will not be published. It is
+	// called after the last call of the object's methods.
+	Drop(number int)
 }
 
-// An Object is the body of one entry on its way into a store. Nothing is
-// visible under the entry's name before the whole archive has been verified
-// and whoever made the Sink publishes it. Each object ends with one call of
-// Commit or Drop; both may be followed by a Drop.
+// An Object is the body of one entry on its way into a store. Its methods are
+// called in turn, and those of different objects at once. Nothing is visible under
+// the entry's name before the whole archive has been verified and whoever made the
+// Sink publishes it. Each object ends with a call of Commit or of the Sink's Drop;
+// a Drop may follow both.
 type Object interface {
 	// Part takes over b, full, as the next part of a body that goes on after
 	// it; the object releases b, also when it returns an error. It reports
@@ -67,9 +73,6 @@ type Object interface {
 	// what was counted over it. The object releases rest, also when it returns
 	// an error.
 	Commit(ctx context.Context, rest Body, facts Facts) error
-
-	// Drop gives the object up: it will not be published.
-	Drop()
 }
 
 // A Body is all of an object's bytes or a part of them, complete, in memory or

@@ -39,7 +39,7 @@ func (d defective) Commit(_ context.Context, rest stream.Body, _ stream.Facts) e
 	return nil
 }
 
-func (d defective) Drop() {}
+func (d defective) Drop(int) {}
 
 func (d defective) Read([]byte) (int, error) {
 	d.call("Read")

@@ -49,21 +49,33 @@ type Pipeline struct {
 	total   expansion // shared by the verifiers
 	table   int64     // bytes that entries may take before the table grows
 
-	objects []Object     // by the numbers of their entries; nil where there is none
-	dropped map[int]bool // the numbers of entries
+	entries Table[entryRef] // by number
+	names   names           // of entries
+	created int             // objects
 
 	own     *verifier // of the entry that is decoded as it arrives
 	turn    *turn     // likewise
 	workers workers   // entries on their way beside it
 }
 
+// entryRef is what a pipeline keeps of an entry.
+type entryRef struct {
+	name    uint32 // where its name is kept
+	object  int32  // 1 more than its number in the sink; 0 if it has none
+	length  uint16 // of the name, in bytes
+	dropped bool
+}
+
+// EntryMemory is what an entry takes in memory beside its name, in bytes, until its
+// upload is answered: a reference in the pipeline, what a reader keeps to compare it
+// with the archive's directory, and what a store keeps of it.
+const EntryMemory = 120
+
+// The floor has room for tableFloor bytes of entries. Beyond that, the table grows by
+// tableStep.
 const (
-	// An entry takes entryMemory bytes and its name in the entry table, those
-	// included that reader and store keep of it. The floor has room for tableFloor
-	// bytes of it; beyond that it grows by tableStep.
-	entryMemory = 512
-	tableFloor  = 64 << 10
-	tableStep   = 256 << 10
+	tableFloor = 64 << 10
+	tableStep  = 256 << 10
 )
 
 // Read has read take the archive in r through a pipeline to sink. read is the
@@ -89,12 +101,8 @@ func Read(ctx context.Context, end func(cause error), r io.Reader, share *Share,
 	p := newPipeline(ctx, end, r, share, sink, rules)
 	defer p.close()
 	err := p.run(read)
-	for number, obj := range p.objects {
-		if obj != nil && (err != nil || p.dropped[number]) {
-			obj.Drop()
-		}
-	}
-	p.rules.Progress.note(func(r *Report) { r.Bytes, r.Expanded = p.archive.n.Load(), p.total.count() })
+	p.drop(err != nil)
+	p.rules.Progress.end(p.archive.n.Load(), p.total.count())
 	report := p.rules.Progress.Report()
 	return &report, err
 }
@@ -141,6 +149,15 @@ func (p *Pipeline) run(read func(p *Pipeline) error) error {
 	return err
 }
 
+// drop drops those objects that have to be, or all of them.
+func (p *Pipeline) drop(all bool) {
+	for i := range p.entries.Len() {
+		if e := p.entries.At(i); e.object > 0 && (all || e.dropped) {
+			p.sink.Drop(int(e.object) - 1)
+		}
+	}
+}
+
 // Source returns the archive as it arrives.
 func (p *Pipeline) Source() io.Reader { return p.archive }
 
@@ -151,14 +168,14 @@ func (p *Pipeline) Window(r io.Reader) *Window {
 	return p.window
 }
 
-// Begin takes an entry into the table. It counts it against the limit on
+// Begin takes an entry into the table, with a copy of its name. It counts it against the limit on
 // entries and finds out what becomes of it. Every entry begins before anything
 // else is done with it.
 func (p *Pipeline) Begin(h *Header) error {
-	if len(p.objects) >= p.rules.MaxEntries {
+	if p.entries.Len() >= p.rules.MaxEntries {
 		return &LimitError{What: EntriesBound, Limit: int64(p.rules.MaxEntries)}
 	}
-	size := int64(entryMemory + len(h.Name))
+	size := int64(EntryMemory + len(h.Name))
 	if p.table < size {
 		if err := p.share.grow(p.ctx, tableStep); err != nil {
 			return err
@@ -166,8 +183,9 @@ func (p *Pipeline) Begin(h *Header) error {
 		p.table += tableStep
 	}
 	p.table -= size
-	h.Number = len(p.objects)
-	p.objects = append(p.objects, nil)
+	h.Number = p.entries.Len()
+	p.entries.Add(entryRef{name: p.names.add(h.Name), length: uint16(len(h.Name))})
+	h.Name = p.Name(h.Number)
 	if h.Directory {
 		return nil
 	}
@@ -181,10 +199,13 @@ func (p *Pipeline) Begin(h *Header) error {
 
 // Drop gives up the entry of that number, which has been committed or will be.
 func (p *Pipeline) Drop(number int) {
-	if p.dropped == nil {
-		p.dropped = make(map[int]bool)
-	}
-	p.dropped[number] = true
+	p.entries.At(number).dropped = true
+}
+
+// Name is the name of the entry with that number.
+func (p *Pipeline) Name(number int) string {
+	e := p.entries.At(number)
+	return p.names.at(e.name, e.length)
 }
 
 // At reports that the reader is at the entry of that name.
@@ -195,14 +216,17 @@ func (p *Pipeline) Ignored(name string) {
 	p.rules.Progress.note(func(r *Report) { r.Ignored = append(r.Ignored, name) })
 }
 
-// create begins the object of an entry, unless none is stored.
-func (p *Pipeline) create(h *Header) {
+// create begins the object of an entry. It is nil if none is stored.
+func (p *Pipeline) create(h *Header) Object {
 	if h.Form == Ignore {
-		return
+		return nil
 	}
 	e := Entry{Name: h.Name, Form: h.Form}
 	if h.SizeStated && h.CRCStated {
 		e.Stated, e.Size, e.CRC32 = true, h.Size, h.CRC32
 	}
-	p.objects[h.Number] = p.sink.Create(e)
+	obj := p.sink.Create(e)
+	p.created++
+	p.entries.At(h.Number).object = int32(p.created)
+	return obj
 }

@@ -55,6 +55,15 @@ func (p *Progress) Report() Report {
 	return r
 }
 
+// end completes the report, which may outlive the table that the names are in.
+func (p *Progress) end(read, expanded int64) {
+	p.note(func(r *Report) {
+		r.Bytes, r.Expanded = read, expanded
+		r.Biggest, r.At = strings.Clone(r.Biggest), strings.Clone(r.At)
+		r.Ignored = CopyNames(r.Ignored)
+	})
+}
+
 // note changes the report.
 func (p *Progress) note(change func(r *Report)) {
 	p.mu.Lock()

@@ -392,9 +392,10 @@ func TestSlowUploadDoesNotEndItself(t *testing.T) {
 	})
 }
 
+// manyEntries have names so long that each takes half a KiB of the entry table.
 func manyEntries(n int) (entries []archive.Entry) {
 	for i := range n {
-		entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i)})
+		entries = append(entries, archive.Entry{Name: fmt.Sprintf("%0400d.dll", i)})
 	}
 	return entries
 }

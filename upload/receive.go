@@ -95,7 +95,10 @@ func (u *upload) giveBack(err error) {
 			u.batch = nil
 		})
 		if err == nil {
-			u.names = nameLists{skipped: skipped, uploaded: uploaded, ignored: u.progress.Report().Ignored}
+			// The batch's memory goes; its names would keep those of all entries.
+			u.names = nameLists{
+				skipped: stream.CopyNames(skipped), uploaded: stream.CopyNames(uploaded), ignored: u.progress.Report().Ignored,
+			}
 		}
 	}
 	if err == nil {

@@ -161,10 +161,10 @@ func (o *memoryObject) Commit(ctx context.Context, rest stream.Body, _ stream.Fa
 	return nil
 }
 
-func (o *memoryObject) Drop() {
-	o.batch.mu.Lock()
-	defer o.batch.mu.Unlock()
-	o.dropped = true
+func (b *memoryBatch) Drop(number int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.objects[number].dropped = true
 }
 
 // Publish makes objects visible under the keys that the real store would use. It skips

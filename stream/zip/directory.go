@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -16,10 +17,10 @@ const maxDirectory = 32 << 20
 
 // directory reads the central directory, which decides what the archive holds,
 // up to the archive's end. It matches every row with the entry that was read
-// at its offset, and drops the entries that it does not keep.
+// at its offset, and drops the entries that are not kept.
 func (z *reader) directory() error {
 	start := z.in.Offset()
-	listing := listing{names: make(map[string]*entry)}
+	rows, files := 0, make([]int32, 0, z.entries.Len()) // in the order of the directory
 	for {
 		b, err := z.in.Need(4)
 		if err != nil {
@@ -28,39 +29,74 @@ func (z *reader) directory() error {
 		if le.Uint32(b) != sigRow {
 			break
 		}
-		if listing.rows >= z.rules.MaxEntries {
+		if rows >= z.rules.MaxEntries {
 			return &stream.LimitError{What: stream.EntriesBound, Limit: int64(z.rules.MaxEntries)}
 		}
 		r, err := z.row(start + maxDirectory)
 		if err != nil {
 			return err
 		}
-		e, err := z.match(&r)
+		number, err := z.match(&r)
 		if err != nil {
 			return err
 		}
-		if err := listing.add(e); err != nil {
-			return err
+		rows++
+		if !r.directory() {
+			files = append(files, int32(number))
 		}
 	}
-	if err := z.end(listing.rows, start-z.prefix, z.in.Offset()-start); err != nil {
+	ignored := z.ignored(files)
+	if err := z.findDuplicates(files); err != nil {
 		return err
 	}
-	z.keep(&listing)
+	if err := z.end(rows, start-z.prefix, z.in.Offset()-start); err != nil {
+		return err
+	}
+	z.settle(ignored)
 	return nil
 }
 
-// keep drops the entries that are not listed, or under whose name another one is
-// listed later.
-func (z *reader) keep(l *listing) {
-	for _, e := range slices.Concat(z.entries, z.later) {
-		if e.form != stream.Ignore && l.names[e.name] != e {
-			z.p.Drop(e.number)
+// ignored returns those of the files that are not stored.
+func (z *reader) ignored(files []int32) (numbers []int32) {
+	for _, number := range files {
+		if z.entries.At(int(number)).form == uint8(stream.Ignore) {
+			numbers = append(numbers, number)
 		}
 	}
-	for _, e := range l.order {
-		if e.form == stream.Ignore && l.names[e.name] == e {
-			z.p.Ignored(e.name)
+	return numbers
+}
+
+// findDuplicates marks the files under whose name another one is listed later. It
+// reorders them.
+func (z *reader) findDuplicates(files []int32) error {
+	slices.SortStableFunc(files, func(a, b int32) int {
+		return strings.Compare(z.p.Name(int(a)), z.p.Name(int(b)))
+	})
+	for i := 1; i < len(files); i++ {
+		name := z.p.Name(int(files[i]))
+		if z.p.Name(int(files[i-1])) != name {
+			continue
+		}
+		earlier, later := z.entries.At(int(files[i-1])), z.entries.At(int(files[i]))
+		if earlier.size != later.size {
+			return &stream.DuplicateError{Name: name, Later: later.size, Earlier: earlier.size}
+		}
+		earlier.flags |= isReplaced
+	}
+	return nil
+}
+
+// settle drops the entries that are not listed, or replaced by another one, and
+// reports those that are ignored.
+func (z *reader) settle(ignored []int32) {
+	for number := range z.entries.Len() {
+		if e := z.entries.At(number); e.flags&(isListed|isReplaced) != isListed {
+			z.p.Drop(number)
+		}
+	}
+	for _, number := range ignored {
+		if z.entries.At(int(number)).flags&isReplaced == 0 {
+			z.p.Ignored(z.p.Name(int(number)))
 		}
 	}
 }
@@ -94,47 +130,26 @@ func (z *reader) row(limit int64) (row, error) {
 	return r, nil
 }
 
-// match finds the entry that r is for.
-func (z *reader) match(r *row) (*entry, error) {
+// match returns the number of the entry that r is for.
+func (z *reader) match(r *row) (int, error) {
 	if r.disk != 0 {
-		return nil, r.bad("it is on another disk of several")
+		return 0, r.bad("it is on another disk of several")
 	}
 	r.offset += z.prefix
 	if z.in.Holds(r.offset) {
 		return z.laterEntry(r)
 	}
-	i, found := slices.BinarySearchFunc(z.entries, r.offset, func(e *entry, offset int64) int {
-		return cmp.Compare(e.offset, offset)
-	})
+	number, found := sort.Find(z.forward, func(i int) int { return cmp.Compare(r.offset, z.entries.At(i).offset) })
 	if !found {
-		return nil, r.bad("the central directory places it at byte " + strconv.FormatInt(r.offset, 10) + ", where no entry starts")
+		return 0, r.bad("the central directory places it at byte " + strconv.FormatInt(r.offset, 10) + ", where no entry starts")
 	}
-	e := z.entries[i]
-	if e.listed {
-		return nil, r.bad("the central directory lists its bytes twice")
+	kept := z.entries.At(number)
+	if kept.flags&isListed != 0 {
+		return 0, r.bad("the central directory lists its bytes twice")
 	}
-	e.listed = true
-	return e, e.compare(r)
-}
-
-// listing is what the central directory lists, row by row.
-type listing struct {
-	rows  int
-	order []*entry          // files
-	names map[string]*entry // the last file of each name
-}
-
-func (l *listing) add(e *entry) error {
-	l.rows++
-	if strings.HasSuffix(e.name, "/") {
-		return nil
-	}
-	if earlier := l.names[e.name]; earlier != nil && earlier.size != e.size {
-		return &stream.DuplicateError{Name: e.name, Later: e.size, Earlier: earlier.size}
-	}
-	l.names[e.name] = e
-	l.order = append(l.order, e)
-	return nil
+	kept.flags |= isListed
+	e := z.kept(number)
+	return number, e.compare(r)
 }
 
 // end reads what follows the rows of a directory of size bytes at offset. The

@@ -13,14 +13,60 @@ var codecs = map[uint16]stream.Codec{
 	methodStored: stream.Stored, methodDeflate: stream.Deflate, methodBzip2: stream.BZip2, methodZstd: stream.Zstd,
 }
 
-// entry is what is kept of a local header until its central directory header is
-// seen.
+// entry is an entry that is being read, or compared.
 type entry struct {
 	header
 	offset int64
 	number int // that the pipeline knows it by
 	form   stream.Form
-	listed bool // its central directory header has been seen
+}
+
+// record is what is kept of an entry until the archive's end. The pipeline keeps its
+// name.
+type record struct {
+	offset, packed, size int64
+	crc                  uint32
+	method               uint8
+	flags                flags
+	form                 uint8
+}
+
+// flags are what a record has in single bits.
+type flags uint8
+
+const (
+	hasDescriptor flags = 1 << iota
+	hasUTF8
+	isListed   // its central directory header has been seen
+	isReplaced // by another entry of its name, which is listed later
+)
+
+// keep adds e to the table.
+func (z *reader) keep(e *entry) *record {
+	r := record{offset: e.offset, packed: e.packed, size: e.size, crc: e.crc, method: uint8(e.method), form: uint8(e.form)}
+	if e.descriptor() {
+		r.flags |= hasDescriptor
+	}
+	if e.flags&flagUTF8 != 0 {
+		r.flags |= hasUTF8
+	}
+	return z.entries.Add(r)
+}
+
+// kept returns the entry with that number, of which all is known.
+func (z *reader) kept(number int) entry {
+	r := z.entries.At(number)
+	e := entry{
+		header: header{name: z.p.Name(number), method: uint16(r.method), crc: r.crc, packed: r.packed, size: r.size, stated: true},
+		offset: r.offset, number: number, form: stream.Form(r.form),
+	}
+	if r.flags&hasDescriptor != 0 {
+		e.flags |= flagDescriptor
+	}
+	if r.flags&hasUTF8 != 0 {
+		e.flags |= flagUTF8
+	}
+	return e
 }
 
 // about is what the pipeline is told of an entry.
@@ -50,16 +96,19 @@ func (z *reader) entry() (stuck string, err error) {
 	if err := z.begin(e); err != nil {
 		return "", err
 	}
-	z.entries = append(z.entries, e)
 	switch {
 	case !e.descriptor():
-		return "", z.sized(e)
+		err = z.sized(e)
 	case e.method == methodDeflate:
-		return "", z.deflated(e)
+		err = z.deflated(e)
 	case e.packed > 0:
-		return "", z.streamSizeHint(e)
+		err = z.streamSizeHint(e)
+	default:
+		err = z.empty(e)
 	}
-	return "", z.empty(e)
+	z.keep(e)
+	z.forward = z.entries.Len()
+	return "", err
 }
 
 // sizeUnknown reports whether only what follows the bytes of an entry says where
@@ -74,7 +123,7 @@ func (z *reader) begin(e *entry) error {
 	if err := z.p.Begin(&about); err != nil {
 		return err
 	}
-	e.number, e.form = about.Number, about.Form
+	e.name, e.number, e.form = about.Name, about.Number, about.Form
 	return nil
 }
 

@@ -92,26 +92,33 @@ func (z *reader) reach(offset int64) error {
 }
 
 // laterEntry enters a row whose entry has not been read yet into the table.
-func (z *reader) laterEntry(r *row) (*entry, error) {
-	e := &entry{header: r.header, offset: r.offset, listed: true}
+func (z *reader) laterEntry(r *row) (number int, err error) {
+	e := &entry{header: r.header, offset: r.offset}
 	if err := z.begin(e); err != nil {
-		return nil, err
+		return 0, err
 	}
-	z.later = append(z.later, e)
-	return e, nil
+	z.keep(e).flags |= isListed
+	return e.number, nil
 }
 
 // laterEntries reads the entries that only their rows have told of. They end
 // where the directory starts.
 func (z *reader) laterEntries(directory int64) error {
-	slices.SortStableFunc(z.later, func(a, b *entry) int { return cmp.Compare(a.offset, b.offset) })
-	for i, e := range z.later {
+	numbers := make([]int32, z.entries.Len()-z.forward)
+	for i := range numbers {
+		numbers[i] = int32(z.forward + i)
+	}
+	slices.SortStableFunc(numbers, func(a, b int32) int {
+		return cmp.Compare(z.entries.At(int(a)).offset, z.entries.At(int(b)).offset)
+	})
+	for i, number := range numbers {
 		limit := directory
-		if i+1 < len(z.later) {
-			limit = z.later[i+1].offset
+		if i+1 < len(numbers) {
+			limit = z.entries.At(int(numbers[i+1])).offset
 		}
+		e := z.kept(int(number))
 		z.p.At(e.name)
-		if err := z.listedEntry(e, limit); err != nil {
+		if err := z.listedEntry(&e, limit); err != nil {
 			return err
 		}
 		if err := z.in.Pass(); err != nil {

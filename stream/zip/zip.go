@@ -29,11 +29,13 @@ type reader struct {
 	in    *stream.Window
 	rules stream.Rules
 
-	entries []*entry // by offset
+	entries stream.Table[record] // by the pipeline's numbers
 
-	// once the archive is held
-	prefix int64    // what is before the byte that offsets count from, in bytes
-	later  []*entry // those that only their rows have told of, in directory order
+	// Entries with local headers that were read forward come first, by offset. The
+	// later ones are in the order of the directory, where the archive is held.
+	forward int
+
+	prefix int64 // what is before the byte that offsets count from, in bytes
 }
 
 // Read reads a zip archive from r, verifies every entry and hands it to sink,

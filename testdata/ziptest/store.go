@@ -167,10 +167,13 @@ func (o *Object) Commit(ctx context.Context, rest stream.Body, facts stream.Fact
 	return nil
 }
 
-// Drop implements [stream.Object].
-func (o *Object) Drop() {
+// Drop implements [stream.Sink].
+func (s *Store) Drop(number int) {
+	s.mu.Lock()
+	o := s.objects[number]
+	s.mu.Unlock()
 	defer o.enter("Drop")()
-	o.store.mu.Lock()
-	defer o.store.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	o.dropped = true
 }
