@@ -11,9 +11,9 @@ type source interface {
 	// Size is the most bytes that the archive can have; 0 if that is not known.
 	Size() int64
 
-	// End reads what follows the archive, once Read has returned io.EOF. Nothing of
-	// the archive may be published unless End returns nil: then the source has been
-	// read to its own end, and nothing in it speaks against the archive.
+	// End reads what follows the archive, once Read has returned io.EOF. Nothing of the
+	// archive may be published unless End returns nil, which means that the source is
+	// complete and that nothing in it contradicts how the archive was stored.
 	End() error
 }
 
