@@ -18,7 +18,7 @@ import (
 
 	"spillway/internal/answer"
 	"spillway/internal/guard"
-	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // probeWrite bounds a probe's request. Otherwise a client that does not read its
@@ -52,8 +52,8 @@ type Config struct {
 	ProbeLife time.Duration
 
 	// Memory and Spill return what is in use. They wait for nothing but a lock.
-	Memory func() stream.Usage
-	Spill  func() stream.SpillUsage
+	Memory func() budget.Usage
+	Spill  func() budget.SpillUsage
 
 	// Pressure watches the disk of the spill folder.
 	Pressure *Pressure

@@ -18,7 +18,7 @@ import (
 
 	"spillway/health"
 	"spillway/internal/guard"
-	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // instance is an instance whose state the test sets.
@@ -45,9 +45,9 @@ func newInstance(checks ...func() health.Check) *instance {
 		Version: health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Storage: func(ctx context.Context) error { return i.storage(ctx) },
 		Explain: func(error) string { return "UploadPart failed: SlowDown. Ask the store." },
-		Memory:  func() stream.Usage { return stream.Usage{Held: i.used, Total: 100} },
-		Spill: func() stream.SpillUsage {
-			return stream.SpillUsage{Used: i.spilled, Quota: 100, Hanging: i.hanging, HangsFor: 7 * time.Second}
+		Memory:  func() budget.Usage { return budget.Usage{Held: i.used, Total: 100} },
+		Spill: func() budget.SpillUsage {
+			return budget.SpillUsage{Used: i.spilled, Quota: 100, Hanging: i.hanging, HangsFor: 7 * time.Second}
 		},
 		Pressure: i.disk,
 		Outcomes: i.outcomes,

@@ -17,7 +17,7 @@ import (
 	"spillway/health"
 	"spillway/internal/answer"
 	"spillway/internal/guard"
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/tokens"
 )
 
@@ -49,9 +49,9 @@ type AdminConfig struct {
 	Metrics  *Metrics
 	Reporter *Reporter // may be nil
 
-	Memory     func() stream.Usage      // what is in use of the memory budget
+	Memory     func() budget.Usage      // what is in use of the memory budget
 	MemoryIdle func() int64             // bytes kept for the next upload
-	Spill      func() stream.SpillUsage // what is in use of the disk quota
+	Spill      func() budget.SpillUsage // what is in use of the disk quota
 	Tasks      func() []health.Task     // the state of each cleaning task
 	Tokens     func() tokens.Status     // the state of the tokens file
 

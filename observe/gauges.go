@@ -3,10 +3,10 @@ package observe
 import (
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"spillway/health"
 	"spillway/internal/outcome"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // gauges are the metrics that are gathered at each scrape. Each source is asked

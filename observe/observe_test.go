@@ -18,7 +18,7 @@ import (
 	"spillway/internal/account"
 	"spillway/internal/outcome"
 	"spillway/observe"
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/tokens"
 )
 
@@ -56,8 +56,8 @@ func reporting(r *observe.Reporter) *instance {
 	i.metrics = observe.NewMetrics(version)
 	outcomes := health.NewOutcomes(health.OutcomeConfig{})
 	i.uploads = observe.NewUploads(observe.UploadsConfig{Log: logger, Metrics: i.metrics, Reporter: r, Outcomes: outcomes})
-	memory := func() stream.Usage { return stream.Usage{Held: i.used, Total: 100} }
-	spill := func() stream.SpillUsage { return stream.SpillUsage{Used: i.spilled, Quota: 100} }
+	memory := func() budget.Usage { return budget.Usage{Held: i.used, Total: 100} }
+	spill := func() budget.SpillUsage { return budget.SpillUsage{Used: i.spilled, Quota: 100} }
 	tasks := func() []health.Task { return i.tasks }
 	panicked := observe.OnPanic(logger, r)
 	i.health = health.New(health.Config{

@@ -7,13 +7,14 @@ import (
 	"spillway/internal/guard"
 	"spillway/internal/s3event"
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // Batch is the objects of one archive. It is a [stream.Sink].
 type Batch struct {
 	sink  *Sink
 	dest  destination
-	share *stream.Share
+	share *budget.Share
 
 	ctx  context.Context   // the upload's. Requests in the background end with it.
 	fail func(cause error) // ends ctx. The first cause stays.

@@ -15,6 +15,7 @@ import (
 
 	"spillway/s3sink"
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // This file tests how a batch ends.
@@ -35,9 +36,9 @@ func testInvisible(t *testing.T, r *rig) {
 	defer share.Close()
 	ctx, batch := r.begin(ctx, share, false)
 	defer end(t, batch)
-	files := mixed(r.memory.PartSize())
+	files := mixed(r.budget.PartSize())
 	for _, f := range files {
-		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+		if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -70,18 +71,18 @@ func testAbort(t *testing.T, r *rig) {
 		ctx, share := r.admit(t)
 		ctx, cancel := context.WithCancelCause(ctx)
 		reading, batch := r.begin(ctx, share, false)
-		for _, f := range mixed(r.memory.PartSize()) {
-			if _, err := f.write(reading, share, batch, r.memory.PartSize()); err != nil {
+		for _, f := range mixed(r.budget.PartSize()) {
+			if _, err := f.write(reading, share, batch, r.budget.PartSize()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		// An object with a part in flight, and more to come.
 		o := batch.Create(stream.Entry{Name: "a/1/half", Form: stream.AsIs})
-		b, err := share.Lease(reading)
+		b, err := share.Lease(reading, 5<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = b.Write(data(r.memory.PartSize(), 1))
+		_, _ = b.Write(data(r.budget.PartSize(), 1))
 		if wanted, err := o.Part(reading, b); !wanted || err != nil {
 			t.Fatal(wanted, err)
 		}
@@ -109,8 +110,8 @@ func testDrop(t *testing.T, r *rig) {
 	defer share.Close()
 	ctx, batch := r.begin(ctx, share, false)
 	defer end(t, batch)
-	for _, f := range mixed(r.memory.PartSize()) {
-		o, err := f.write(ctx, share, batch, r.memory.PartSize())
+	for _, f := range mixed(r.budget.PartSize()) {
+		o, err := f.write(ctx, share, batch, r.budget.PartSize())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,17 +120,17 @@ func testDrop(t *testing.T, r *rig) {
 	}
 	batch.DropObject(batch.Create(stream.Entry{Name: "a/1/unused", Form: stream.AsIs}))
 	o := batch.Create(stream.Entry{Name: "a/1/half", Form: stream.AsIs})
-	b, err := share.Lease(ctx)
+	b, err := share.Lease(ctx, 5<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = b.Write(data(r.memory.PartSize(), 1))
+	_, _ = b.Write(data(r.budget.PartSize(), 1))
 	if _, err := o.Part(ctx, b); err != nil {
 		t.Fatal(err)
 	}
 	batch.DropObject(o)
 	kept := file{name: "a/1/kept", form: stream.AsIs, data: data(10, 1)}
-	if _, err := kept.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+	if _, err := kept.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 		t.Fatal(err)
 	}
 	if err := batch.Publish(); err != nil {
@@ -157,8 +158,8 @@ func testTry(t *testing.T, r *rig) {
 	defer share.Close()
 	ctx, batch := tries.begin(t.Context(), share, true)
 	defer end(t, batch)
-	for _, f := range mixed(tries.memory.PartSize()) {
-		if _, err := f.write(ctx, share, batch, tries.memory.PartSize()); err != nil {
+	for _, f := range mixed(tries.budget.PartSize()) {
+		if _, err := f.write(ctx, share, batch, tries.budget.PartSize()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -182,7 +183,7 @@ func testTwice(t *testing.T, r *rig) {
 	var last file
 	for i := range 4 {
 		last = file{name: "a/1/same", form: stream.AsIs, data: data(1000, byte(i)), leased: i%2 == 1}
-		o, err := last.write(ctx, share, batch, r.memory.PartSize())
+		o, err := last.write(ctx, share, batch, r.budget.PartSize())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,9 +224,9 @@ func testStageOut(t *testing.T, r *rig) {
 
 	_, other := r.admit(t)
 	defer other.Close()
-	var leased []*stream.Buffer
+	var leased []*budget.Buffer
 	for range 4 {
-		b, err := other.Lease(t.Context())
+		b, err := other.Lease(t.Context(), 5<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -319,7 +320,7 @@ func TestManyDrops(t *testing.T) {
 		var objects []stream.Object
 		for i := range files {
 			f := file{name: fmt.Sprintf("a/1/%d", i), form: stream.AsIs, data: data(10, byte(i)), leased: true}
-			o, err := f.write(ctx, share, batch, r.memory.PartSize())
+			o, err := f.write(ctx, share, batch, r.budget.PartSize())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -253,7 +253,7 @@ func TestCompletesLeaveRoom(t *testing.T) {
 		defer end(t, batch)
 		for i := range many {
 			f := file{name: fmt.Sprint("a/1/", i), form: stream.AsIs, data: data(10, 1), leased: true}
-			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+			if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 				t.Fatal(err)
 			}
 		}

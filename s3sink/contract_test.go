@@ -50,7 +50,7 @@ var contract = []struct {
 }
 
 func testStored(t *testing.T, r *rig) {
-	part := r.memory.PartSize()
+	part := r.budget.PartSize()
 	all := []string{"original_crc32", "original_md5_hash", "original_size"}
 	files := []struct {
 		file
@@ -107,7 +107,7 @@ func testStored(t *testing.T, r *rig) {
 }
 
 func testSizes(t *testing.T, r *rig) {
-	part := r.memory.PartSize()
+	part := r.budget.PartSize()
 	for _, size := range []int{0, 1, part - 1, part, part + 1, 2*part - 1, 2 * part, 2*part + 1} {
 		for _, leased := range []bool{false, true} {
 			f := file{name: fmt.Sprintf("size/%d/%v", size, leased), form: stream.AsIs, data: data(size, 1), leased: leased}
@@ -122,7 +122,7 @@ func testSizes(t *testing.T, r *rig) {
 }
 
 func testRequests(t *testing.T, r *rig) {
-	part := r.memory.PartSize()
+	part := r.budget.PartSize()
 	const n = 20
 	var many []file
 	for i := range n {
@@ -168,7 +168,7 @@ func testRequests(t *testing.T, r *rig) {
 }
 
 func testSecondUpload(t *testing.T, r *rig) {
-	part := r.memory.PartSize()
+	part := r.budget.PartSize()
 	files := []file{
 		{name: "a/1/held", form: stream.AsIs, data: data(100, 1)},
 		{name: "a/1/held.sym", form: stream.Gzip, data: data(100, 2)},
@@ -217,7 +217,7 @@ func testSecondUpload(t *testing.T, r *rig) {
 
 // testTecken compares entries with stored objects that have Tecken's metadata.
 func testTecken(t *testing.T, r *rig) {
-	part := r.memory.PartSize()
+	part := r.budget.PartSize()
 	for _, size := range []int{1000, part + 1000} {
 		same := file{name: fmt.Sprintf("t/%d/same.sym", size), form: stream.Gzip, data: data(size, 1)}
 		other := file{name: fmt.Sprintf("t/%d/other.sym", size), form: stream.Gzip, data: data(size, 2)}

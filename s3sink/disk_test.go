@@ -15,12 +15,13 @@ import (
 
 	"spillway/s3sink"
 	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/s3fault"
 )
 
 // testOnDisk checks bodies that stay on disk until they are published.
 func testOnDisk(t *testing.T, r *rig) {
-	part := r.memory.PartSize()
+	part := r.budget.PartSize()
 	var files []file
 	for i, n := range []int{1, part - 1, part, part + 1, 3*part + 7} {
 		files = append(files,
@@ -44,7 +45,7 @@ func testOnDisk(t *testing.T, r *rig) {
 
 	// A failure of the disk is not one of the store.
 	for _, n := range []int{100, part + 1} {
-		bad := file{name: "bad/1/bad", form: stream.AsIs, data: data(n, 9), onDisk: &stream.DiskError{Op: "read", Err: syscall.EIO}}
+		bad := file{name: "bad/1/bad", form: stream.AsIs, data: data(n, 9), onDisk: &budget.DiskError{Op: "read", Err: syscall.EIO}}
 		r.wire.Forget()
 		if _, err := r.upload(t, bad); !errors.Is(err, syscall.EIO) {
 			t.Errorf("a body of %d bytes that cannot be read: %v", n, err)
@@ -75,7 +76,7 @@ func (d *watchedDisk) ReadAt(p []byte, off int64) (int, error) {
 	}
 	n, err := bytes.NewReader(d.data).ReadAt(p, off)
 	if d.read.Add(int64(n)) > d.readable && d.readable > 0 {
-		return 0, &stream.DiskError{Op: "read", Err: syscall.EIO}
+		return 0, &budget.DiskError{Op: "read", Err: syscall.EIO}
 	}
 	return n, err
 }
@@ -139,7 +140,7 @@ func TestDiskFails(t *testing.T) {
 			f := file{name: "a/1/a", form: test.form, data: data(int(test.size), 1)}
 			d := &watchedDisk{data: f.body(), readable: test.readable}
 			batch, err := r.uploadDisk(t, f, d, asItIs)
-			disk, ok := errors.AsType[*stream.DiskError](err)
+			disk, ok := errors.AsType[*budget.DiskError](err)
 			if !ok || !errors.Is(disk, syscall.EIO) {
 				t.Errorf("got error %v, want that of the disk", err)
 			}
@@ -219,7 +220,7 @@ func TestDiskCutOff(t *testing.T) {
 		upload, cancel := context.WithCancelCause(t.Context())
 		ctx, batch := r.begin(upload, share, false)
 		defer end(t, batch)
-		f := file{name: "a/1/a", form: stream.AsIs, data: data(8*r.memory.PartSize(), 1)}
+		f := file{name: "a/1/a", form: stream.AsIs, data: data(8*r.budget.PartSize(), 1)}
 		d := &watchedDisk{data: f.data}
 		if err := batch.Create(f.entry()).Commit(ctx, d, f.facts()); err != nil {
 			t.Fatal(err)
@@ -243,7 +244,7 @@ func TestDiskCutOff(t *testing.T) {
 // visible. This is possible where the archive's checksum is also the body's.
 func TestOtherBytes(t *testing.T) {
 	r := newRig(t, real(t), nil)
-	part := r.memory.PartSize()
+	part := r.budget.PartSize()
 	for _, f := range []file{
 		{name: "a/1/small", form: stream.AsIs, data: data(1000, 1), onDisk: io.EOF},
 		{name: "a/1/large", form: stream.AsIs, data: data(part+1, 1), onDisk: io.EOF},

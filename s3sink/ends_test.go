@@ -33,11 +33,11 @@ func TestFailureEndsReading(t *testing.T) {
 		defer end(t, batch)
 		o := batch.Create(stream.Entry{Name: "a/1/a", Form: stream.AsIs})
 		for i := range 2 {
-			b, err := share.Lease(t.Context())
+			b, err := share.Lease(t.Context(), 5<<20)
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _ = b.Write(data(r.memory.PartSize(), 1))
+			_, _ = b.Write(data(r.budget.PartSize(), 1))
 			_, err = o.Part(ctx, b)
 			if i == 0 {
 				if err != nil {
@@ -81,10 +81,10 @@ func TestCreateOutlivesItsReader(t *testing.T) {
 			time.AfterFunc(time.Second, func() { leave(gone) })
 			size := 10
 			if parts {
-				size = r.memory.PartSize() + 1
+				size = r.budget.PartSize() + 1
 			}
 			f := file{name: "a/1/a", form: stream.AsIs, data: data(size, 1), leased: true}
-			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); parts && !errors.Is(err, gone) {
+			if _, err := f.write(ctx, share, batch, r.budget.PartSize()); parts && !errors.Is(err, gone) {
 				t.Errorf("got error %v, want that %v", err, gone)
 			}
 			<-client.Done()
@@ -143,7 +143,7 @@ func TestPartOutlivesItsReader(t *testing.T) {
 			client, leave := context.WithCancel(t.Context())
 			ctx, batch := r.begin(client, share, false)
 			f := file{name: "a/1/a", form: stream.AsIs, data: data(1000, 1), leased: true}
-			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+			if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -181,8 +181,8 @@ func TestPublishEndsWithItsUpload(t *testing.T) {
 		defer share.Close()
 		upload, end := context.WithCancel(t.Context())
 		ctx, batch := r.begin(upload, share, false)
-		for _, f := range mixed(r.memory.PartSize()) {
-			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+		for _, f := range mixed(r.budget.PartSize()) {
+			if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -202,7 +202,7 @@ func TestPublishAfterTheReadersEnd(t *testing.T) {
 	client, leave := context.WithCancel(t.Context())
 	ctx, batch := r.begin(client, share, false)
 	f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1)}
-	if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+	if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 		t.Fatal(err)
 	}
 	leave()
@@ -245,7 +245,7 @@ func TestAbortRepeats(t *testing.T) {
 				defer share.Close()
 				ctx, batch := r.begin(t.Context(), share, false)
 				f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1), leased: true}
-				if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+				if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Minute)
@@ -275,7 +275,7 @@ func TestAbortGivesUp(t *testing.T) {
 		defer share.Close()
 		ctx, batch := r.begin(t.Context(), share, false)
 		f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1), leased: true}
-		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+		if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -295,7 +295,7 @@ func TestAbortAfterSlowParts(t *testing.T) {
 		var parts atomic.Int64 // in flight
 		store := &fakeStore{}
 		r := newFakeRig(t, store, nil)
-		f := file{name: "a/1/big", form: stream.AsIs, data: data(r.memory.PartSize()+1, 1)}
+		f := file{name: "a/1/big", form: stream.AsIs, data: data(r.budget.PartSize()+1, 1)}
 		store.answer = func(op string, _ int, _ *http.Request) (*http.Response, error) {
 			switch op {
 			case "HeadObject": // as for Tecken's objects: the MD5 decides, at the end

@@ -14,7 +14,8 @@ import (
 	"time"
 
 	"spillway/s3sink"
-	"spillway/stream"
+	"spillway/stream/budget"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/s3fault"
 )
 
@@ -147,14 +148,11 @@ func refuse(status int, code string) *http.Response {
 // newFakeRig returns a rig over a fakeStore.
 func newFakeRig(t *testing.T, store *fakeStore, adjust func(*s3sink.Config)) *rig {
 	t.Helper()
-	memory, err := stream.NewMemory(40<<20, 5<<20, 4, time.Minute, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	room := budgettest.New(t, func(c *budget.Config) { c.Memory, c.Wait = 40<<20, time.Minute })
 	cfg := s3sink.Config{
 		Bucket: "bucket", Region: "us-east-1", Endpoint: "http://127.0.0.1:1", PathStyle: true,
 		Prefix: "v1/", TryPrefix: "try/v1/", AccessKey: "key", SecretKey: "secret",
-		PartSize: int64(memory.PartSize()), Concurrency: 8, Transport: store,
+		PartSize: int64(room.PartSize()), Concurrency: 8, Transport: store,
 	}
 	if adjust != nil {
 		adjust(&cfg)
@@ -163,7 +161,7 @@ func newFakeRig(t *testing.T, store *fakeStore, adjust func(*s3sink.Config)) *ri
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{sink: sink, memory: memory}
+	return &rig{sink: sink, budget: room}
 }
 
 // inFakeTime runs a subtest in fake time.

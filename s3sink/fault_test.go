@@ -34,7 +34,7 @@ func TestFaults(t *testing.T) {
 
 	// An upload without faults shows which calls there are.
 	r := newRig(t, store, quick)
-	if _, err := r.upload(t, mixed(r.memory.PartSize())...); err != nil {
+	if _, err := r.upload(t, mixed(r.budget.PartSize())...); err != nil {
 		t.Fatal(err)
 	}
 	calls := r.wire.Calls()
@@ -67,7 +67,7 @@ func TestFaults(t *testing.T) {
 }
 
 func testFault(t *testing.T, r *rig, fault s3fault.Fault) {
-	files := mixed(r.memory.PartSize())
+	files := mixed(r.budget.PartSize())
 	// The lost answer is the only one that names the upload.
 	lostCreate := fault.Applied && strings.HasPrefix(fault.Call, "CreateMultipartUpload")
 	_, lostKey, _ := strings.Cut(fault.Call, " ")
@@ -136,8 +136,8 @@ func TestAbortFaults(t *testing.T) {
 					ctx, share := r.admit(t)
 					defer share.Close()
 					ctx, batch := r.begin(ctx, share, false)
-					for _, f := range mixed(r.memory.PartSize()) {
-						if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+					for _, f := range mixed(r.budget.PartSize()) {
+						if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -181,7 +181,7 @@ func TestCutOffWhilePartsAreInFlight(t *testing.T) {
 					leave()
 				}
 			})
-			part := r.memory.PartSize()
+			part := r.budget.PartSize()
 			for _, f := range append(mixed(part), file{name: "a/1/huge", form: stream.AsIs, data: data(3*part, 7)}) {
 				if _, err := f.write(ctx, share, batch, part); err != nil {
 					break

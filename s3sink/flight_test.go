@@ -14,6 +14,7 @@ import (
 
 	"spillway/s3sink"
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // TestBoundInFlight checks that no more requests are in flight than the sink may have.
@@ -63,15 +64,15 @@ func TestBucketThatHangs(t *testing.T) {
 				return nil, nil
 			}}
 			r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Concurrency, cfg.TryBucket = concurrency, "silent" })
-			begin := func(try bool) (context.Context, *stream.Share, *s3sink.Batch) {
+			begin := func(try bool) (context.Context, *budget.Share, *s3sink.Batch) {
 				_, share := r.admit(t)
 				ctx, batch := r.begin(t.Context(), share, try)
 				return ctx, share, batch
 			}
-			write := func(ctx context.Context, share *stream.Share, batch *s3sink.Batch, leased bool, n int) (err error) {
+			write := func(ctx context.Context, share *budget.Share, batch *s3sink.Batch, leased bool, n int) (err error) {
 				for i := range n {
 					f := file{name: fmt.Sprintf("a/1/%d", i), form: stream.AsIs, data: data(10, 1), leased: leased}
-					if _, err = f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+					if _, err = f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 						break
 					}
 				}
@@ -129,13 +130,13 @@ func TestPauseHoldsNoSlot(t *testing.T) {
 		defer share.Close()
 		ctx, batch := r.begin(t.Context(), share, false)
 		defer end(t, batch)
-		if _, err := slow.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+		if _, err := slow.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait() // its HEAD pauses
 		begun := time.Now()
 		quick := file{name: "a/1/quick", form: stream.AsIs, data: data(10, 2)}
-		if _, err := quick.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+		if _, err := quick.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -208,7 +209,7 @@ func TestHeldWhileOthersWait(t *testing.T) {
 		defer share.Close()
 		ctx, batch := r.begin(t.Context(), share, false)
 		defer end(t, batch)
-		var bodies []*stream.Buffer
+		var bodies []*budget.Buffer
 		for {
 			b, ok := share.Hold(1 << 20)
 			if !ok {
@@ -222,8 +223,8 @@ func TestHeldWhileOthersWait(t *testing.T) {
 		go func() {
 			var err error
 			for range 4 {
-				var b *stream.Buffer
-				if b, err = other.Lease(t.Context()); err != nil {
+				var b *budget.Buffer
+				if b, err = other.Lease(t.Context(), 5<<20); err != nil {
 					break
 				}
 				defer b.Release()

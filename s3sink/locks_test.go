@@ -34,7 +34,7 @@ func TestNothingWaitsForARequest(t *testing.T) {
 			_, share := r.admit(t)
 			ctx, batch := r.begin(t.Context(), share, false)
 			f := file{name: "a/1/a", form: stream.AsIs, data: data(10, 1), leased: test.leased}
-			o, err := f.write(ctx, share, batch, r.memory.PartSize())
+			o, err := f.write(ctx, share, batch, r.budget.PartSize())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,6 +21,8 @@ import (
 
 	"spillway/s3sink"
 	"spillway/stream"
+	"spillway/stream/budget"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/s3fault"
 	"spillway/testdata/s3server"
 )
@@ -95,18 +97,15 @@ type rig struct {
 	bucket string
 	wire   *s3fault.Transport
 	sink   *s3sink.Sink
-	memory *stream.Memory
+	budget *budget.Budget
 }
 
 func newRig(t *testing.T, client s3server.Client, adjust func(*s3sink.Config)) *rig {
 	t.Helper()
-	memory, err := stream.NewMemory(40<<20, 5<<20, 4, 30*time.Second, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	room := budgettest.New(t, func(c *budget.Config) { c.Memory = 40 << 20 })
 	next := &http.Transport{MaxIdleConnsPerHost: 8}
 	t.Cleanup(next.CloseIdleConnections)
-	r := &rig{Client: client, bucket: client.Bucket(t), wire: &s3fault.Transport{Next: next}, memory: memory}
+	r := &rig{Client: client, bucket: client.Bucket(t), wire: &s3fault.Transport{Next: next}, budget: room}
 	cfg := s3sink.Config{
 		Bucket:      r.bucket,
 		Region:      s3server.Region,
@@ -116,7 +115,7 @@ func newRig(t *testing.T, client s3server.Client, adjust func(*s3sink.Config)) *
 		TryPrefix:   "try/v1/",
 		AccessKey:   client.AccessKey,
 		SecretKey:   client.SecretKey,
-		PartSize:    int64(memory.PartSize()),
+		PartSize:    int64(room.PartSize()),
 		Concurrency: 8,
 		MaxBackoff:  10 * time.Millisecond,
 		Transport:   r.wire,
@@ -124,6 +123,7 @@ func newRig(t *testing.T, client s3server.Client, adjust func(*s3sink.Config)) *
 	if adjust != nil {
 		adjust(&cfg)
 	}
+	var err error
 	if r.sink, err = s3sink.New(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -131,19 +131,15 @@ func newRig(t *testing.T, client s3server.Client, adjust func(*s3sink.Config)) *
 }
 
 // admit admits an upload, which the caller closes.
-func (r *rig) admit(t *testing.T) (context.Context, *stream.Share) {
+func (r *rig) admit(t *testing.T) (context.Context, *budget.Share) {
 	t.Helper()
-	ctx, share, err := r.memory.Admit(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ctx, share
+	return budgettest.Admit(t, t.Context(), r.budget)
 }
 
 // idle fails the test if any of the budget is in use.
 func (r *rig) idle(t *testing.T) {
 	t.Helper()
-	if u := r.memory.Usage(); u.Uploads != 0 || u.Floors != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
+	if u := r.budget.Usage(); u.Uploads != 0 || u.Floors != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
 		t.Errorf("the budget is still in use: %+v", u)
 	}
 }
@@ -190,14 +186,14 @@ var gzipWriters = sync.Pool{New: func() any {
 }}
 
 // write passes the file to the batch as a reader of archives does.
-func (f file) write(ctx context.Context, share *stream.Share, batch stream.Sink, partSize int) (stream.Object, error) {
+func (f file) write(ctx context.Context, share *budget.Share, batch stream.Sink, partSize int) (stream.Object, error) {
 	o := batch.Create(f.entry())
 	body := f.body()
 	if f.onDisk != nil {
 		return o, o.Commit(ctx, diskBody{body, f.onDisk}, f.facts())
 	}
 	for len(body) > partSize {
-		b, err := share.Lease(ctx)
+		b, err := share.Lease(ctx, 5<<20)
 		if err != nil {
 			return o, err
 		}
@@ -212,13 +208,13 @@ func (f file) write(ctx context.Context, share *stream.Share, batch stream.Sink,
 			return o, o.Commit(ctx, nil, f.facts())
 		}
 	}
-	var rest *stream.Buffer
+	var rest *budget.Buffer
 	if !f.leased {
 		rest, _ = share.Hold(len(body))
 	}
 	if rest == nil {
 		var err error
-		if rest, err = share.Lease(ctx); err != nil {
+		if rest, err = share.Lease(ctx, 5<<20); err != nil {
 			return o, err
 		}
 	}
@@ -254,7 +250,7 @@ func (r *rig) upload(t *testing.T, files ...file) (*s3sink.Batch, error) {
 	ctx, batch := r.begin(ctx, share, false)
 	defer end(t, batch)
 	for _, f := range files {
-		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+		if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 			return batch, errors.Join(err, batch.Abort())
 		}
 	}
@@ -262,7 +258,7 @@ func (r *rig) upload(t *testing.T, files ...file) (*s3sink.Batch, error) {
 }
 
 // begin begins a batch of an upload whose context is derived from ctx.
-func (r *rig) begin(ctx context.Context, share *stream.Share, try bool) (context.Context, *s3sink.Batch) {
+func (r *rig) begin(ctx context.Context, share *budget.Share, try bool) (context.Context, *s3sink.Batch) {
 	ctx, fail := context.WithCancelCause(ctx)
 	return ctx, r.sink.Begin(ctx, fail, share, try)
 }

@@ -68,7 +68,7 @@ func TestPanicsEndTheirBatch(t *testing.T) {
 			r := newFakeRig(t, store, nil)
 			_, share := r.admit(t)
 			ctx, batch := r.begin(t.Context(), share, false)
-			o, err := test.write(ctx, share, batch, r.memory.PartSize())
+			o, err := test.write(ctx, share, batch, r.budget.PartSize())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,7 +108,7 @@ func TestPanicsOfAborts(t *testing.T) {
 		ctx, batch := r.begin(t.Context(), share, false)
 		for i := range 3 {
 			f := file{name: fmt.Sprint("a/1/", i), form: stream.AsIs, data: data(10, 1), leased: true}
-			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+			if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -144,7 +144,7 @@ func TestPanicWhileOthersWait(t *testing.T) {
 		_, other := r.admit(t)
 		defer other.Close()
 		for range 4 {
-			b, err := other.Lease(t.Context())
+			b, err := other.Lease(t.Context(), 5<<20)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -28,7 +28,7 @@ func TestPublishingHasAnEnd(t *testing.T) {
 		ctx, batch := r.begin(t.Context(), share, false)
 		files := append(small("a", entries-1), file{name: "a/1/staged", form: stream.AsIs, data: data(10, 1), leased: true})
 		for _, f := range files {
-			if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+			if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -93,7 +93,7 @@ func TestPublishingTimeGrows(t *testing.T) {
 			ctx, batch := r.begin(t.Context(), share, false)
 			defer end(t, batch)
 			for _, f := range test.files {
-				if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+				if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 					t.Fatal(err)
 				}
 			}

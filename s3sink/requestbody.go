@@ -6,7 +6,7 @@ import (
 	"io"
 	"sync"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 var errCut = errors.New("s3: the body of a request was read after the request had ended")
@@ -54,7 +54,7 @@ func (b *requestBody) do(read func(*io.SectionReader) (int, error)) (int, error)
 		return 0, errCut
 	}
 	n, err := read(b.r)
-	if disk, ok := errors.AsType[*stream.DiskError](err); ok {
+	if disk, ok := errors.AsType[*budget.DiskError](err); ok {
 		b.failed = disk
 	}
 	return n, err

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // maxAttempts bounds the attempts at an operation. The pauses between them are up to 2, 4,
@@ -113,7 +113,7 @@ func (r retryer) GetRetryToken(ctx context.Context, _ error) (release func(error
 // noRetryForDisk prevents retries of a request whose body cannot be read, which the SDK takes
 // for a failure of the connection.
 func noRetryForDisk(err error) aws.Ternary {
-	if _, ok := errors.AsType[*stream.DiskError](err); ok {
+	if _, ok := errors.AsType[*budget.DiskError](err); ok {
 		return aws.FalseTernary
 	}
 	return aws.UnknownTernary

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"spillway/internal/s3event"
-	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 const (
@@ -49,7 +49,7 @@ type Config struct {
 
 	AccessKey, SecretKey string // empty: from where the AWS SDK looks for credentials
 
-	PartSize    int64 // bytes of a full part: stream.Memory.PartSize
+	PartSize    int64 // bytes of a full part: budget.Budget.PartSize
 	Concurrency int   // requests in flight at once, of all batches together; at least 1
 	SkipBySize  bool  // skip an entry if the stored object has no hash and the same length
 
@@ -169,7 +169,7 @@ func (s *Sink) MaxName() int {
 //
 // The caller ends the batch, with [Batch.Publish] or [Batch.Abort], after all calls of
 // its objects' methods have returned, and closes share after that.
-func (s *Sink) Begin(ctx context.Context, fail func(cause error), share *stream.Share, try bool) *Batch {
+func (s *Sink) Begin(ctx context.Context, fail func(cause error), share *budget.Share, try bool) *Batch {
 	b := &Batch{
 		sink:        s,
 		dest:        s.destination(try),

@@ -23,7 +23,7 @@ func (r *rig) leave(t *testing.T, try bool, n int) {
 	ctx, batch := r.begin(ctx, share, try)
 	for i := range n {
 		f := file{name: fmt.Sprintf("left/%d/left", i), form: stream.AsIs, data: data(10, byte(i)), leased: true}
-		if _, err := f.write(ctx, share, batch, r.memory.PartSize()); err != nil {
+		if _, err := f.write(ctx, share, batch, r.budget.PartSize()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,7 +20,7 @@ func TestBodiesOnTheWire(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			store := &fakeStore{}
 			r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Endpoint = scheme + "://127.0.0.1:1" })
-			part := r.memory.PartSize()
+			part := r.budget.PartSize()
 			held := file{name: "a/1/held.sym", form: stream.Gzip, data: data(1000, 1)}
 			big := file{name: "a/1/big.pd_", form: stream.AsIs, data: data(part+10, 2)}
 			empty := file{name: "a/1/empty.pd_", form: stream.AsIs}
@@ -86,7 +86,7 @@ func TestWholeChecksum(t *testing.T) {
 		composite := test.composite
 		store := &fakeStore{composite: composite}
 		r := newFakeRig(t, store, nil)
-		f := file{name: "a/1/big.pd_", form: stream.AsIs, data: data(r.memory.PartSize()+10, 2), onDisk: test.onDisk}
+		f := file{name: "a/1/big.pd_", form: stream.AsIs, data: data(r.budget.PartSize()+10, 2), onDisk: test.onDisk}
 		if _, err := r.upload(t, f); err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestWholeChecksum(t *testing.T) {
 		if got != want {
 			t.Errorf("composite %t: complete says %q, want %q", composite, got, want)
 		}
-		part := r.memory.PartSize()
+		part := r.budget.PartSize()
 		for _, data := range [][]byte{f.data[:part], f.data[part:]} {
 			if sum := encodedCRC32(data); !bytes.Contains(complete.body, []byte("<ChecksumCRC32>"+sum+"</ChecksumCRC32>")) {
 				t.Errorf("composite %t: a part's checksum %s is not in %s", composite, sum, complete.body)
@@ -137,7 +137,7 @@ func TestRefusals(t *testing.T) {
 					return nil, nil
 				}}
 				r := newFakeRig(t, store, nil)
-				batch, err := r.upload(t, mixed(r.memory.PartSize())...)
+				batch, err := r.upload(t, mixed(r.budget.PartSize())...)
 				if failed := storeError(t, err); failed.Op != operation || !strings.HasPrefix(failed.Key, "v1/a/1/") {
 					t.Errorf("failed at %s of %q, want %s", failed.Op, failed.Key, operation)
 				}
@@ -238,7 +238,7 @@ func TestUnclearComplete(t *testing.T) {
 func TestCollision(t *testing.T) {
 	store := &fakeStore{}
 	r := newFakeRig(t, store, nil)
-	f := file{name: "a/1/big", form: stream.AsIs, data: data(r.memory.PartSize()+1, 1)}
+	f := file{name: "a/1/big", form: stream.AsIs, data: data(r.budget.PartSize()+1, 1)}
 	store.answer = func(op string, _ int, _ *http.Request) (*http.Response, error) {
 		if op != "HeadObject" {
 			return nil, nil
@@ -272,8 +272,8 @@ func TestDropIsAbortedFirst(t *testing.T) {
 		ctx, batch := r.begin(t.Context(), share, false)
 		defer end(t, batch)
 		var objects []stream.Object
-		for _, f := range mixed(r.memory.PartSize()) {
-			o, err := f.write(ctx, share, batch, r.memory.PartSize())
+		for _, f := range mixed(r.budget.PartSize()) {
+			o, err := f.write(ctx, share, batch, r.budget.PartSize())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
 	"spillway/testdata/tmpfs"
@@ -26,11 +26,11 @@ type tended struct {
 
 // countedDisk counts the files that are made, of which each look makes one.
 type countedDisk struct {
-	stream.Disk
+	budget.Disk
 	made atomic.Int64
 }
 
-func (d *countedDisk) Create() (stream.DiskFile, error) {
+func (d *countedDisk) Create() (budget.DiskFile, error) {
 	d.made.Add(1)
 	return d.Disk.Create()
 }
@@ -207,8 +207,8 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 			in := &tended{}
 			in.inside = startInside(t, overrides{
 				pressureWindow: 3 * time.Second,
-				openDisk: func(path string) (_ stream.Disk, err error) {
-					in.disk.Disk, err = stream.OpenDisk(path)
+				openDisk: func(path string) (_ budget.Disk, err error) {
+					in.disk.Disk, err = budget.OpenDisk(path)
 					return &in.disk, err
 				},
 			}, append(c.args, "--spill-dir="+disk.Path)...)

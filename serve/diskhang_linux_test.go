@@ -68,10 +68,10 @@ func TestDiskThatFreezes(t *testing.T) {
 	for range turns {
 		<-in.events
 	}
-	if u := in.memory.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 {
+	if u := in.budget.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 {
 		t.Errorf("their turns are not given back: %+v", u)
 	}
-	if u := in.spill.Usage(); u.Hanging == 0 || u.Used == 0 || u.Stuck != u.Used {
+	if u := in.budget.Spill().Usage(); u.Hanging == 0 || u.Used == 0 || u.Stuck != u.Used {
 		t.Errorf("what the disk may still have is not counted: %+v", u)
 	}
 	client.AwaitStatus(t, api+"/__lbheartbeat__", http.StatusServiceUnavailable)
@@ -89,7 +89,7 @@ func TestDiskThatFreezes(t *testing.T) {
 
 	loopfs.ThawForTest(t, disk)
 	client.AwaitStatus(t, api+"/__lbheartbeat__", http.StatusOK)
-	client.Until(t, "the disk is not in use", func() bool { u := in.spill.Usage(); return u.Used == 0 && u.Files == 0 && u.Hanging == 0 })
+	client.Until(t, "the disk is not in use", func() bool { u := in.budget.Spill().Usage(); return u.Used == 0 && u.Files == 0 && u.Hanging == 0 })
 	a := archive.NeedsDisk(100, 3<<20)
 	if got, err := client.Send(client.Within(t), api, "dev", a.Reader()); err != nil || got.Status != http.StatusCreated {
 		t.Errorf("once it has thawed: %+v, error %v", got, err)

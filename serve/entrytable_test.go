@@ -14,7 +14,9 @@ import (
 
 	"spillway/s3sink"
 	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -105,11 +107,8 @@ func liveHeap(t *testing.T, entries, nameLength int, held bool) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 1<<30, 1<<30 })
-	ctx, share, err := ziptest.WithDisk(t, spill).Admit(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	room := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota, c.UploadQuota = 1<<30, 1<<30 })
+	ctx, share := budgettest.Admit(t, t.Context(), room)
 	defer share.Close()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)

@@ -54,7 +54,7 @@ func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, o 
 	t.Helper()
 	in := &inside{Bucket: client.Bucket{Store: server, BucketName: server.Bucket(t)}, events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
 	s, _, err := settings.Parse(append([]string{
-		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=64MiB", "--s3-endpoint=" + endpoint, "--s3-bucket=" + in.BucketName,
+		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=256MiB", "--s3-endpoint=" + endpoint, "--s3-bucket=" + in.BucketName,
 	}, args...), func(string) string { return "" }, io.Discard)
 	if err == nil {
 		err = s.Serve.Complete()
@@ -133,7 +133,7 @@ func (in *inside) wantRoom(t *testing.T, what string) {
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for {
-		memory, disk := in.memory.Usage(), in.spill.Usage()
+		memory, disk := in.budget.Usage(), in.budget.Spill().Usage()
 		if memory.Uploads == 0 && memory.Leased == 0 && memory.Held == 0 && memory.Waiting == 0 && disk.Used == 0 && disk.Files == 0 && disk.Waiting == 0 {
 			return
 		}

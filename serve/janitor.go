@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"spillway/health"
 	"spillway/internal/guard"
-
-	"go.uber.org/zap"
 )
 
 const (

@@ -8,11 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"spillway/health"
-
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"spillway/health"
 )
 
 // The tests of this file run in the time of synctest.

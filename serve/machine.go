@@ -11,7 +11,7 @@ import (
 
 	"spillway/health"
 	"spillway/settings"
-	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 const (
@@ -34,9 +34,9 @@ func (svc *service) newPressure() *health.Pressure {
 	return health.NewPressure(health.PressureConfig{
 		Window: svc.overrides.pressureWindow,
 		Mark:   int64(svc.settings.SpillMinFree),
-		Free:   func(ctx context.Context) (int64, int64, error) { return svc.spill.Free(ctx) },
-		Probe:  func(ctx context.Context) error { return svc.spill.Probe(ctx) },
-		Late:   func() int64 { return svc.spill.Usage().Late },
+		Free:   func(ctx context.Context) (int64, int64, error) { return svc.budget.Spill().Free(ctx) },
+		Probe:  func(ctx context.Context) error { return svc.budget.Spill().Probe(ctx) },
+		Late:   func() int64 { return svc.budget.Spill().Usage().Late },
 		Kind:   troubleOf,
 		Counted: func(t health.Trouble, err error) {
 			svc.metrics.Trouble(t)
@@ -57,45 +57,45 @@ func (svc *service) newPressure() *health.Pressure {
 // troubleOf classifies an error of the disk. Running out of file descriptors is no
 // trouble, because clients can cause it.
 func troubleOf(err error) health.Trouble {
-	if stream.OutOfFiles(err) {
+	if budget.OutOfFiles(err) {
 		return health.NoTrouble
 	}
-	if errors.Is(err, stream.ErrDiskHangs) {
+	if errors.Is(err, budget.ErrDiskHangs) {
 		return health.DiskHangs
 	}
-	if _, ok := errors.AsType[*stream.QuotaError](err); ok {
+	if _, ok := errors.AsType[*budget.QuotaError](err); ok {
 		return health.LowSpace
 	}
 	return health.DiskFailed
 }
 
-// newSpill makes the cache on disk of the settings. Without a quota it has no
-// disk, and the folder need not exist. The pressure is told of the disk's failures.
-func (svc *service) newSpill() (*stream.Spill, error) {
+// spillConfig opens the spill folder of the settings. Without a quota, the folder need
+// not exist. The disk's failures are reported as pressure.
+func (svc *service) spillConfig() (budget.SpillConfig, error) {
 	s := svc.settings
-	cfg := stream.SpillConfig{
+	cfg := budget.SpillConfig{
 		Quota: int64(s.SpillQuota), UploadQuota: int64(s.SpillUploadQuota), MinFree: int64(s.SpillMinFree), HangAfter: svc.overrides.spillHang,
 		Trouble: func(err error) { svc.pressure.Add(troubleOf(err), err) },
 	}
 	if s.SpillQuota > 0 {
 		open := svc.overrides.openDisk
 		if open == nil {
-			open = stream.OpenDisk
+			open = budget.OpenDisk
 		}
 		disk, err := openInTime(open, s.SpillDir)
 		if err != nil {
-			return nil, fmt.Errorf("%q cannot be used: %w (with --spill-quota 0 no disk is)", s.SpillDir, err)
+			return cfg, fmt.Errorf("%q cannot be used: %w (with --spill-quota 0 no disk is)", s.SpillDir, err)
 		}
 		cfg.Disk = disk
 	}
-	return stream.NewSpill(cfg), nil
+	return cfg, nil
 }
 
 // openInTime opens the disk of a folder, unless that hangs: nothing would say why
 // the program does not start.
-func openInTime(open func(path string) (stream.Disk, error), path string) (stream.Disk, error) {
+func openInTime(open func(path string) (budget.Disk, error), path string) (budget.Disk, error) {
 	type result struct {
-		disk stream.Disk
+		disk budget.Disk
 		err  error
 	}
 	opened := make(chan result, 1)
@@ -109,7 +109,7 @@ func openInTime(open func(path string) (stream.Disk, error), path string) (strea
 	case r := <-opened:
 		return r.disk, r.err
 	case <-timer.C:
-		return nil, fmt.Errorf("%w within %v", stream.ErrDiskHangs, openTimeout)
+		return nil, fmt.Errorf("%w within %v", budget.ErrDiskHangs, openTimeout)
 	}
 }
 
@@ -136,7 +136,7 @@ func (svc *service) warnOfMachine(ctx context.Context) {
 	if s.SpillQuota == 0 {
 		return
 	}
-	free, _, err := svc.spill.Free(ctx)
+	free, _, err := svc.budget.Spill().Free(ctx)
 	if err != nil {
 		svc.log.Warn("the disk of --spill-dir does not say how much of it is free", zap.Error(err))
 		return

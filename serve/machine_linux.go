@@ -4,7 +4,7 @@ import (
 	"os"
 	"syscall"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // openFiles is how many file descriptors the process has open, and how many it
@@ -16,7 +16,7 @@ func openFiles() (open, limit int, err error) {
 	}
 	limit = int(min(r.Cur, 1<<30))
 	f, err := os.Open("/proc/self/fd")
-	if stream.OutOfFiles(err) {
+	if budget.OutOfFiles(err) {
 		return limit, limit, nil
 	}
 	if err != nil {

@@ -66,10 +66,10 @@ func TestManySpillAtOnce(t *testing.T) {
 		t.Error("none was stored")
 	}
 	t.Logf("%d of %d were stored", stored, uploads)
-	if u := in.spill.Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
+	if u := in.budget.Spill().Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
 		t.Errorf("the disk is still in use: %+v", u)
 	}
-	if u := in.memory.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
+	if u := in.budget.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
 		t.Errorf("memory is still in use: %+v", u)
 	}
 }
@@ -80,11 +80,11 @@ func (in *inside) awaitSpilling(t *testing.T, n int) {
 	ctx := client.Within(t)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for in.spill.Usage().Files < n {
+	for in.budget.Spill().Usage().Files < n {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%+v", in.spill.Usage())
+			t.Fatalf("%+v", in.budget.Spill().Usage())
 		}
 	}
 }

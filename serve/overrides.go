@@ -4,15 +4,15 @@ import (
 	"time"
 
 	"spillway/s3sink"
-	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // overrides replace parts and periods of a service in tests. The zero value
 // replaces nothing.
 type overrides struct {
-	// openDisk opens the disk of --spill-dir; nil: [stream.OpenDisk]. Tests have
+	// openDisk opens the disk of --spill-dir; nil: [budget.OpenDisk]. Tests have
 	// disks that fail.
-	openDisk func(path string) (stream.Disk, error)
+	openDisk func(path string) (budget.Disk, error)
 
 	// adjustStore changes how the store is used; nil: not at all. Tests have less
 	// patience with it.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
 )
@@ -23,8 +23,8 @@ func TestPressure(t *testing.T) {
 	disk := &faultyDisk{}
 	in := startInside(t, overrides{
 		pressureWindow: 15 * time.Second,
-		openDisk: func(path string) (_ stream.Disk, err error) {
-			disk.Disk, err = stream.OpenDisk(path)
+		openDisk: func(path string) (_ budget.Disk, err error) {
+			disk.Disk, err = budget.OpenDisk(path)
 			return disk, err
 		},
 	}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-upload-quota=20MiB")

@@ -7,14 +7,14 @@ import (
 	"syscall"
 	"testing"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
 )
 
 // faultyDisk is a disk of which one operation fails, if it is told to.
 type faultyDisk struct {
-	stream.Disk
+	budget.Disk
 
 	mu     sync.Mutex
 	op     string
@@ -45,7 +45,7 @@ func (d *faultyDisk) fault(op string) error {
 	return d.err
 }
 
-func (d *faultyDisk) Create() (stream.DiskFile, error) {
+func (d *faultyDisk) Create() (budget.DiskFile, error) {
 	if err := d.fault("create"); err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (d *faultyDisk) Free() (int64, error) {
 }
 
 type faultyFile struct {
-	stream.DiskFile
+	budget.DiskFile
 	disk *faultyDisk
 }
 
@@ -100,8 +100,8 @@ func TestDiskThatFails(t *testing.T) {
 	disk := &faultyDisk{}
 	folder := t.TempDir()
 	in := startInside(t, overrides{
-		openDisk: func(path string) (_ stream.Disk, err error) {
-			disk.Disk, err = stream.OpenDisk(path)
+		openDisk: func(path string) (_ budget.Disk, err error) {
+			disk.Disk, err = budget.OpenDisk(path)
 			return disk, err
 		},
 	}, "--spill-dir="+folder, "--spill-min-free=0")

@@ -117,7 +117,7 @@ func TestTurnsOfSlowClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client.Until(t, "both have a turn", func() bool { return in.memory.Usage().Uploads == 2 })
+	client.Until(t, "both have a turn", func() bool { return in.budget.Usage().Uploads == 2 })
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	patient := client.Within(t)

@@ -17,7 +17,7 @@ import (
 	"spillway/observe"
 	"spillway/s3sink"
 	"spillway/settings"
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/tokens"
 	"spillway/upload"
 )
@@ -48,9 +48,8 @@ type service struct {
 	metrics   *observe.Metrics
 	reporter  *observe.Reporter
 	tokens    *tokens.Set
-	spill     *stream.Spill
 	pressure  *health.Pressure
-	memory    *stream.Memory
+	budget    *budget.Budget
 	janitor   *janitor
 	api       *upload.API
 	health    *health.Health
@@ -79,10 +78,11 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 		return nil, err
 	}
 	svc.pressure = svc.newPressure()
-	if svc.spill, err = svc.newSpill(); err != nil {
+	spill, err := svc.spillConfig()
+	if err != nil {
 		return nil, &settings.Error{Err: fmt.Errorf("--spill-dir: %w", err)}
 	}
-	if svc.memory, err = s.NewMemory(svc.spill); err != nil {
+	if svc.budget, err = s.NewBudget(spill); err != nil {
 		return nil, &settings.Error{Err: fmt.Errorf("--memory: %w", err)}
 	}
 	if s.EmbeddedS3() {
@@ -117,8 +117,8 @@ func (svc *service) report(version health.Version, sink *s3sink.Sink) {
 		Storage:   sink.Probe,
 		Explain:   s3sink.Explain,
 		ProbeLife: svc.overrides.probeLife,
-		Memory:    svc.memory.Usage,
-		Spill:     svc.spill.Usage,
+		Memory:    svc.budget.Usage,
+		Spill:     svc.budget.Spill().Usage,
 		Pressure:  svc.pressure,
 		Outcomes:  outcomes,
 		Holders:   uploads.Holders,
@@ -136,9 +136,9 @@ func (svc *service) report(version health.Version, sink *s3sink.Sink) {
 		Uploads:      uploads,
 		Metrics:      svc.metrics,
 		Reporter:     svc.reporter,
-		Memory:       svc.memory.Usage,
-		MemoryIdle:   svc.memory.Idle,
-		Spill:        svc.spill.Usage,
+		Memory:       svc.budget.Usage,
+		MemoryIdle:   svc.budget.Idle,
+		Spill:        svc.budget.Spill().Usage,
 		Tasks:        svc.janitor.report,
 		Tokens:       svc.tokens.Status,
 		DroppedLines: func() int { return svc.logLines.stats().Dropped },
@@ -152,7 +152,7 @@ func (svc *service) report(version health.Version, sink *s3sink.Sink) {
 func (svc *service) newAPI(store upload.Store, uploads *observe.Uploads, panicked func(*http.Request, *guard.PanicError)) *upload.API {
 	s := svc.settings
 	return upload.New(upload.Config{
-		Memory:          svc.memory,
+		Budget:          svc.budget,
 		Store:           store,
 		Tokens:          svc.tokens,
 		Log:             svc.log,
@@ -218,7 +218,7 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		PathStyle:   s.S3PathStyle,
 		Prefix:      s.S3Prefix,
 		TryPrefix:   s.S3TryPrefix,
-		PartSize:    int64(svc.memory.PartSize()),
+		PartSize:    int64(svc.budget.PartSize()),
 		Concurrency: s.S3Concurrency,
 		SkipBySize:  s.SkipBySize,
 		OnAttempt:   svc.metrics.Attempt,
@@ -254,7 +254,7 @@ func (svc *service) newJanitor(sweep func(ctx context.Context, age time.Duration
 		j.tasks = append(j.tasks, &janitorTask{
 			name:     "spill folder",
 			deadline: cleanDeadline,
-			run:      svc.spill.Clean,
+			run:      svc.budget.Spill().Clean,
 		})
 	}
 	return j
@@ -266,7 +266,7 @@ type store struct {
 }
 
 // Begin implements [upload.Store].
-func (s store) Begin(ctx context.Context, fail func(cause error), share *stream.Share, try bool) upload.Batch {
+func (s store) Begin(ctx context.Context, fail func(cause error), share *budget.Share, try bool) upload.Batch {
 	return s.Sink.Begin(ctx, fail, share, try)
 }
 

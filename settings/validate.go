@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 const (
@@ -192,21 +193,22 @@ func (s *Serve) checkLimits() error {
 	if s.SpillQuota > 0 && s.SpillUploadQuota == 0 {
 		return errors.New("--spill-upload-quota: it has to be more than 0, unless --spill-quota is 0")
 	}
-	memory, err := s.NewMemory(nil)
+	room, err := s.NewBudget(budget.SpillConfig{})
 	if err != nil {
 		return fmt.Errorf("--memory: %w", err)
 	}
-	if part := ByteSize(memory.PartSize()); part*maxParts < s.MaxExpandedSize {
+	if part := ByteSize(room.PartSize()); part*maxParts < s.MaxExpandedSize {
 		return fmt.Errorf("--max-expanded-size: %v does not fit into the %d parts of %v that an object can have: lower it, or raise --s3-part-size (and --memory, which is six parts or more)",
 			s.MaxExpandedSize, maxParts, part)
 	}
 	return nil
 }
 
-// NewMemory makes the memory budget of the settings, which overflows to spill.
-// Without spill it can only be looked at.
-func (s *Serve) NewMemory(spill *stream.Spill) (*stream.Memory, error) {
-	return stream.NewMemory(int64(s.Memory), int64(s.S3PartSize), s.MaxUploads, s.RoomWait, spill)
+// NewBudget makes the budget of the settings, with that disk.
+func (s *Serve) NewBudget(spill budget.SpillConfig) (*budget.Budget, error) {
+	return budget.New(budget.Config{
+		Memory: int64(s.Memory), MaxPart: int64(s.S3PartSize), Uploads: s.MaxUploads, Needs: stream.Needs(s.MaxEntries), Wait: s.RoomWait, Spill: spill,
+	})
 }
 
 func (s *Serve) checkTimes() error {

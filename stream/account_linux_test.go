@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"spillway/internal/account"
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -38,30 +39,27 @@ func TestWaitsAreTold(t *testing.T) {
 		name    string
 		archive []byte
 		want    account.Label
-		slow    func(t *testing.T, r *slowReader, s *ziptest.Store, d *slowDisk, m *stream.Memory) (end func())
+		slow    func(t *testing.T, r *slowReader, s *ziptest.Store, d *slowDisk, m *budget.Budget) (end func())
 	}{
-		{"client", parts, account.OnClient, func(_ *testing.T, r *slowReader, _ *ziptest.Store, _ *slowDisk, _ *stream.Memory) func() {
+		{"client", parts, account.OnClient, func(_ *testing.T, r *slowReader, _ *ziptest.Store, _ *slowDisk, _ *budget.Budget) func() {
 			r.each = time.Second
 			return func() {}
 		}},
-		{"store", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *slowDisk, _ *stream.Memory) func() {
+		{"store", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *slowDisk, _ *budget.Budget) func() {
 			s.OnPart = func(context.Context, *ziptest.Object) (bool, error) { time.Sleep(time.Second); return true, nil }
 			return func() {}
 		}},
-		{"store, at the end", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *slowDisk, _ *stream.Memory) func() {
+		{"store, at the end", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *slowDisk, _ *budget.Budget) func() {
 			s.OnCommit = func(context.Context, *ziptest.Object) error { time.Sleep(time.Second); return nil }
 			return func() {}
 		}},
-		{"disk", held, account.OnDisk, func(_ *testing.T, _ *slowReader, _ *ziptest.Store, d *slowDisk, _ *stream.Memory) func() {
+		{"disk", held, account.OnDisk, func(_ *testing.T, _ *slowReader, _ *ziptest.Store, d *slowDisk, _ *budget.Budget) func() {
 			d.each = time.Second
 			return func() {}
 		}},
-		{"memory", parts, account.OnMemory, func(t *testing.T, _ *slowReader, _ *ziptest.Store, _ *slowDisk, m *stream.Memory) func() {
+		{"memory", parts, account.OnMemory, func(t *testing.T, _ *slowReader, _ *ziptest.Store, _ *slowDisk, m *budget.Budget) func() {
 			ctx, other := admit(t, m)
 			all := leaseAll(t, ctx, other)
-			for _, b := range all {
-				b.Full()
-			}
 			time.AfterFunc(3*time.Second, func() { release(all...) })
 			return other.Close
 		}},
@@ -70,21 +68,21 @@ func TestWaitsAreTold(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				disk := &slowDisk{}
-				spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
-				m := ziptest.WithDisk(t, spill)
+				m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
 				s := ziptest.NewStore(t, m)
 				r := &slowReader{Reader: bytes.NewReader(tt.archive)}
 				end := tt.slow(t, r, s, disk, m)
-				ctx, share := admit(t, m)
 				began := time.Now()
-				account := account.New()
-				r.account = account
-				share.Measure(account)
-				if _, err := ziptest.Read(ctx, r, share, s, ziptest.Ordinary); err != nil {
+				r.account = account.New()
+				share, err := m.Admit(t.Context(), budget.Upload{Account: r.account, End: func(cause error) { t.Error(cause) }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := ziptest.Read(t.Context(), r, share, s, ziptest.Ordinary); err != nil {
 					t.Fatal(err)
 				}
 				s.Close()
-				spent := account.Spent()
+				spent := r.account.Spent()
 				if wall := time.Since(began); spent.Wall() != wall || spent.By[tt.want] != wall || wall < time.Second {
 					t.Errorf("of %v, spent %v, want all on %v", wall, spent, tt.want)
 				}
@@ -97,17 +95,17 @@ func TestWaitsAreTold(t *testing.T) {
 
 // slowDisk takes its time for each write.
 type slowDisk struct {
-	stream.Disk
+	budget.Disk
 	each time.Duration
 }
 
-func (d *slowDisk) Create() (stream.DiskFile, error) {
+func (d *slowDisk) Create() (budget.DiskFile, error) {
 	f, err := d.Disk.Create()
 	return slowFile{f, d.each}, err
 }
 
 type slowFile struct {
-	stream.DiskFile
+	budget.DiskFile
 	each time.Duration
 }
 
@@ -124,18 +122,17 @@ func BenchmarkAccount(b *testing.B) {
 		entries = append(entries, archive.Entry{Name: archive.SymbolsName(seed), Data: archive.Symbols(seed, 32<<10), Method: archive.Deflate})
 	}
 	data := archive.Build(entries...)
-	m := ziptest.NewMemory(b)
+	m := budgettest.New(b)
 	read := func(a *account.Account) time.Duration {
 		before := cpuTime(b)
-		ctx, share, err := m.Admit(b.Context())
+		share, err := m.Admit(b.Context(), budget.Upload{Account: a, End: func(cause error) { b.Error(cause) }})
 		if err != nil {
 			b.Fatal(err)
 		}
-		share.Measure(a)
 		s := ziptest.NewStore(b, m)
 		s.Discard = true
 		r := slowReader{bytes.NewReader(data), a, 0}
-		if _, err := ziptest.Read(ctx, r, share, s, ziptest.Ordinary); err != nil {
+		if _, err := ziptest.Read(b.Context(), r, share, s, ziptest.Ordinary); err != nil {
 			b.Fatal(err)
 		}
 		share.Close()

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"spillway/stream/budget"
 )
 
 // Sized takes an entry on whose compressed bytes are the next h.Packed ones in
@@ -27,7 +29,7 @@ func (p *Pipeline) Sized(h Header, in *Window) error {
 			in.SeekTo(in.offset + h.Packed)
 			p.commitWhole(h, obj, body, int64(len(head)))
 			return nil
-		case size <= int64(p.share.m.partSize):
+		case size <= int64(p.share.PartSize()):
 			body, err := whole(p.ctx, p.share, in, head, h.Packed, tail)
 			if err != nil {
 				return err
@@ -83,19 +85,20 @@ func (p *Pipeline) commitWhole(header Header, obj Object, body Body, offset int6
 
 // verify verifies an entry that is all there, in one of the shared verifiers.
 func (p *Pipeline) verify(h *Header, packed *io.SectionReader) (Facts, error) {
-	m, turn := p.share.m, p.share.newTurn(p.ctx)
-	if err := m.verifying.enter(p.ctx, p.share.owner); err != nil {
+	turn := p.share.NewTurn(p.ctx)
+	done, err := p.share.Verifier(p.ctx)
+	if err != nil {
 		return Facts{}, err
 	}
-	defer m.verifying.leave(p.share.owner)
+	defer done()
 	begun := time.Now()
-	defer func() { p.share.account.Worked(time.Since(begun) - turn.waited) }()
+	defer func() { p.share.Account().Worked(time.Since(begun) - turn.Waited()) }()
 	v := verifiers.Get().(*verifier)
 	v.apart = false // the others are at work meanwhile
 	defer verifiers.Put(v)
 
 	defer v.end()
-	expanded, err := v.decode(h.Codec, h.Packed, pausing{packed, turn}, nil)
+	expanded, err := v.decode(h.Codec, h.Packed, budget.PausingReader{Reader: packed, Turn: turn}, tools{})
 	if err != nil {
 		return Facts{}, err
 	}
@@ -120,7 +123,7 @@ type Decoded struct {
 	h     Header
 	obj   Object // nil if there is none
 	src   packed
-	tools *tools
+	tools tools
 	body  *body
 	frame framed
 	gzip  gzipEnder // of the body; nil if that is no gzip member
@@ -145,10 +148,11 @@ func (p *Pipeline) Decode(h Header, in *Window, limit int64) (*Decoded, error) {
 
 // decode is Decode of an entry whose object is obj, nil if it has none.
 func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decoded, error) {
-	tools, err := p.share.takeTools(p.ctx, toolsFor(&h, limit)...)
+	taken, err := p.share.Tools(p.ctx, toolsFor(&h, limit)...)
 	if err != nil {
 		return nil, err
 	}
+	tools := tools{taken}
 	d := &Decoded{p: p, h: h, obj: obj, src: packed{in: in, left: limit}, tools: tools}
 	d.body = newBody(p.ctx, p.share, p.turn, &d.h, obj)
 	decoded := false // not even if something panics
@@ -177,7 +181,7 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 		return nil, err
 	}
 	d.Facts, err = v.count(&d.h, expanded, equipment{tools, p.turn}, &p.total, out)
-	p.share.account.Worked(v.worked)
+	p.share.Account().Worked(v.worked)
 	if err == nil {
 		err = src.end(v.surplus(h.Codec))
 	}
@@ -199,7 +203,7 @@ func (d *Decoded) Commit() error {
 			return err
 		}
 	}
-	d.tools.keep()
+	d.tools.Recycle()
 	if d.obj == nil {
 		return nil
 	}
@@ -211,12 +215,12 @@ func (d *Decoded) Commit() error {
 // Close releases what Commit has not taken.
 func (d *Decoded) Close() {
 	d.body.close()
-	d.tools.release()
+	d.tools.Release()
 }
 
 // damage makes a failure to decode an entry one of the archive.
 func damage(h *Header, err error) error {
-	if disk, ok := errors.AsType[*DiskError](err); ok {
+	if disk, ok := errors.AsType[*budget.DiskError](err); ok {
 		return disk
 	}
 	switch _, failed := errors.AsType[*decodeError](err); {

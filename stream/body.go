@@ -8,6 +8,7 @@ import (
 	"github.com/klauspost/compress/flate"
 
 	"spillway/internal/account"
+	"spillway/stream/budget"
 )
 
 const (
@@ -33,18 +34,18 @@ func gzipTrailer(crc uint32, size int64) (b [gzipTrailerLen]byte) {
 // body cuts what is written to it into the parts of an object.
 type body struct {
 	ctx   context.Context // a body lives within one call, and io.Writer has no room for it
-	share *Share
-	turn  *turn // of the goroutine that writes
+	share *budget.Share
+	turn  *budget.Turn // of the goroutine that writes
 	obj   Object
 
-	b        *Buffer // the part that is being filled
-	parts    int     // handed over
-	unwanted bool    // the store has the object already
+	b        *budget.Buffer // the part that is being filled
+	parts    int            // handed over
+	unwanted bool           // the store has the object already
 }
 
 // newBody begins the body of an entry, for obj. Where its size is known and it fits
 // into one part, it is held at once if there is room.
-func newBody(ctx context.Context, share *Share, t *turn, h *Header, obj Object) *body {
+func newBody(ctx context.Context, share *budget.Share, t *budget.Turn, h *Header, obj Object) *body {
 	w := &body{ctx: ctx, share: share, turn: t, obj: obj}
 	size := int64(-1)
 	switch {
@@ -54,7 +55,7 @@ func newBody(ctx context.Context, share *Share, t *turn, h *Header, obj Object) 
 	case h.Form == Gzip && h.Codec == Deflate:
 		size = gzipHeaderLen + h.Packed + gzipTrailerLen
 	}
-	if size >= 0 && size <= int64(share.m.partSize) {
+	if size >= 0 && size <= int64(share.PartSize()) {
 		w.b, _ = share.Hold(int(size))
 	}
 	return w
@@ -65,19 +66,19 @@ func newBody(ctx context.Context, share *Share, t *turn, h *Header, obj Object) 
 func (w *body) Write(p []byte) (int, error) {
 	size := len(p)
 	for len(p) > 0 && !w.unwanted {
-		if w.b != nil && w.b.left() == 0 {
+		if w.b != nil && w.b.Left() == 0 {
 			full := w.b
 			full.Full()
 			w.b = nil
 			w.parts++
-			resume := w.turn.pause()
-			before := w.share.account.Switch(account.OnStore)
+			resume := w.turn.Pause()
+			before := w.share.Account().Switch(account.OnStore)
 			err := handOver(full, func() error {
 				wanted, err := w.obj.Part(w.ctx, full)
 				w.unwanted = !wanted
 				return err
 			})
-			w.share.account.Switch(before)
+			w.share.Account().Switch(before)
 			resume()
 			if err != nil {
 				return 0, err
@@ -85,17 +86,17 @@ func (w *body) Write(p []byte) (int, error) {
 			continue
 		}
 		if w.b == nil {
-			resume := w.turn.pause()
-			b, err := w.share.Lease(w.ctx)
+			resume := w.turn.Pause()
+			b, err := w.share.Lease(w.ctx, w.share.PartSize())
 			resume()
 			if err != nil {
 				return 0, err
 			}
 			w.b = b
 		}
-		n, ok := w.b.append(p)
+		n, ok := w.b.Append(p)
 		if !ok {
-			resume := w.turn.pause()
+			resume := w.turn.Pause()
 			var err error
 			n, err = w.b.Write(p)
 			if resume(); err != nil {
@@ -121,8 +122,8 @@ func (w *body) rest() Body {
 	if w.parts == 0 && !rest.Held() && rest.Memory() > 0 {
 		// What turned out to be small need not go to the store before it is
 		// published, if there is room to keep it.
-		if held, ok := w.share.Hold(rest.size); ok {
-			_, _ = held.Write(rest.data) // it fits, and is in memory
+		if held, ok := w.share.Hold(int(rest.Size())); ok {
+			_, _ = held.Write(rest.Bytes()) // it fits, and is in memory
 			held.Full()
 			rest.Release()
 			rest = held
@@ -187,12 +188,12 @@ func (d *deflater) end(f Facts) error {
 
 // whole reads a body of one part whose size is known from in: head, n bytes of
 // the archive, and tail. The caller releases the buffer.
-func whole(ctx context.Context, share *Share, in *Window, head []byte, n int64, tail []byte) (*Buffer, error) {
+func whole(ctx context.Context, share *budget.Share, in *Window, head []byte, n int64, tail []byte) (*budget.Buffer, error) {
 	size := len(head) + int(n) + len(tail)
 	b, ok := share.Hold(size)
 	if !ok {
 		var err error
-		if b, err = share.lease(ctx, size); err != nil {
+		if b, err = share.Lease(ctx, size); err != nil {
 			return nil, err
 		}
 	}

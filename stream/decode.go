@@ -1,6 +1,10 @@
 package stream
 
-import "io"
+import (
+	"io"
+
+	"spillway/stream/budget"
+)
 
 const (
 	readSize   = 32 << 10 // expanded bytes that are read at a time where they do not come in runs
@@ -73,7 +77,7 @@ func (c *counted) Read(p []byte) (int, error) {
 
 // decode returns what the compressed bytes in r, at most limit of them, expand to.
 // Where that needs tools, t has them.
-func (v *verifier) decode(c Codec, limit int64, r io.Reader, t *tools) (runs, error) {
+func (v *verifier) decode(c Codec, limit int64, r io.Reader, t tools) (runs, error) {
 	v.taken = counted{r: r}
 	r = &v.taken
 	switch {
@@ -118,7 +122,7 @@ func (v *verifier) consumed(c Codec) int64 {
 
 // toolsFor are the tools that an entry of at most limit compressed bytes is read
 // with. Nothing is decoded of an entry without bytes.
-func toolsFor(h *Header, limit int64) (kinds []toolKind) {
+func toolsFor(h *Header, limit int64) (kinds []*budget.Tool) {
 	switch {
 	case h.Codec == Zstd && limit > 0:
 		kinds = append(kinds, zstdTool)

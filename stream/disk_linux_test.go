@@ -3,17 +3,12 @@ package stream_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 func newReader(data []byte) io.Reader { return bytes.NewReader(data) }
@@ -44,7 +39,7 @@ func (o keptObject) Commit(_ context.Context, rest stream.Body, _ stream.Facts) 
 
 // faultyDisk fails one call of one operation.
 type faultyDisk struct {
-	stream.Disk
+	budget.Disk
 	op    string
 	call  int
 	fault error
@@ -58,7 +53,7 @@ func (d *faultyDisk) fails(op string) error {
 	return nil
 }
 
-func (d *faultyDisk) Create() (stream.DiskFile, error) {
+func (d *faultyDisk) Create() (budget.DiskFile, error) {
 	if err := d.fails("create"); err != nil {
 		return nil, err
 	}
@@ -74,7 +69,7 @@ func (d *faultyDisk) Free() (int64, error) {
 }
 
 type faultyFile struct {
-	stream.DiskFile
+	budget.DiskFile
 	disk *faultyDisk
 }
 
@@ -104,88 +99,4 @@ func (f faultyFile) Punch(off, n int64) error {
 		return err
 	}
 	return f.DiskFile.Punch(off, n)
-}
-
-func TestDisk(t *testing.T) {
-	folder := t.TempDir()
-	disk, err := stream.OpenDisk(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := disk.Create()
-	if err != nil {
-		t.Fatal(err)
-	}
-	const mebi = 1 << 20
-	if err := f.Allocate(0, mebi); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := f.Allocated(); n < mebi || err != nil {
-		t.Errorf("%d bytes are allocated: %v", n, err)
-	}
-	if _, err := f.WriteAt([]byte("MODULE"), mebi-6); err != nil {
-		t.Error(err)
-	}
-	if err := f.Punch(0, mebi/2); err != nil {
-		t.Error(err)
-	}
-	if n, err := f.Allocated(); n < mebi/2 || n > mebi*3/4 || err != nil {
-		t.Errorf("%d bytes are allocated: %v", n, err)
-	}
-	got := make([]byte, 6)
-	if _, err := f.ReadAt(got, mebi-6); err != nil || string(got) != "MODULE" {
-		t.Errorf("read %q: %v", got, err)
-	}
-	if names, err := os.ReadDir(folder); len(names) > 0 || err != nil {
-		t.Errorf("the folder has %v: %v", names, err)
-	}
-	if err := f.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := stream.OpenDisk(filepath.Join(folder, "missing")); err == nil {
-		t.Error("a folder that is not there was opened")
-	}
-}
-
-// TestClean has files of ours and of others; some of ours are in use.
-func TestClean(t *testing.T) {
-	folder := t.TempDir()
-	disk, err := stream.OpenDisk(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	make := func(name string) *os.File {
-		f, err := os.Create(filepath.Join(folder, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = f.Close() })
-		return f
-	}
-	make("spillway-spill-123")
-	make("spillway-spill-124")
-	inUse := make("spillway-spill-125")
-	make("somebody-else")
-	if err := unix.Flock(int(inUse.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("somebody-else", filepath.Join(folder, "spillway-spill-link")); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []int{2, 0} {
-		if n, err := disk.Clean(); n != want || err != nil {
-			t.Errorf("removed %d files, want %d: %v", n, want, err)
-		}
-	}
-	for _, name := range []string{"spillway-spill-125", "somebody-else", "spillway-spill-link"} {
-		if _, err := os.Lstat(filepath.Join(folder, name)); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := os.RemoveAll(folder); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := disk.Clean(); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("cleaning a folder that is gone: %v", err)
-	}
 }

@@ -5,7 +5,7 @@
 // it becomes: for a deflated entry that is stored as gzip, the archive's own
 // deflate stream in a gzip frame.
 //
-// All memory that grows with an archive comes out of one [Memory].
+// All memory that grows with an archive comes out of one [budget.Budget].
 package stream
 
 import (
@@ -78,7 +78,7 @@ type Object interface {
 // A Body is all of an object's bytes or a part of them, complete, in memory or
 // on disk. It does not change until it is released.
 type Body interface {
-	// ReadAt reads from many goroutines at once. It fails with a [*DiskError]
+	// ReadAt reads from many goroutines at once. It fails with a [*budget.DiskError]
 	// where the bytes are on a disk that does.
 	io.ReaderAt
 

@@ -72,7 +72,7 @@ func (e *LimitError) Error() string {
 // held to be read by its central directory.
 type SpillError struct {
 	Reason string // why it cannot be read forward, a clause without its full stop
-	Err    error  // a [*QuotaError] or a [*DiskError]
+	Err    error  // a [*budget.QuotaError] or a [*budget.DiskError]
 }
 
 func (e *SpillError) Error() string {
@@ -81,62 +81,6 @@ func (e *SpillError) Error() string {
 
 // Unwrap returns why it could not be held.
 func (e *SpillError) Unwrap() error { return e.Err }
-
-// Quota is one of the bounds of what is on the disk, see [SpillConfig].
-type Quota int
-
-const (
-	ProcessQuota Quota = iota
-	UploadQuota
-	FreeSpace // that has to stay
-)
-
-func (q Quota) String() string {
-	return [...]string{"quota of all uploads", "quota of one upload", "free space that has to stay"}[q]
-}
-
-// A QuotaError says that a quota left no room on the disk.
-type QuotaError struct {
-	Quota Quota
-	Limit int64 // its value in bytes
-	InUse int64 // how much of it was in use; not for FreeSpace
-	Free  int64 // for FreeSpace: how many bytes were free
-	Need  int64 // how much more was asked for, in bytes
-	Never bool  // it would not fit if nothing were in use: a retry is in vain
-}
-
-func (e *QuotaError) Error() string {
-	if e.Quota == FreeSpace {
-		return fmt.Sprintf("stream: no room on disk: %d bytes have to stay free, %d are free, %d more needed", e.Limit, e.Free, e.Need)
-	}
-	return fmt.Sprintf("stream: no room on disk: %s: %d bytes, %d in use, %d more needed", e.Quota, e.Limit, e.InUse, e.Need)
-}
-
-// A DiskError is the failure of the disk that spill files are on. A retry is
-// safe.
-type DiskError struct {
-	Op  string // e.g. "allocate"
-	Err error
-}
-
-func (e *DiskError) Error() string { return "stream: spill file: " + e.Op + ": " + e.Err.Error() }
-
-// Unwrap returns what the system said.
-func (e *DiskError) Unwrap() error { return e.Err }
-
-// A NoRoomError says that an upload got no memory in time, or that it was
-// ended so that another could have its share. Unless it is Never, a retry is
-// safe.
-type NoRoomError struct {
-	What  string // what was short, e.g. "memory for another upload"
-	Limit int64  // the memory budget in bytes
-	InUse int64  // how much of it was in use
-	Never bool   // it would not fit if nothing were in use: a retry is in vain
-}
-
-func (e *NoRoomError) Error() string {
-	return fmt.Sprintf("stream: no room: %s (%d of %d bytes in use)", e.What, e.InUse, e.Limit)
-}
 
 // A SourceError is a failure of the reader that the archive comes from: the
 // client went away, was idle for too long, or sent too much.

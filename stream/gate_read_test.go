@@ -8,8 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -20,13 +21,13 @@ func TestWaitingTakesNoProcessor(t *testing.T) {
 	streamed := archive.Entry{Name: "a.dll", Data: archive.Noise(1, part+mib), Method: archive.Deflate, Descriptor: archive.Signed32}
 	data := archive.Build(streamed)
 	other := archive.Build(streamed, archive.Entry{Name: "b.sym", Data: archive.Symbols(1, 100_000), Method: archive.Deflate})
-	for name, wait := range map[string]func(t *testing.T, m *stream.Memory) (end func()){
-		"for the client": func(t *testing.T, m *stream.Memory) func() {
+	for name, wait := range map[string]func(t *testing.T, m *budget.Budget) (end func()){
+		"for the client": func(t *testing.T, m *budget.Budget) func() {
 			source := newPausing(data, mib)
 			ended := background(t, m, source, 0)
 			return func() { close(source.letGo); <-ended }
 		},
-		"for the store": func(t *testing.T, m *stream.Memory) func() {
+		"for the store": func(t *testing.T, m *budget.Budget) func() {
 			s := ziptest.NewStore(t, m)
 			letGo, ended := make(chan struct{}), make(chan struct{})
 			s.OnPart = func(context.Context, *ziptest.Object) (bool, error) {
@@ -35,7 +36,7 @@ func TestWaitingTakesNoProcessor(t *testing.T) {
 			}
 			go func() {
 				defer close(ended)
-				if _, _, err := (ziptest.Reading{Data: data, Memory: m, Store: s, Shared: true}).Do(t); err != nil {
+				if _, _, err := (ziptest.Reading{Data: data, Budget: m, Store: s, Shared: true}).Do(t); err != nil {
 					t.Error(err)
 				}
 			}()
@@ -44,10 +45,7 @@ func TestWaitingTakesNoProcessor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, err := stream.NewMemory(256*mib, part, many+1, 30*time.Second, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
+				m := budgettest.New(t, func(c *budget.Config) { c.Memory, c.Uploads = 1<<30, many+1 })
 				for range many {
 					defer wait(t, m)()
 				}
@@ -55,7 +53,7 @@ func TestWaitingTakesNoProcessor(t *testing.T) {
 				begun := time.Now()
 				ended := make(chan error, 1)
 				go func() {
-					_, _, err := ziptest.Reading{Source: bytes.NewReader(other), Memory: m, Shared: true}.Do(t)
+					_, _, err := ziptest.Reading{Source: bytes.NewReader(other), Budget: m, Shared: true}.Do(t)
 					ended <- err
 				}()
 				if err := <-ended; err != nil || time.Since(begun) > 0 {

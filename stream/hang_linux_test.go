@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"spillway/stream"
+	"spillway/stream/budget"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
 // frozenDisk is a disk whose calls of one operation hang until it is thawed.
 type frozenDisk struct {
-	stream.Disk
+	budget.Disk
 	op     string
 	thawed chan struct{}
 	hung   atomic.Int64 // calls that have, or do
@@ -34,7 +36,7 @@ func (d *frozenDisk) pass(op string) {
 
 func (d *frozenDisk) thaw() { close(d.thawed) }
 
-func (d *frozenDisk) Create() (stream.DiskFile, error) {
+func (d *frozenDisk) Create() (budget.DiskFile, error) {
 	d.pass("create")
 	f, err := d.Disk.Create()
 	return frozenFile{f, d}, err
@@ -51,7 +53,7 @@ func (d *frozenDisk) Clean() (int, error) {
 }
 
 type frozenFile struct {
-	stream.DiskFile
+	budget.DiskFile
 	disk *frozenDisk
 }
 
@@ -86,13 +88,13 @@ func (f frozenFile) Close() error {
 }
 
 // freeze is a disk of which an operation hangs, with the cache on it.
-func freeze(t *testing.T, op string) (*frozenDisk, *stream.Spill) {
+func freeze(t *testing.T, op string, change ...func(*budget.Config)) (*frozenDisk, *budget.Budget) {
 	t.Helper()
 	d := &frozenDisk{op: op, thawed: make(chan struct{})}
-	return d, ziptest.DiskCache(t, func(c *stream.SpillConfig) {
+	return d, budgettest.New(t, append(change, budgettest.Disk(t, func(c *budget.SpillConfig) {
 		d.Disk, c.Disk = c.Disk, d
 		c.Trouble = func(err error) { t.Errorf("a disk that hangs is for the look to find, and not: %v", err) }
-	})
+	}))...)
 }
 
 // TestUploadOnDiskThatHangs has each operation hang. The upload ends when its
@@ -105,15 +107,16 @@ func TestUploadOnDiskThatHangs(t *testing.T) {
 		for _, limit := range []time.Duration{3 * time.Second, time.Hour} {
 			t.Run(fmt.Sprintf("%s, %v", op, limit), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					disk, spill := freeze(t, op)
+					disk, m := freeze(t, op)
+					spill := m.Spill()
 					ctx, cancel := context.WithTimeoutCause(t.Context(), limit, late)
 					defer cancel()
 					begun := time.Now()
-					_, _, err := ziptest.Reading{Ctx: ctx, Data: data, Memory: ziptest.WithDisk(t, spill)}.Do(t)
+					_, _, err := ziptest.Reading{Ctx: ctx, Data: data, Budget: m}.Do(t)
 
 					want, took := late, limit
 					if limit == time.Hour {
-						want, took = stream.ErrDiskHangs, 30*time.Second
+						want, took = budget.ErrDiskHangs, 30*time.Second
 					}
 					if d := time.Since(begun); !errors.Is(err, want) || d < took || d > took+time.Second {
 						t.Errorf("it ends after %v with %v, want %v with %v", d, err, took, want)
@@ -132,7 +135,7 @@ func TestUploadOnDiskThatHangs(t *testing.T) {
 					if u := spill.Usage(); u.Hanging != 0 || u.Stuck != 0 || u.Late != hung {
 						t.Errorf("once it has thawed: %+v", u)
 					}
-					ziptest.CheckNothingSpilled(t, spill)
+					budgettest.CheckUnused(t, m)
 				})
 			})
 		}
@@ -144,8 +147,8 @@ func TestUploadOnDiskThatHangs(t *testing.T) {
 // first is still being given back. The file ends once, and its space with it.
 func TestBodiesReleasedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk, spill := freeze(t, "")
-		ctx, share := admit(t, ziptest.WithDisk(t, spill))
+		disk, m := freeze(t, "")
+		ctx, share := admit(t, m)
 		sink := &keeper{}
 		if _, err := ziptest.Read(ctx, newReader(ziptest.HeldKinds()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
 			t.Fatal(err)
@@ -163,15 +166,16 @@ func TestBodiesReleasedTogether(t *testing.T) {
 			t.Error("no space was being given back")
 		}
 		share.Close()
-		ziptest.CheckNothingSpilled(t, spill)
+		budgettest.CheckUnused(t, m)
 	})
 }
 
 func TestCloseThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk, spill := freeze(t, "close")
+		disk, m := freeze(t, "close")
+		spill := m.Spill()
 		begun := time.Now()
-		s, _, err := ziptest.Reading{Data: ziptest.HeldKinds()["gaps between entries"], Memory: ziptest.WithDisk(t, spill)}.Do(t)
+		s, _, err := ziptest.Reading{Data: ziptest.HeldKinds()["gaps between entries"], Budget: m}.Do(t)
 		if d := time.Since(begun); err != nil || d > 5*time.Second {
 			t.Errorf("it ends after %v with %v", d, err)
 		}
@@ -181,7 +185,7 @@ func TestCloseThatHangs(t *testing.T) {
 		}
 		disk.thaw()
 		synctest.Wait()
-		ziptest.CheckNothingSpilled(t, spill)
+		budgettest.CheckUnused(t, m)
 	})
 }
 
@@ -189,11 +193,7 @@ func TestCloseThatHangs(t *testing.T) {
 // are refused at once, and when the disk thaws, uploads are taken again.
 func TestManyCallsThatHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk, spill := freeze(t, "create")
-		m, err := stream.NewMemory(64*mib, part, 30, 30*time.Second, spill)
-		if err != nil {
-			t.Fatal(err)
-		}
+		disk, m := freeze(t, "create", func(c *budget.Config) { c.Memory, c.Uploads = 1<<30, 30 })
 		data := ziptest.HeldKinds()["gaps between entries"]
 		var first []<-chan outcome
 		for range 8 {
@@ -201,7 +201,7 @@ func TestManyCallsThatHang(t *testing.T) {
 		}
 		time.Sleep(6 * time.Second)
 		for range 20 {
-			if o := <-background(t, m, bytes.NewReader(data), 0); !errors.Is(o.err, stream.ErrDiskHangs) || o.at > 0 {
+			if o := <-background(t, m, bytes.NewReader(data), 0); !errors.Is(o.err, budget.ErrDiskHangs) || o.at > 0 {
 				t.Errorf("ended after %v with %v", o.at, o.err)
 			}
 		}
@@ -209,7 +209,7 @@ func TestManyCallsThatHang(t *testing.T) {
 			t.Errorf("%d calls were made, want 8", n)
 		}
 		for _, u := range first {
-			if o := <-u; !errors.Is(o.err, stream.ErrDiskHangs) {
+			if o := <-u; !errors.Is(o.err, budget.ErrDiskHangs) {
 				t.Errorf("ended with %v", o.err)
 			}
 		}
@@ -218,7 +218,7 @@ func TestManyCallsThatHang(t *testing.T) {
 		if o := <-background(t, m, bytes.NewReader(data), 0); o.err != nil {
 			t.Errorf("once it has thawed: %v", o.err)
 		}
-		ziptest.CheckNothingSpilled(t, spill)
+		budgettest.CheckUnused(t, m)
 	})
 }
 
@@ -226,8 +226,8 @@ func TestManyCallsThatHang(t *testing.T) {
 // not wait one after the other, and what was to be read into is left alone.
 func TestBodyOnDiskThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk, spill := freeze(t, "")
-		m := ziptest.WithDisk(t, spill)
+		disk, m := freeze(t, "")
+		spill := m.Spill()
 		ctx, share := admit(t, m)
 		sink := &keeper{}
 		if _, err := ziptest.Read(ctx, newReader(ziptest.HeldKinds()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
@@ -244,7 +244,7 @@ func TestBodyOnDiskThatHangs(t *testing.T) {
 		for _, b := range bodies {
 			reads.Go(func() {
 				p := make([]byte, 100)
-				if _, err := b.ReadAt(p, b.Size()/2); errors.Is(err, stream.ErrDiskHangs) {
+				if _, err := b.ReadAt(p, b.Size()/2); errors.Is(err, budget.ErrDiskHangs) {
 					mu.Lock()
 					defer mu.Unlock()
 					givenUp = append(givenUp, p)
@@ -272,26 +272,27 @@ func TestBodyOnDiskThatHangs(t *testing.T) {
 				t.Error("a read has written into what its caller may have used again")
 			}
 		}
-		ziptest.CheckNothingSpilled(t, spill)
+		budgettest.CheckUnused(t, m)
 	})
 }
 
 // TestLooksAtDiskThatHangs: looks at the disk end in time, and do not pile up.
 func TestLooksAtDiskThatHangs(t *testing.T) {
-	for op, look := range map[string]func(context.Context, *stream.Spill) error{
-		"free":   func(ctx context.Context, s *stream.Spill) error { _, _, err := s.Free(ctx); return err },
-		"create": func(ctx context.Context, s *stream.Spill) error { return s.Probe(ctx) },
-		"write":  func(ctx context.Context, s *stream.Spill) error { return s.Probe(ctx) },
-		"close":  func(ctx context.Context, s *stream.Spill) error { return s.Probe(ctx) },
-		"clean":  func(ctx context.Context, s *stream.Spill) error { _, err := s.Clean(ctx); return err },
+	for op, look := range map[string]func(context.Context, *budget.Spill) error{
+		"free":   func(ctx context.Context, s *budget.Spill) error { _, _, err := s.Free(ctx); return err },
+		"create": func(ctx context.Context, s *budget.Spill) error { return s.Probe(ctx) },
+		"write":  func(ctx context.Context, s *budget.Spill) error { return s.Probe(ctx) },
+		"close":  func(ctx context.Context, s *budget.Spill) error { return s.Probe(ctx) },
+		"clean":  func(ctx context.Context, s *budget.Spill) error { _, err := s.Clean(ctx); return err },
 	} {
 		t.Run(op, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				disk, spill := freeze(t, op)
+				disk, m := freeze(t, op)
+				spill := m.Spill()
 				for i := range 100 {
 					begun := time.Now()
 					err := look(t.Context(), spill)
-					if d := time.Since(begun); !errors.Is(err, stream.ErrDiskHangs) || d > 31*time.Second || i > 8 && d > 0 {
+					if d := time.Since(begun); !errors.Is(err, budget.ErrDiskHangs) || d > 31*time.Second || i > 8 && d > 0 {
 						t.Errorf("look %d ends after %v with %v", i, d, err)
 					}
 				}
@@ -342,7 +343,7 @@ func TestWhatIsTrouble(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			disk := &faultyDisk{op: c.op, call: 1, fault: c.fault}
 			var told []error
-			spill := ziptest.DiskCache(t, func(cfg *stream.SpillConfig) {
+			m := budgettest.NewWithDisk(t, func(cfg *budget.SpillConfig) {
 				disk.Disk = cfg.Disk
 				cfg.Disk = disk
 				if c.free > 0 {
@@ -353,15 +354,15 @@ func TestWhatIsTrouble(t *testing.T) {
 			})
 			rules := ziptest.Ordinary
 			rules.Size = c.size
-			_, _, err := ziptest.Reading{Data: data, Memory: ziptest.WithDisk(t, spill), Rules: &rules}.Do(t)
-			quota, refused := errors.AsType[*stream.QuotaError](err)
-			if err == nil || refused != c.refused || refused && quota.Quota != stream.FreeSpace {
+			_, _, err := ziptest.Reading{Data: data, Budget: m, Rules: &rules}.Do(t)
+			quota, refused := errors.AsType[*budget.QuotaError](err)
+			if err == nil || refused != c.refused || refused && quota.Quota != budget.FreeSpace {
 				t.Errorf("it fails with %v", err)
 			}
 			if trouble := len(told) > 0; trouble != c.trouble {
 				t.Errorf("told of %v", told)
 			}
-			ziptest.CheckNothingSpilled(t, spill)
+			budgettest.CheckUnused(t, m)
 		})
 	}
 }
@@ -384,8 +385,8 @@ func (d *shortDisk) Free() (int64, error) {
 // TestOwnSpace: what the files take is known to the block, whatever is counted
 // for them.
 func TestOwnSpace(t *testing.T) {
-	spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
-	m := ziptest.WithDisk(t, spill)
+	m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
+	spill := m.Spill()
 	own := func(when string) int64 {
 		_, own, err := spill.Free(t.Context())
 		if err != nil {
@@ -448,8 +449,8 @@ func TestProbeOfFullDisk(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			disk := &faultyDisk{op: "create", fault: c.fault}
 			short := &shortDisk{disk, 64 * mib, ""}
-			spill := ziptest.DiskCache(t, func(cfg *stream.SpillConfig) { disk.Disk, cfg.Disk = cfg.Disk, short })
-			m := ziptest.WithDisk(t, spill)
+			m := budgettest.NewWithDisk(t, func(cfg *budget.SpillConfig) { disk.Disk, cfg.Disk = cfg.Disk, short })
+			spill := m.Spill()
 			ctx, share := admit(t, m)
 			sink := &keeper{}
 			if c.own {
@@ -459,7 +460,7 @@ func TestProbeOfFullDisk(t *testing.T) {
 			}
 			disk.call, short.free = int(disk.calls.Load())+1, c.free
 			err := spill.Probe(t.Context())
-			_, quota := errors.AsType[*stream.QuotaError](err)
+			_, quota := errors.AsType[*budget.QuotaError](err)
 			if c.ok != (err == nil) || quota != c.quota {
 				t.Errorf("the probe says %v", err)
 			}

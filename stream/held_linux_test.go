@@ -10,15 +10,17 @@ import (
 	"testing/iotest"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
 // TestBodiesStayOnDisk has a store that keeps every body to the end, as one does
 // that publishes at the end.
 func TestBodiesStayOnDisk(t *testing.T) {
-	spill := ziptest.DiskCache(t)
-	m := ziptest.WithDisk(t, spill)
+	m := budgettest.NewWithDisk(t)
+	spill := m.Spill()
 	ctx, share := admit(t, m)
 	sink := &keeper{}
 	data := ziptest.HeldKinds()["stored with a descriptor, signed, 32 bit"]
@@ -57,8 +59,7 @@ func TestBodiesStayOnDisk(t *testing.T) {
 		}
 	}
 	share.Close()
-	ziptest.CheckNothingSpilled(t, spill)
-	checkEmpty(t, m)
+	budgettest.CheckUnused(t, m)
 }
 
 func TestQuotas(t *testing.T) {
@@ -66,26 +67,25 @@ func TestQuotas(t *testing.T) {
 	size := int64(len(data))
 	tests := []struct {
 		name  string
-		cache func(*stream.SpillConfig)
-		want  stream.QuotaError // without its numbers
+		cache func(*budget.SpillConfig)
+		want  budget.QuotaError // without its numbers
 	}{
-		{"no disk", func(c *stream.SpillConfig) { c.Quota = 0 }, stream.QuotaError{Quota: stream.ProcessQuota, Never: true}},
-		{"a quota under the archive", func(c *stream.SpillConfig) { c.Quota = size - 400<<10 }, stream.QuotaError{Quota: stream.ProcessQuota, Never: true}},
-		{"a quota of the upload under the archive", func(c *stream.SpillConfig) { c.UploadQuota = size - 400<<10 }, stream.QuotaError{Quota: stream.UploadQuota, Never: true}},
-		{"a quota of a block", func(c *stream.SpillConfig) { c.Quota = 64 << 10 }, stream.QuotaError{Quota: stream.ProcessQuota, Never: true}},
-		{"too little free", func(c *stream.SpillConfig) { c.MinFree = 1 << 60 }, stream.QuotaError{Quota: stream.FreeSpace}},
+		{"no disk", func(c *budget.SpillConfig) { c.Quota = 0 }, budget.QuotaError{Quota: budget.ProcessQuota, Never: true}},
+		{"a quota under the archive", func(c *budget.SpillConfig) { c.Quota = size - 400<<10 }, budget.QuotaError{Quota: budget.ProcessQuota, Never: true}},
+		{"a quota of the upload under the archive", func(c *budget.SpillConfig) { c.UploadQuota = size - 400<<10 }, budget.QuotaError{Quota: budget.UploadQuota, Never: true}},
+		{"a quota of a block", func(c *budget.SpillConfig) { c.Quota = 64 << 10 }, budget.QuotaError{Quota: budget.ProcessQuota, Never: true}},
+		{"too little free", func(c *budget.SpillConfig) { c.MinFree = 1 << 60 }, budget.QuotaError{Quota: budget.FreeSpace}},
 	}
 	for _, tt := range tests {
 		for _, known := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, size known %t", tt.name, known), func(t *testing.T) {
-				spill := ziptest.DiskCache(t, tt.cache)
-				m := ziptest.WithDisk(t, spill)
+				m := budgettest.NewWithDisk(t, tt.cache)
 				rules := ziptest.Ordinary
 				if known {
 					rules.Size = size
 				}
-				s, _, err := ziptest.Reading{Data: data, Memory: m, Rules: &rules}.Do(t)
-				got, ok := errors.AsType[*stream.QuotaError](err)
+				s, _, err := ziptest.Reading{Data: data, Budget: m, Rules: &rules}.Do(t)
+				got, ok := errors.AsType[*budget.QuotaError](err)
 				if !ok || got.Quota != tt.want.Quota || got.Never != tt.want.Never {
 					t.Errorf("the error is %v", err)
 				}
@@ -95,8 +95,8 @@ func TestQuotas(t *testing.T) {
 				if len(s.Kept()) > 0 {
 					t.Error("something is kept")
 				}
-				ziptest.CheckNothingSpilled(t, spill)
-				if _, _, err := (ziptest.Reading{Data: archive.Build(ziptest.HeldFiles()...), Memory: m}).Do(t); err != nil {
+				budgettest.CheckUnused(t, m)
+				if _, _, err := (ziptest.Reading{Data: archive.Build(ziptest.HeldFiles()...), Budget: m}).Do(t); err != nil {
 					t.Errorf("an ordinary archive after it: %v", err)
 				}
 			})
@@ -109,8 +109,8 @@ func TestQuotas(t *testing.T) {
 func TestCleanBesideUploads(t *testing.T) {
 	data := ziptest.HeldKinds()["gaps between entries"]
 	for _, known := range []int{0, len(data)} {
-		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota = 64 * mib })
-		m := ziptest.WithDisk(t, spill)
+		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 64 * mib })
+		spill := m.Spill()
 		var uploads []<-chan outcome
 		for range 8 {
 			uploads = append(uploads, background(t, m, bytes.NewReader(data), known))
@@ -131,7 +131,7 @@ func TestCleanBesideUploads(t *testing.T) {
 				t.Error(got.err)
 			}
 		}
-		ziptest.CheckNothingSpilled(t, spill)
+		budgettest.CheckUnused(t, m)
 	}
 }
 
@@ -142,9 +142,8 @@ func TestDiskFaults(t *testing.T) {
 		for _, fault := range []error{syscall.ENOSPC, syscall.EIO} {
 			for call := 1; ; call++ {
 				disk := &faultyDisk{op: op, call: call, fault: fault}
-				spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
-				m := ziptest.WithDisk(t, spill)
-				s, _, err := ziptest.Reading{Data: data, Memory: m}.Do(t)
+				m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
+				s, _, err := ziptest.Reading{Data: data, Budget: m}.Do(t)
 				if disk.calls.Load() < int64(call) {
 					if err != nil || call == 1 {
 						t.Errorf("%s: ends after %d calls with %v", op, call-1, err)
@@ -152,18 +151,18 @@ func TestDiskFaults(t *testing.T) {
 					break
 				}
 				// Space that cannot be given back in time is given back in the end.
-				if _, ok := errors.AsType[*stream.DiskError](err); !ok && (op != "punch" || err != nil) {
+				if _, ok := errors.AsType[*budget.DiskError](err); !ok && (op != "punch" || err != nil) {
 					t.Errorf("%s fails at call %d with %v: the error is %v", op, call, fault, err)
 				}
 				if err != nil && len(s.Kept()) > 0 {
 					t.Errorf("%s fails at call %d: something is kept", op, call)
 				}
-				ziptest.CheckNothingSpilled(t, spill)
+				budgettest.CheckUnused(t, m)
 
 				if errors.Is(fault, syscall.EIO) {
 					continue // a disk that works again is the same, whatever it had
 				}
-				s, _, err = ziptest.Reading{Data: data, Memory: m}.Do(t)
+				s, _, err = ziptest.Reading{Data: data, Budget: m}.Do(t)
 				if err != nil {
 					t.Fatalf("%s failed at call %d, and then: %v", op, call, err)
 				}

@@ -8,8 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -18,7 +19,7 @@ func TestNoRoom(t *testing.T) {
 	for _, e := range ziptest.BigEntries() {
 		t.Run(e.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := ziptest.NewMemory(t)
+				m := budgettest.New(t)
 				ctx, other := admit(t, m)
 				all := leaseAll(t, ctx, other)
 				for _, b := range all {
@@ -26,20 +27,17 @@ func TestNoRoom(t *testing.T) {
 				}
 				begin := time.Now()
 				source := archive.Build(e)
-				room, share, err := m.Admit(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
+				room, share := budgettest.Admit(t, t.Context(), m)
 				s := ziptest.NewStore(t, m)
-				_, err = ziptest.Read(room, bytes.NewReader(source), share, s, ziptest.Ordinary)
+				_, err := ziptest.Read(room, bytes.NewReader(source), share, s, ziptest.Ordinary)
 				s.Close()
 				share.Close()
-				if _, ok := errors.AsType[*stream.NoRoomError](err); !ok || time.Since(begin) != time.Second {
+				if _, ok := errors.AsType[*budget.NoRoomError](err); !ok || time.Since(begin).Round(time.Second) != 30*time.Second {
 					t.Errorf("after %v: %v", time.Since(begin), err)
 				}
 				release(all...)
 				other.Close()
-				checkEmpty(t, m)
+				budgettest.CheckUnused(t, m)
 			})
 		})
 	}
@@ -51,23 +49,16 @@ func TestSlowClientIsEnded(t *testing.T) {
 	for _, e := range ziptest.BigEntries() {
 		t.Run(e.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, err := stream.NewMemory(64*mib, part, 4, 30*time.Second, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
+				m := budgettest.New(t)
 				slow := ziptest.Stall(archive.Build(e)[:part+part/2])
 				var wg sync.WaitGroup
 				wg.Go(func() {
-					room, share, err := m.Admit(t.Context())
-					if err != nil {
-						t.Error(err)
-						return
-					}
+					room, share := budgettest.Admit(t, t.Context(), m)
 					s := ziptest.NewStore(t, m)
-					_, err = ziptest.Read(room, slow, share, s, ziptest.Ordinary)
+					_, err := ziptest.Read(room, slow, share, s, ziptest.Ordinary)
 					s.Close()
 					share.Close()
-					if _, ok := errors.AsType[*stream.NoRoomError](err); !ok {
+					if _, ok := errors.AsType[*budget.NoRoomError](err); !ok {
 						t.Errorf("the slow client's upload ended with %v", err)
 					}
 				})
@@ -78,17 +69,17 @@ func TestSlowClientIsEnded(t *testing.T) {
 				for _, b := range all {
 					b.Full()
 				}
-				b, err := other.Lease(ctx)
+				b, err := other.Lease(ctx, part)
 				if err != nil {
 					t.Error(err)
 				}
-				if took := time.Since(begin); took != 20*time.Second {
+				if took := time.Since(begin); took.Round(time.Second) != 20*time.Second {
 					t.Errorf("the other upload waited for %v", took)
 				}
 				wg.Wait()
 				release(append(all, b)...)
 				other.Close()
-				checkEmpty(t, m)
+				budgettest.CheckUnused(t, m)
 			})
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -66,7 +67,7 @@ func TestPanicsEndTheirUpload(t *testing.T) {
 					d.call("Form")
 					return ziptest.FormByName(name)
 				}
-				m := ziptest.NewMemory(t)
+				m := budgettest.New(t)
 				ctx, share := admit(t, m)
 				half := strings.NewReader(data[:len(data)/2])
 				var rest io.Reader = strings.NewReader(data[len(data)/2:])
@@ -79,7 +80,7 @@ func TestPanicsEndTheirUpload(t *testing.T) {
 					t.Errorf("error %v, want a panic in %s", err, method)
 				}
 				share.Close() // or it panics itself
-				checkEmpty(t, m)
+				budgettest.CheckUnused(t, m)
 			})
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"spillway/internal/guard"
+	"spillway/stream/budget"
 )
 
 // Rules is what an archive is read under.
@@ -43,19 +44,18 @@ type Pipeline struct {
 	end     func(cause error) // ends ctx
 	archive *source
 	window  *Window // nil until there is one
-	share   *Share
+	share   *budget.Share
 	sink    Sink
 	rules   Rules
 	total   expansion // shared by the verifiers
-	table   int64     // bytes that entries may take before the table grows
 
 	entries Table[entryRef] // by number
 	names   names           // of entries
 	created int             // objects
 
-	own     *verifier // of the entry that is decoded as it arrives
-	turn    *turn     // likewise
-	workers workers   // entries on their way beside it
+	own     *verifier    // of the entry that is decoded as it arrives
+	turn    *budget.Turn // likewise
+	workers workers      // entries on their way beside it
 }
 
 // entryRef is what a pipeline keeps of an entry.
@@ -71,13 +71,6 @@ type entryRef struct {
 // with the archive's directory, and what a store keeps of it.
 const EntryMemory = 120
 
-// The floor has room for tableFloor bytes of entries. Beyond that, the table grows by
-// tableStep.
-const (
-	tableFloor = 64 << 10
-	tableStep  = 256 << 10
-)
-
 // Read has read take the archive in r through a pipeline to sink. read is the
 // reader of a format: it reads the archive to its end, and calls no method of
 // the pipeline after it has returned.
@@ -88,7 +81,7 @@ const (
 // one.
 //
 // Errors are [ErrCutOff], [*FormatError], [*ChecksumError], [*LimitError],
-// [*QuotaError], [*NoRoomError], [*DiskError], [*SourceError],
+// [*budget.QuotaError], [*budget.NoRoomError], [*budget.DiskError], [*SourceError],
 // [*guard.PanicError], what read, rules.Form or sink returned, or the cause of
 // ctx's end. Where there is one, Read calls end with it, which ends ctx with that
 // cause unless it has ended before. It does so at once when a worker fails: calls
@@ -96,8 +89,7 @@ const (
 //
 // Table memory stays reserved until share is closed, because sink keeps some of
 // it.
-func Read(ctx context.Context, end func(cause error), r io.Reader, share *Share, sink Sink, rules Rules, read func(p *Pipeline) error) (*Report, error) {
-	defer share.reads(ctx)()
+func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink Sink, rules Rules, read func(p *Pipeline) error) (*Report, error) {
 	p := newPipeline(ctx, end, r, share, sink, rules)
 	defer p.close()
 	err := p.run(read)
@@ -107,19 +99,19 @@ func Read(ctx context.Context, end func(cause error), r io.Reader, share *Share,
 	return &report, err
 }
 
-func newPipeline(ctx context.Context, end func(cause error), r io.Reader, share *Share, sink Sink, rules Rules) *Pipeline {
+func newPipeline(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink Sink, rules Rules) *Pipeline {
 	if rules.Progress == nil {
 		rules.Progress = new(Progress)
 	}
-	turn := share.newTurn(ctx)
-	archive := &source{ctx: ctx, r: r, pace: &share.pace, turn: turn}
+	turn := share.NewTurn(ctx)
+	archive := &source{ctx: ctx, r: r, share: share, turn: turn}
 	p := &Pipeline{
 		ctx: ctx, end: end, archive: archive, share: share, sink: sink, rules: rules,
-		total: expansion{limit: rules.MaxExpanded, received: archive.n.Load}, table: tableFloor,
-		own: verifiers.Get().(*verifier), turn: turn,
+		total: expansion{limit: rules.MaxExpanded, received: archive.n.Load},
+		own:   verifiers.Get().(*verifier), turn: turn,
 	}
 	p.own.apart = true
-	p.workers.init(share.account, end)
+	p.workers.init(share.Account(), end)
 	return p
 }
 
@@ -133,7 +125,7 @@ func (p *Pipeline) close() {
 // run runs read and waits for the workers.
 func (p *Pipeline) run(read func(p *Pipeline) error) error {
 	err := guard.Do(func() error { return read(p) })
-	p.share.pace.over()
+	p.share.AllArrived()
 	if p.archive.err == nil {
 		// Where the archive is at fault, report an earlier entry's fault rather
 		// than a later one's.
@@ -175,14 +167,9 @@ func (p *Pipeline) Begin(h *Header) error {
 	if p.entries.Len() >= p.rules.MaxEntries {
 		return &LimitError{What: EntriesBound, Limit: int64(p.rules.MaxEntries)}
 	}
-	size := int64(EntryMemory + len(h.Name))
-	if p.table < size {
-		if err := p.share.grow(p.ctx, tableStep); err != nil {
-			return err
-		}
-		p.table += tableStep
+	if err := p.share.Grow(p.ctx, int64(EntryMemory+len(h.Name))); err != nil {
+		return err
 	}
-	p.table -= size
 	h.Number = p.entries.Len()
 	p.entries.Add(entryRef{name: p.names.add(h.Name), length: uint16(len(h.Name))})
 	h.Name = p.Name(h.Number)

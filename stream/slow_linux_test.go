@@ -7,177 +7,15 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
-
-// budgetWithDisk is the least budget, for two uploads, and a disk that is larger.
-func budgetWithDisk(t *testing.T) (*stream.Memory, *stream.Spill) {
-	t.Helper()
-	spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 64*mib, 64*mib })
-	m, err := stream.NewMemory(30*mib, part, 2, 30*time.Second, spill)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m, spill
-}
-
-// leaseOfTheSlow leases a part whose memory has to be taken from a slow client.
-func leaseOfTheSlow(t *testing.T, ctx context.Context, s *stream.Share) *stream.Buffer {
-	t.Helper()
-	begin := time.Now()
-	b, err := s.Lease(ctx)
-	if waited := time.Since(begin); err != nil || waited < 20*time.Second || waited > 25*time.Second {
-		t.Fatalf("a part after %v: %v", waited, err)
-	}
-	return b
-}
-
-// TestSlowPartsMoveToTheDisk has a client that fills its parts slowly while
-// another upload waits for one.
-func TestSlowPartsMoveToTheDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m, spill := budgetWithDisk(t)
-		ctx, s := admit(t, m)
-		slow := leaseAll(t, ctx, s)
-		first, second := archive.Noise(1, 3*mib), archive.Noise(2, 2*mib)
-		for _, b := range slow {
-			_, _ = b.Write(first)
-		}
-		slow[0].Full() // only the store keeps others waiting for it
-
-		otherCtx, other := admit(t, m)
-		lease := leaseOfTheSlow(t, otherCtx, other)
-		if ctx.Err() != nil {
-			t.Errorf("the slow upload was ended: %v", context.Cause(ctx))
-		}
-		onDisk := 0
-		for i, b := range slow {
-			if b.Memory() > 0 {
-				continue
-			}
-			onDisk++
-			if i == 0 {
-				t.Error("a full part moved")
-			}
-			if n, err := b.Write(second); n != 2*mib || err != nil {
-				t.Errorf("the part that has moved took %d more bytes: %v", n, err)
-			}
-			if n, err := b.Write([]byte{1}); n != 0 || err != nil {
-				t.Errorf("the part that has moved took %d bytes too many: %v", n, err)
-			}
-			b.Full()
-			if !bytes.Equal(bytesOf(t, b), append(bytes.Clone(first), second...)) {
-				t.Error("the part that has moved has other bytes")
-			}
-		}
-		if onDisk != 1 {
-			t.Errorf("%d parts moved to the disk, want 1", onDisk)
-		}
-		if n := s.PeakSpilled(); n < part {
-			t.Errorf("%d bytes were on disk", n)
-		}
-		release(append(slow, lease)...)
-		s.Close()
-		other.Close()
-		checkEmpty(t, m)
-		ziptest.CheckNothingSpilled(t, spill)
-	})
-}
-
-// TestSlowHeldBuffersMoveToTheDisk has a client that is slow with what was to be
-// held, while another upload waits for a part.
-func TestSlowHeldBuffersMoveToTheDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m, spill := budgetWithDisk(t)
-		ctx, s := admit(t, m)
-		small, _ := s.Hold(1000)
-		full, _ := s.Hold(mib)
-		full.Full()
-		slow, ok := s.Hold(part)
-		if !ok {
-			t.Fatal("there is no room")
-		}
-		first, second := archive.Noise(1, 3*mib), archive.Noise(2, 2*mib)
-		_, _ = slow.Write(first)
-
-		otherCtx, other := admit(t, m)
-		all := leaseAll(t, otherCtx, other)
-		for _, b := range all {
-			b.Full()
-		}
-		lease := leaseOfTheSlow(t, otherCtx, other)
-		if ctx.Err() != nil {
-			t.Errorf("the slow upload was ended: %v", context.Cause(ctx))
-		}
-		if slow.Memory() != 0 || small.Memory() == 0 || full.Memory() == 0 {
-			t.Errorf("in memory: %d bytes of the slow one, %d of a small one, %d of a full one", slow.Memory(), small.Memory(), full.Memory())
-		}
-		_, _ = slow.Write(second)
-		slow.Full()
-		if !slow.Held() || !bytes.Equal(bytesOf(t, slow), append(bytes.Clone(first), second...)) {
-			t.Error("what has moved is not held, or has other bytes")
-		}
-		release(append(all, lease, small, full, slow)...)
-		s.Close()
-		other.Close()
-		checkEmpty(t, m)
-		ziptest.CheckNothingSpilled(t, spill)
-	})
-}
-
-// TestSlowUploadsAreEndedOneByOne has two slow clients and two others that wait,
-// for which what the first of them gives back is enough.
-func TestSlowUploadsAreEndedOneByOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := budget(t, 4)
-		var parts [2][]*stream.Buffer
-		var shares [2]*stream.Share
-		var ended atomic.Int32
-		var all sync.WaitGroup
-		for i := range shares {
-			var ctx context.Context
-			ctx, shares[i] = admit(t, m)
-			parts[i] = leaseAll(t, ctx, shares[i])
-			if i == 0 {
-				release(parts[0][:2]...)
-			}
-			all.Go(func() {
-				<-ctx.Done()
-				if _, ok := errors.AsType[*stream.NoRoomError](context.Cause(ctx)); ok {
-					ended.Add(1)
-				}
-				release(parts[i]...)
-			})
-		}
-		var others sync.WaitGroup
-		for range 2 {
-			ctx, s := admit(t, m)
-			others.Go(func() {
-				b := leaseOfTheSlow(t, ctx, s)
-				time.Sleep(time.Minute)
-				b.Release()
-				s.Close()
-			})
-		}
-		others.Wait()
-		if n := ended.Load(); n != 1 {
-			t.Errorf("%d slow uploads were ended, want 1", n)
-		}
-		release(append(parts[0], parts[1]...)...)
-		for _, s := range shares {
-			s.Close()
-		}
-		all.Wait()
-		checkEmpty(t, m)
-	})
-}
 
 // pausing gives what it has, says so, and then waits until it is let go.
 type pausing struct {
@@ -217,12 +55,13 @@ type outcome struct {
 }
 
 // background reads an archive as an upload of its own.
-func background(t *testing.T, m *stream.Memory, r io.Reader, size int) <-chan outcome {
+func background(t *testing.T, m *budget.Budget, r io.Reader, size int) <-chan outcome {
 	t.Helper()
 	begin := time.Now()
 	ended := make(chan outcome, 1)
 	go func() {
-		ctx, share, err := m.Admit(t.Context())
+		ctx, end := context.WithCancelCause(t.Context())
+		share, err := m.Admit(ctx, budget.Upload{End: end})
 		if err != nil {
 			ended <- outcome{time.Since(begin), err}
 			return
@@ -238,157 +77,52 @@ func background(t *testing.T, m *stream.Memory, r io.Reader, size int) <-chan ou
 	return ended
 }
 
-// TestSlowDecodersAreEnded has a client that stops in an entry whose decoder
-// takes memory, while another upload waits for memory.
+// oneTicket leaves a budget with one ticket.
+func oneTicket(c *budget.Config) { c.Needs.Ticket = 30 * mib }
+
+// TestSlowDecodersAreEnded has a client that stops in an entry whose decoder needs a
+// ticket, while another upload waits for one.
 func TestSlowDecodersAreEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := budget(t, 4)
+		m := budgettest.New(t, oneTicket)
 		data := archive.Build(archive.Entry{Name: "a.dll", Data: archive.Symbols(1, mib), Method: archive.Zstd})
 		source := newPausing(data, len(data)/2)
 		slow := background(t, m, source, 0)
 		<-source.stalled
-
-		ctx, s := admit(t, m)
-		begin := time.Now()
-		var got []func()
-		for len(got) == 0 || time.Since(begin) == 0 {
-			free, err := s.Reserve(ctx, mib)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, free)
+		if got := <-background(t, m, bytes.NewReader(data), 0); got.err != nil || got.at < 15*time.Second || got.at > 25*time.Second {
+			t.Errorf("the other ended after %v: %v", got.at, got.err)
 		}
-		if waited := time.Since(begin); waited < 15*time.Second || waited > 25*time.Second {
-			t.Errorf("memory after %v", waited)
-		}
-		if _, ok := errors.AsType[*stream.NoRoomError]((<-slow).err); !ok {
+		if _, ok := errors.AsType[*budget.NoRoomError]((<-slow).err); !ok {
 			t.Error("the slow upload was not ended for want of room")
 		}
-		for _, free := range got {
-			free()
-		}
-		s.Close()
-		checkEmpty(t, m)
+		budgettest.CheckUnused(t, m)
 	})
 }
 
-// TestSlowTablesAreInNobodysWay has a client that stops in an archive of many
-// entries, while another upload waits for parts, which that would not give back.
-func TestSlowTablesAreInNobodysWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := budget(t, 4)
-		data := archive.Build(manyEntries(500)...)
-		source := newPausing(data, len(data)/2)
-		slow := background(t, m, source, 0)
-		<-source.stalled
-		if m.Usage().Leased == 0 {
-			t.Error("it has reserved nothing")
-		}
-
-		ctx, other := admit(t, m)
-		all := leaseAll(t, ctx, other)
-		for _, b := range all {
-			b.Full()
-		}
-		time.AfterFunc(25*time.Second, all[0].Release) // the store has got it
-		b, err := other.Lease(ctx)
-		if err != nil {
-			t.Error(err)
-		}
-		close(source.letGo)
-		if end := <-slow; end.err != nil {
-			t.Errorf("the slow upload: %v", end.err)
-		}
-		release(append(all[1:], b)...)
-		other.Close()
-		checkEmpty(t, m)
-	})
-}
-
-// TestTablesAreKeptUntilTheEnd: what the store keeps of many entries is reserved
-// until the upload's end. Whoever waits for it meanwhile waits for as long as that
-// takes, and ends nobody for having been slow before.
+// TestTablesAreKeptUntilTheEnd: what the store keeps of many entries counts until the
+// upload ends. Others wait for that as long as it takes to publish.
 func TestTablesAreKeptUntilTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := budget(t, 4)
+		m := budgettest.New(t, oneTicket)
 		ctx, first := admit(t, m)
-		data := archive.Build(manyEntries(900)...)
-		source := newPausing(data, len(data)/2)
-		time.AfterFunc(time.Minute, func() { close(source.letGo) })
-		if _, err := ziptest.Read(ctx, source, first, ziptest.NewStore(t, m), ziptest.Ordinary); err != nil {
+		data := archive.Build(manyEntries(10_000)...)
+		rules := ziptest.Ordinary
+		rules.MaxEntries = 20_000
+		if _, err := ziptest.Read(ctx, bytes.NewReader(data), first, ziptest.NewStore(t, m), rules); err != nil {
 			t.Fatal(err)
 		}
-		table := m.Usage().Leased
-		if table < 400<<10 {
-			t.Errorf("%d bytes are reserved for 900 entries", table)
+		if m.Usage().Leased < mib {
+			t.Errorf("%d bytes are leased for 10,000 entries", m.Usage().Leased)
 		}
-
-		begin := time.Now()
-		time.AfterFunc(2*time.Minute, func() { // all has been published
-			if ctx.Err() != nil {
-				t.Errorf("the first upload was ended: %v", context.Cause(ctx))
-			}
-			first.Close()
-		})
-		otherCtx, other := admit(t, m)
-		var got []func()
-		for time.Since(begin) == 0 {
-			free, err := other.Reserve(otherCtx, table)
-			if err != nil {
-				t.Fatalf("after %v: %v", time.Since(begin), err)
-			}
-			got = append(got, free)
+		time.AfterFunc(2*time.Minute, first.Close) // all has been published
+		data = archive.Build(archive.Entry{Name: "a.dll", Data: archive.Symbols(1, mib), Method: archive.Zstd})
+		if got := <-background(t, m, bytes.NewReader(data), 0); got.err != nil || got.at != 2*time.Minute {
+			t.Errorf("the other ended after %v: %v", got.at, got.err)
 		}
-		if waited := time.Since(begin); waited != 2*time.Minute {
-			t.Errorf("the last of the memory after %v", waited)
+		if ctx.Err() != nil {
+			t.Errorf("the first upload was ended: %v", context.Cause(ctx))
 		}
-		for _, free := range got {
-			free()
-		}
-		other.Close()
-		checkEmpty(t, m)
-	})
-}
-
-// TestSlowUploadDoesNotEndItself has a client that is slow while nobody waits for
-// memory, and then is the only one that does.
-func TestSlowUploadDoesNotEndItself(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := budget(t, 4)
-		ctx, elder := admit(t, m)
-		var got []func()
-		reserve := func(impatient context.Context) bool {
-			free, err := elder.Reserve(impatient, mib/8)
-			if err == nil {
-				got = append(got, free)
-			}
-			return err == nil
-		}
-		reserve(ctx)
-		data := archive.Build(manyEntries(900)...)
-		source := newPausing(data, len(data)/4)
-		slow := background(t, m, source, 0)
-		<-source.stalled
-		impatient, cancel := context.WithCancel(ctx)
-		time.AfterFunc(time.Second, cancel)
-		for reserve(impatient) {
-		}
-
-		time.Sleep(25 * time.Second)
-		close(source.letGo)
-		synctest.Wait()
-		if m.Usage().Waiting == 0 {
-			t.Error("the slow upload does not wait for memory")
-		}
-		time.Sleep(5 * time.Second)
-		for _, free := range got {
-			free()
-		}
-		if end := <-slow; end.err != nil {
-			t.Errorf("the slow upload ended after %v: %v", end.at, end.err)
-		}
-		elder.Close()
-		checkEmpty(t, m)
+		budgettest.CheckUnused(t, m)
 	})
 }
 
@@ -409,88 +143,22 @@ func (s steady) Read(p []byte) (int, error) {
 	return s.Reader.Read(p)
 }
 
-// TestWhatGetsOnIsWaitedFor has uploads that give nothing back for longer than
-// anybody waits for nothing, because their archives are long.
-func TestWhatGetsOnIsWaitedFor(t *testing.T) {
-	t.Run("memory", func(t *testing.T) {
-		// What is ignored takes no memory that would be given back.
-		long := archive.Entry{Name: "a-symbols.txt", Data: archive.Noise(1, 14*mib)}
-		data := archive.Build(append(manyEntries(900), long)...)
-		synctest.Test(t, func(t *testing.T) {
-			m := budget(t, 4)
-			long := background(t, m, steady{bytes.NewReader(data)}, 0)
-			time.Sleep(5 * time.Second)
-			ctx, s := admit(t, m)
-			begin := time.Now()
-			free, err := s.Reserve(ctx, 10*mib)
-			if waited := time.Since(begin); err != nil || waited < 35*time.Second {
-				t.Fatalf("memory after %v: %v", waited, err)
-			}
-			free()
-			if end := <-long; end.err != nil {
-				t.Error(end.err)
-			}
-			s.Close()
-			checkEmpty(t, m)
-		})
-	})
-	t.Run("disk", func(t *testing.T) {
-		data := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 14*mib)}}}.Bytes()
-		synctest.Test(t, func(t *testing.T) {
-			spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 20*mib, 20*mib })
-			m := ziptest.WithDisk(t, spill)
-			long := background(t, m, steady{bytes.NewReader(data)}, len(data))
-			time.Sleep(5 * time.Second)
-			second := <-background(t, m, bytes.NewReader(data), len(data))
-			if second.err != nil || second.at < 35*time.Second {
-				t.Errorf("the second ended after %v: %v", second.at, second.err)
-			}
-			if end := <-long; end.err != nil {
-				t.Error(end.err)
-			}
-			ziptest.CheckNothingSpilled(t, spill)
-			checkEmpty(t, m)
-		})
-	})
-}
-
-// TestReservationsThatWaitForEachOther has two uploads that each have half of
-// what they need.
-func TestReservationsThatWaitForEachOther(t *testing.T) {
+// TestWhatMakesProgressIsWaitedFor has an upload that keeps the disk for longer than
+// anybody waits for nothing, because its archive is long.
+func TestWhatMakesProgressIsWaitedFor(t *testing.T) {
+	data := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 14*mib)}}}.Bytes()
 	synctest.Test(t, func(t *testing.T) {
-		m := budget(t, 4)
-		olderCtx, older := admit(t, m)
-		youngerCtx, younger := admit(t, m)
-		freeOlder, err := older.Reserve(olderCtx, 8*mib)
-		if err != nil {
-			t.Fatal(err)
+		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota, c.UploadQuota = 20*mib, 20*mib })
+		long := background(t, m, steady{bytes.NewReader(data)}, len(data))
+		time.Sleep(5 * time.Second)
+		second := <-background(t, m, bytes.NewReader(data), len(data))
+		if second.err != nil || second.at < 35*time.Second {
+			t.Errorf("the second ended after %v: %v", second.at, second.err)
 		}
-		freeYounger, err := younger.Reserve(youngerCtx, 8*mib)
-		if err != nil {
-			t.Fatal(err)
+		if end := <-long; end.err != nil {
+			t.Error(end.err)
 		}
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			_, err := younger.Reserve(youngerCtx, 8*mib)
-			if _, ok := errors.AsType[*stream.NoRoomError](err); !ok {
-				t.Errorf("the younger: %v", err)
-			}
-			freeYounger()
-			younger.Close()
-		}()
-		synctest.Wait()
-		begin := time.Now()
-		more, err := older.Reserve(olderCtx, 8*mib)
-		if err != nil || time.Since(begin) > 0 {
-			t.Errorf("the older, after %v: %v", time.Since(begin), err)
-		} else {
-			more()
-		}
-		<-ended
-		freeOlder()
-		older.Close()
-		checkEmpty(t, m)
+		budgettest.CheckUnused(t, m)
 	})
 }
 
@@ -500,8 +168,8 @@ func TestTheDiskIsTakenInTurn(t *testing.T) {
 	data := ziptest.HeldKinds()["gaps between entries"]
 	half := len(data) / 2
 	synctest.Test(t, func(t *testing.T) {
-		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota = 3 * mib })
-		m := ziptest.WithDisk(t, spill)
+		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 3 * mib })
+		spill := m.Spill()
 		var sources []*pausing
 		var uploads []<-chan outcome
 		for range 2 {
@@ -525,8 +193,7 @@ func TestTheDiskIsTakenInTurn(t *testing.T) {
 				t.Error(got.err)
 			}
 		}
-		ziptest.CheckNothingSpilled(t, spill)
-		checkEmpty(t, m)
+		budgettest.CheckUnused(t, m)
 	})
 }
 
@@ -535,8 +202,7 @@ func TestTheDiskIsTakenInTurn(t *testing.T) {
 func TestSlowArchivesLeaveTheDisk(t *testing.T) {
 	data := ziptest.HeldKinds()["gaps between entries"]
 	synctest.Test(t, func(t *testing.T) {
-		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota = 3 * mib })
-		m := ziptest.WithDisk(t, spill)
+		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 3 * mib })
 		var slow []<-chan outcome
 		for range 2 {
 			s := newPausing(data, len(data)/2)
@@ -552,7 +218,7 @@ func TestSlowArchivesLeaveTheDisk(t *testing.T) {
 			select {
 			case got := <-u:
 				ended++
-				if q, ok := errors.AsType[*stream.QuotaError](got.err); !ok || q.Never {
+				if q, ok := errors.AsType[*budget.QuotaError](got.err); !ok || q.Never {
 					t.Errorf("a slow upload ended with %v", got.err)
 				}
 			case <-time.After(time.Minute):
@@ -569,22 +235,18 @@ func TestSlowArchivesLeaveTheDisk(t *testing.T) {
 func TestSlowPartsLeaveTheDisk(t *testing.T) {
 	held := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 4*mib)}}}.Bytes()
 	synctest.Test(t, func(t *testing.T) {
-		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 8*mib, 8*mib })
-		m, err := stream.NewMemory(30*mib, part, 3, time.Minute, spill)
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota, c.UploadQuota = 8*mib, 8*mib })
 		source := newPausing(archive.Build(archive.Entry{Name: "a.dll", Data: archive.Noise(1, 2*part)}), 3*mib)
 		slow := background(t, m, source, 0)
 		<-source.stalled
 		ctx, other := admit(t, m)
 		all := leaseAll(t, ctx, other)
-		for _, b := range all {
-			b.Full()
+		b, err := other.Lease(ctx, part)
+		if err != nil {
+			t.Fatal(err)
 		}
-		b := leaseOfTheSlow(t, ctx, other)
 		release(append(all, b)...)
-		if spill.Usage().Used < part {
+		if m.Spill().Usage().Used < part {
 			t.Fatal("the slow part is not on the disk")
 		}
 
@@ -592,12 +254,11 @@ func TestSlowPartsLeaveTheDisk(t *testing.T) {
 			t.Errorf("what has to be held ended after %v: %v", got.at, got.err)
 		}
 		got := <-slow
-		if q, ok := errors.AsType[*stream.QuotaError](got.err); !ok || q.Never {
+		if q, ok := errors.AsType[*budget.QuotaError](got.err); !ok || q.Never {
 			t.Errorf("the slow upload ended with %v", got.err)
 		}
 		other.Close()
-		ziptest.CheckNothingSpilled(t, spill)
-		checkEmpty(t, m)
+		budgettest.CheckUnused(t, m)
 	})
 }
 
@@ -606,8 +267,7 @@ func TestSlowPartsLeaveTheDisk(t *testing.T) {
 func TestManyOnLittleDisk(t *testing.T) {
 	data := ziptest.HeldKinds()["gaps between entries"]
 	for _, known := range []int{0, len(data)} {
-		spill := ziptest.DiskCache(t, func(c *stream.SpillConfig) { c.Quota = 6 * mib })
-		m := ziptest.WithDisk(t, spill)
+		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 6 * mib })
 		var uploads []<-chan outcome
 		for range 64 {
 			uploads = append(uploads, background(t, m, bytes.NewReader(data), known))
@@ -617,7 +277,7 @@ func TestManyOnLittleDisk(t *testing.T) {
 			got := <-u
 			if got.err == nil {
 				stored++
-			} else if q, ok := errors.AsType[*stream.QuotaError](got.err); !ok || q.Never {
+			} else if q, ok := errors.AsType[*budget.QuotaError](got.err); !ok || q.Never {
 				t.Errorf("an upload ended with %v", got.err)
 			}
 		}
@@ -625,7 +285,6 @@ func TestManyOnLittleDisk(t *testing.T) {
 		if known > 0 && stored < 64 || stored == 0 {
 			t.Errorf("%d of 64 were stored", stored)
 		}
-		ziptest.CheckNothingSpilled(t, spill)
-		checkEmpty(t, m)
+		budgettest.CheckUnused(t, m)
 	}
 }

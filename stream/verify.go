@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"spillway/stream/budget"
 	"spillway/stream/inflate"
 )
 
@@ -84,8 +85,8 @@ func (a *summer) end() time.Duration {
 
 // equipment is what an entry is decoded with, beside a verifier.
 type equipment struct {
-	tools *tools // nil if it needs none
-	turn  *turn  // of the goroutine that decodes
+	tools tools        // none if it needs none
+	turn  *budget.Turn // of the goroutine that decodes
 }
 
 // count takes expanded to its end, writes it to out and returns what it
@@ -129,12 +130,12 @@ func (v *verifier) expand(h *Header, expanded runs, with equipment, total *expan
 		}
 	}
 	defer alone()
-	if err := with.turn.begin(); err != nil {
+	if err := with.turn.Begin(); err != nil {
 		return 0, err
 	}
-	defer with.turn.end()
+	defer with.turn.End()
 	for {
-		if err := with.turn.yield(); err != nil {
+		if err := with.turn.Yield(); err != nil {
 			return size, err
 		}
 		run, err := expanded.Next()
@@ -159,7 +160,7 @@ func (v *verifier) expand(h *Header, expanded runs, with equipment, total *expan
 		}
 		taken, worked = packed, spent
 		switch {
-		case first || !v.apart || with.turn.contended():
+		case first || !v.apart || with.turn.Contended():
 			alone()
 			v.sums.add(run)
 		case beside == nil:

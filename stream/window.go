@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"spillway/internal/account"
+	"spillway/stream/budget"
 )
 
 const (
@@ -29,8 +30,8 @@ const (
 type Window struct {
 	ctx    context.Context
 	r      io.Reader
-	share  *Share
-	turn   *turn
+	share  *budget.Share
+	turn   *budget.Turn
 	offset int64 // of the cursor, from the start of the archive
 
 	buf    []byte
@@ -41,11 +42,11 @@ type Window struct {
 	held   bool
 	origin int64 // offset of the first byte that is held
 	length int64 // how many are
-	file   *spillFile
+	file   *budget.File
 	read   int64 // offset in file of the byte behind buf[:filled]
 }
 
-func newWindow(ctx context.Context, r io.Reader, share *Share, t *turn) *Window {
+func newWindow(ctx context.Context, r io.Reader, share *budget.Share, t *budget.Turn) *Window {
 	return &Window{ctx: ctx, r: r, share: share, turn: t, buf: make([]byte, windowSize)}
 }
 
@@ -58,12 +59,12 @@ func (w *Window) Holds(offset int64) bool { return w.held && offset >= w.origin 
 // source tells the failures of a reader from its end, stops when its context
 // does, and has the time that it waits for the client measured.
 type source struct {
-	ctx  context.Context
-	r    io.Reader
-	pace *pace
-	turn *turn        // of the goroutine that reads
-	n    atomic.Int64 // bytes read
-	err  error        // anything but the clean end
+	ctx   context.Context
+	r     io.Reader
+	share *budget.Share
+	turn  *budget.Turn // of the goroutine that reads
+	n     atomic.Int64 // bytes read
+	err   error        // anything but the clean end
 }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -74,14 +75,14 @@ func (s *source) Read(p []byte) (int, error) {
 		s.err = context.Cause(s.ctx)
 		return 0, s.err
 	}
-	resume := s.turn.pause()
-	s.pace.begin()
+	resume := s.turn.Pause()
+	arrived := s.share.AwaitClient()
 	n, err := s.r.Read(p)
-	s.pace.end(n)
+	arrived(n)
 	resume()
 	s.n.Add(int64(n))
 	if err != nil {
-		s.pace.over()
+		s.share.AllArrived()
 	}
 	if err != nil && err != io.EOF {
 		s.err = &SourceError{Err: err}
@@ -119,10 +120,10 @@ func (w *Window) fill() error {
 		err error
 	)
 	if w.held {
-		resume := w.turn.pause()
-		before := w.share.account.Switch(account.OnDisk)
-		n, err = w.file.readAt(w.ctx, w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
-		w.share.account.Switch(before)
+		resume := w.turn.Pause()
+		done := w.waitForDisk()
+		n, err = w.file.Read(w.ctx, w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
+		done()
 		resume()
 		w.read += int64(n)
 		if n == 0 && err == nil {
@@ -181,7 +182,7 @@ func (w *Window) Before(n int) []byte { return w.buf[max(0, w.at-n):w.at] }
 
 // moveTo consumes n bytes into b, which has the room; ErrCutOff if the archive
 // ends before.
-func (w *Window) moveTo(b *Buffer, n int64) error {
+func (w *Window) moveTo(b *budget.Buffer, n int64) error {
 	for n > 0 {
 		next, err := w.buffered(n)
 		if err != nil {
@@ -199,16 +200,14 @@ func (w *Window) moveTo(b *Buffer, n int64) error {
 // Hold reads the archive to its end and keeps everything from the cursor on:
 // in memory where that suffices, otherwise on the disk. size is how many bytes
 // the archive has at the most, 0 if that is not known. The error is a
-// [*QuotaError], a [*DiskError], or one of the source.
+// [*budget.QuotaError], a [*budget.DiskError], or one of the source.
 func (w *Window) Hold(size int64) error {
 	w.filled = copy(w.buf, w.buf[w.at:w.filled])
 	w.at = 0
 	w.origin = w.offset
 	for {
 		if w.filled == len(w.buf) {
-			before := w.share.account.Switch(account.OnDisk)
-			err := w.overflow(size)
-			if w.share.account.Switch(before); err != nil {
+			if err := w.overflow(size); err != nil {
 				return err
 			}
 		}
@@ -225,36 +224,36 @@ func (w *Window) Hold(size int64) error {
 	if w.file == nil {
 		return nil
 	}
-	defer w.share.account.Switch(w.share.account.Switch(account.OnDisk))
-	if err := w.file.write(w.ctx, w.buf[:w.filled]); err != nil {
+	defer w.waitForDisk()()
+	if err := w.file.Write(w.ctx, w.buf[:w.filled]); err != nil {
 		return err
 	}
-	w.length = w.file.size
+	w.length = w.file.Size()
 	w.filled = 0
-	return w.file.complete(w.ctx)
+	return w.file.Complete(w.ctx)
 }
 
 // overflow moves a full buf to the disk.
 func (w *Window) overflow(size int64) error {
 	if w.file == nil {
-		file, err := w.share.m.spill.create(w.ctx, w.share)
+		file, err := w.share.HoldOnDisk(w.ctx, max(0, size-w.origin))
 		if err != nil {
 			return err
 		}
 		w.file = file
-		if size > w.origin {
-			// All or nothing, in turn: uploads that each got a part of what
-			// they need would keep one another from ever ending.
-			if err := file.claimOrWait(w.ctx, size-w.origin); err != nil {
-				return err
-			}
-		}
 	}
-	if err := w.file.write(w.ctx, w.buf); err != nil {
+	defer w.waitForDisk()()
+	if err := w.file.Write(w.ctx, w.buf); err != nil {
 		return err
 	}
 	w.filled = 0
 	return nil
+}
+
+// waitForDisk switches the upload's account to the disk, until done is called.
+func (w *Window) waitForDisk() (done func()) {
+	before := w.share.Account().Switch(account.OnDisk)
+	return func() { w.share.Account().Switch(before) }
 }
 
 // SeekTo puts the cursor of a window that holds at offset. It reports false if
@@ -287,7 +286,7 @@ func (w *Window) onDisk() bool { return w.held && w.file != nil }
 // body returns the next n bytes, between head and tail, as a body that stays on
 // the disk, where they are.
 func (w *Window) body(head []byte, n int64, tail []byte) Body {
-	return w.file.body(head, w.offset-w.origin, n, tail)
+	return w.file.Body(head, w.offset-w.origin, n, tail)
 }
 
 // Pass says that nothing before the cursor is wanted any more, but by bodies.
@@ -295,13 +294,13 @@ func (w *Window) Pass() error {
 	if w.file == nil {
 		return nil
 	}
-	return w.file.pass(w.ctx, w.offset-w.origin)
+	return w.file.Pass(w.ctx, w.offset-w.origin)
 }
 
 // close gives up what is on the disk, but for bodies.
 func (w *Window) close() {
 	if w.file != nil {
-		w.file.close()
+		w.file.Close()
 	}
 }
 

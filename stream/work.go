@@ -47,15 +47,15 @@ func byteWork(c Codec) work {
 }
 
 // work is what t has worked for its entry so far, beside what [byteWork] counts.
-func (t *tools) work() (w work) {
-	if t == nil {
+func (t tools) work() (w work) {
+	if t.Tools == nil {
 		return 0
 	}
-	if t.taken[bzip2Tool] != nil {
+	if t.Get(bzip2Tool) != nil {
 		symbols, blocks := t.bzip2().Work()
 		w += work(symbols)*bzip2Symbol + work(blocks)*bzip2Block
 	}
-	if t.taken[deflaterTool] != nil {
+	if t.Get(deflaterTool) != nil {
 		d := t.deflater()
 		w += work(d.in)*gzipInByte + work(d.frame.n)*gzipOutByte
 	}

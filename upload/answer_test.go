@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"spillway/testdata/budgettest"
 )
 
 // unread sends an upload and does not read its answer.
@@ -21,7 +23,7 @@ func unread(t *testing.T, s *site, connect func() *client) *client {
 	f := symbolForm()
 	c.send(request(len(f), asDev), string(f))
 	synctest.Wait()
-	if u := s.memory.Usage(); u.Uploads != 1 || u.Floors != 0 || u.Leased == 0 {
+	if u := s.budget.Usage(); u.Uploads != 1 || u.Floors != 0 || u.Leased == 0 {
 		t.Fatalf("with an unread answer: %+v", u)
 	}
 	return c
@@ -72,18 +74,16 @@ func TestUnreadAnswer(t *testing.T) {
 // uploads wait for memory.
 func TestUnreadAnswerThatIsInTheWay(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
+		s.budget = s.api.cfg.Budget
 		began := time.Now()
 		c := unread(t, s, connect)
 		ctx, end := context.WithCancel(t.Context())
-		ctx, share, err := s.memory.Admit(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
+		ctx, share := budgettest.Admit(t, ctx, s.budget)
 		waits := make(chan struct{})
 		go func() {
 			defer close(waits)
 			for {
-				b, err := share.Lease(ctx)
+				b, err := share.Lease(ctx, budgettest.Part)
 				if err != nil {
 					return
 				}
@@ -93,7 +93,7 @@ func TestUnreadAnswerThatIsInTheWay(t *testing.T) {
 		defer func() { end(); <-waits; share.Close() }()
 		synctest.Wait()
 		wantGivenUp(t, c, s, began, answerPatience, answerPatience+answerPatience/3)
-	})
+	}, func(c *Config) { c.Budget = budgettest.New(t) })
 }
 
 // TestUnreadAnswerInAShutdown checks that a shutdown ends an unread answer.

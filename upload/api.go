@@ -18,7 +18,7 @@ import (
 	"spillway/internal/answer"
 	"spillway/internal/guard"
 	"spillway/observe"
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/tokens"
 )
 
@@ -39,7 +39,7 @@ const (
 
 // Config configures an [API]. Every field must be set unless its comment says otherwise.
 type Config struct {
-	Memory *stream.Memory // admits uploads
+	Budget *budget.Budget // admits uploads
 	Store  Store
 	Tokens *tokens.Set
 	Log    *zap.Logger // nil for none

@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 )
 
 // TestClaims checks each limit one below, at, and one above its value.
@@ -147,7 +148,7 @@ func TestSpike(t *testing.T) {
 func spike(t *testing.T, clients, room, tries int, takes time.Duration) (stored, refusals int64) {
 	var ok, no atomic.Int64
 	bubble(t, func(_ *testing.T, s *site, connect func() *client) {
-		s.memory = s.api.cfg.Memory
+		s.budget = s.api.cfg.Budget
 		f := symbolForm()
 		var all sync.WaitGroup
 		r := rand.New(rand.NewPCG(1, 2))
@@ -184,11 +185,8 @@ func spike(t *testing.T, clients, room, tries int, takes time.Duration) (stored,
 		}
 		all.Wait()
 	}, func(c *Config) {
-		memory, err := stream.NewMemory(256<<20, 5<<20, room, 30*time.Second, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Memory, c.UploadTimeout = memory, time.Hour
+		c.Budget = budgettest.New(t, func(c *budget.Config) { c.Memory, c.Uploads = 1<<30, room })
+		c.UploadTimeout = time.Hour
 	})
 	return ok.Load(), no.Load()
 }

@@ -11,6 +11,7 @@ import (
 	"spillway/internal/guard"
 	"spillway/internal/outcome"
 	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/stream/zip"
 	"spillway/tokens"
 )
@@ -113,15 +114,15 @@ func verdictOnAny(err error) verdict {
 		v.status = http.StatusTooManyRequests
 		return v
 	}
-	if e, ok := errors.AsType[*stream.NoRoomError](err); ok {
+	if e, ok := errors.AsType[*budget.NoRoomError](err); ok {
 		return retryLater(outcome.Refused, outcome.NoRoom, "This server has no room at the moment: "+e.What+".")
 	}
-	if e, ok := errors.AsType[*stream.QuotaError](err); ok {
+	if e, ok := errors.AsType[*budget.QuotaError](err); ok {
 		return retryLater(outcome.Refused, outcome.NoSpill, "This server has no room on disk at the moment: "+noQuota(e)+".")
 	}
 	// Before StoreError: a body on disk that cannot be read fails its request.
-	if e, ok := errors.AsType[*stream.DiskError](err); ok {
-		if stream.OutOfFiles(e) {
+	if e, ok := errors.AsType[*budget.DiskError](err); ok {
+		if budget.OutOfFiles(e) {
 			return retryLater(outcome.Refused, outcome.NoRoom, "This server has no file descriptors left at the moment.")
 		}
 		return retryLater(outcome.Failed, outcome.DiskFailing, "The disk of this server failed, or does not answer.")
@@ -133,17 +134,17 @@ func verdictOnAny(err error) verdict {
 }
 
 // noQuota says which setting leaves no room on the disk.
-func noQuota(e *stream.QuotaError) string {
-	if e.Quota == stream.FreeSpace {
+func noQuota(e *budget.QuotaError) string {
+	if e.Quota == budget.FreeSpace {
 		return fmt.Sprintf("%s are free, %s more are needed, and --spill-min-free keeps %s free", size(e.Free), size(e.Need), size(e.Limit))
 	}
 	return "it would be over " + strings.TrimSuffix(quotaInUse(e), ",")
 }
 
 // quotaInUse names a quota's setting, with its value and use. It is not for
-// [stream.FreeSpace].
-func quotaInUse(e *stream.QuotaError) string {
-	if e.Quota == stream.UploadQuota {
+// [budget.FreeSpace].
+func quotaInUse(e *budget.QuotaError) string {
+	if e.Quota == budget.UploadQuota {
 		return fmt.Sprintf("--spill-upload-quota, which is %s (%s of it in use, %s more were needed),", size(e.Limit), size(e.InUse), size(e.Need))
 	}
 	if e.Limit == 0 {
@@ -198,12 +199,12 @@ func verdictOnContent(err error) (verdict, bool) {
 	if e, ok := errors.AsType[*stream.LimitError](err); ok {
 		return tooMuch("%s", overLimit(e))
 	}
-	if e, ok := errors.AsType[*stream.NoRoomError](err); ok && e.Never {
+	if e, ok := errors.AsType[*budget.NoRoomError](err); ok && e.Never {
 		return tooMuch("The archive takes more memory than the %s that --memory allows for all uploads together: it needs %s. "+
 			"Split it into several, or ask those who run this server for more.", size(e.Limit), e.What)
 	}
 	if e, ok := errors.AsType[*stream.SpillError](err); ok {
-		if quota, ok := errors.AsType[*stream.QuotaError](e); ok && quota.Never {
+		if quota, ok := errors.AsType[*budget.QuotaError](e); ok && quota.Never {
 			return tooMuch("The archive cannot be read while it arrives: %s. To hold it on disk would take more than %s allows. "+
 				"Write it with every size in front of the entry (to a file and not to a pipe) and with nothing before, between or after its entries, "+
 				"or ask those who run this server for more.", e.Reason, quotaInUse(quota))

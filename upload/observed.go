@@ -62,7 +62,7 @@ func (u *upload) shape() observe.Shape {
 	defer u.mu.Unlock()
 	s.Filename, s.Try = u.filename, u.try
 	if u.share != nil {
-		s.PeakMemoryBytes, s.SpilledBytes = u.share.Peak(), u.share.PeakSpilled()
+		s.PeakMemoryBytes, s.SpilledBytes = u.share.Peak()
 	}
 	return s
 }

@@ -13,6 +13,7 @@ import (
 	"spillway/internal/guard"
 	"spillway/internal/outcome"
 	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/stream/zip"
 )
 
@@ -41,12 +42,10 @@ func (u *upload) receive() (err error) {
 
 	u.life = newLifetime(u.r.Context())
 	defer u.life.when(u.api.closing, shutDown)()
-	unlink, err := u.admit()
-	if err != nil {
+	if err := u.admit(); err != nil {
 		return err
 	}
 	defer func() { u.giveBack(err) }()
-	defer unlink()
 	timeout := time.AfterFunc(u.api.cfg.UploadTimeout, func() { u.life.end(errUploadTimeout) })
 	defer timeout.Stop()
 	defer u.body.follow(u.life.ctx)()
@@ -61,27 +60,25 @@ func (u *upload) receive() (err error) {
 func shutDown(context.Context) error { return errShuttingDown }
 
 // admit waits for the upload's turn, before the body is read. A shutdown does not wait
-// for uploads that wait here. The caller calls unlink before it closes the upload's share.
-func (u *upload) admit() (unlink func(), err error) {
+// for uploads that wait here.
+func (u *upload) admit() error {
 	gone := u.life.when(u.r.Context(), func(requested context.Context) error { return &goneError{context.Cause(requested)} })
 	stopping := u.life.when(u.api.stopping, shutDown)
 	before := u.account.Switch(account.OnMemory)
-	budget, share, err := u.api.cfg.Memory.Admit(u.life.ctx)
+	share, err := u.api.cfg.Budget.Admit(u.life.ctx, budget.Upload{Owner: u.token.SHA256, Account: u.account, End: u.life.end})
 	u.account.Switch(before)
 	stopping()
 	gone()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !u.api.enter() {
 		share.Close()
-		return nil, errShuttingDown
+		return errShuttingDown
 	}
 	u.admitted = true
-	share.Measure(u.account)
-	share.OwnedBy(u.token.SHA256)
 	u.note(func() { u.share, u.stage = share, outcome.Receiving })
-	return u.life.when(budget, context.Cause), nil
+	return nil
 }
 
 // giveBack drops what the upload has gathered, and gives its memory and its turn back. If

@@ -11,6 +11,7 @@ import (
 
 	"spillway/internal/guard"
 	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
 	"spillway/tokens"
 )
@@ -100,7 +101,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestStoreFailures(t *testing.T) {
-	noRoom := &stream.NoRoomError{What: "memory for a part", Limit: 10, InUse: 9}
+	noRoom := &budget.NoRoomError{What: "memory for a part", Limit: 10, InUse: 9}
 	for _, c := range []struct {
 		name    string
 		prepare func(*memoryStore)

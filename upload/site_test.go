@@ -24,8 +24,9 @@ import (
 	"spillway/health"
 	"spillway/internal/answer"
 	"spillway/observe"
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/tokens"
 )
 
@@ -67,7 +68,7 @@ func symbolForm() []byte { return encode(formPart{"symbols.zip", "symbols.zip", 
 type site struct {
 	t      testing.TB
 	api    *API
-	memory *stream.Memory
+	budget *budget.Budget
 	store  *memoryStore
 	logs   *observer.ObservedLogs
 
@@ -78,18 +79,15 @@ type site struct {
 // that all batches have ended and that the budget is whole.
 func newSite(t testing.TB, change ...func(*Config)) *site {
 	t.Helper()
-	memory, err := stream.NewMemory(64<<20, 5<<20, 2, time.Second, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	room := budgettest.New(t, func(c *budget.Config) { c.Uploads, c.Wait = 2, time.Second })
 	tokens, err := tokens.New(tokens.Dev()...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
-	s := &site{t: t, memory: memory, store: newMemoryStore(t), logs: logs}
+	s := &site{t: t, budget: room, store: newMemoryStore(t), logs: logs}
 	cfg := Config{
-		Memory: memory, Store: s.store, Tokens: tokens, Log: zap.New(core),
+		Budget: room, Store: s.store, Tokens: tokens, Log: zap.New(core),
 		MaxUploadSize: 1 << 20, MaxEntries: 100, MaxExpanded: 64 << 20,
 		IdleTimeout: 10 * time.Second, UploadTimeout: time.Minute, OnArrival: onArrival,
 	}
@@ -110,7 +108,7 @@ func newSite(t testing.TB, change ...func(*Config)) *site {
 func (s *site) idle() {
 	s.t.Helper()
 	s.store.check()
-	if u := s.memory.Usage(); u != (stream.Usage{Total: u.Total}) {
+	if u := s.budget.Usage(); u != (budget.Usage{Total: u.Total}) {
 		s.t.Errorf("the budget afterwards: %+v", u)
 	}
 	if len(s.api.drains) != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // A Store is where uploads go. It is used by many uploads at once.
@@ -11,8 +12,8 @@ type Store interface {
 	// Begin makes the batch of one upload. The batch works under ctx, the
 	// upload's context, and takes its buffers out of share. When it fails in the
 	// background, it calls fail, which ends ctx, with a [*stream.StoreError], a
-	// [*stream.NoRoomError] or a [*guard.PanicError]. Begin waits for nothing.
-	Begin(ctx context.Context, fail func(cause error), share *stream.Share, try bool) Batch
+	// [*budget.NoRoomError] or a [*guard.PanicError]. Begin waits for nothing.
+	Begin(ctx context.Context, fail func(cause error), share *budget.Share, try bool) Batch
 
 	// Bucket is the name of the bucket for try symbols, or for the others.
 	Bucket(try bool) string

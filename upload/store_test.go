@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // errStore is the error of a memoryStore that fails.
@@ -40,7 +41,7 @@ func newMemoryStore(t testing.TB) *memoryStore {
 	return &memoryStore{t: t, objects: make(map[string][]byte)}
 }
 
-func (s *memoryStore) Begin(ctx context.Context, fail func(error), _ *stream.Share, try bool) Batch {
+func (s *memoryStore) Begin(ctx context.Context, fail func(error), _ *budget.Share, try bool) Batch {
 	b := &memoryBatch{store: s, try: try, ctx: ctx, fail: fail}
 	s.mu.Lock()
 	s.batches = append(s.batches, b)

@@ -207,7 +207,7 @@ func fill(t *testing.T, s *site, connect func() *client, n int) (finish []func()
 		})
 	}
 	synctest.Wait()
-	if u := s.memory.Usage(); u.Uploads != n {
+	if u := s.budget.Usage(); u.Uploads != n {
 		t.Fatalf("%d uploads are under way, want %d", u.Uploads, n)
 	}
 	return finish
@@ -259,7 +259,7 @@ func TestAdmissionOfFormsWithoutFiles(t *testing.T) {
 		slow := connect()
 		slow.send(header(), body[:5])
 		synctest.Wait()
-		if u := s.memory.Usage(); u.Uploads != 2 {
+		if u := s.budget.Usage(); u.Uploads != 2 {
 			t.Errorf("%d uploads are under way, want 2", u.Uploads)
 		}
 		late := connect()

@@ -13,6 +13,7 @@ import (
 	"spillway/internal/outcome"
 	"spillway/observe"
 	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/tokens"
 )
 
@@ -41,7 +42,7 @@ type upload struct {
 	abortErr     error
 
 	// set by giveBack, once the archive is stored or refused
-	kept              *stream.Share // the answer's memory, closed once the answer is written; nil if there is none
+	kept              *budget.Share // the answer's memory, closed once the answer is written; nil if there is none
 	names             nameLists     // in the answer
 	uploaded, skipped int
 	sentBytes         int64
@@ -53,7 +54,7 @@ type upload struct {
 	stage    outcome.Stage
 	filename string
 	try      bool
-	share    *stream.Share
+	share    *budget.Share
 }
 
 // serveUpload receives an upload. It answers as early as it can, and then reads the rest

@@ -10,13 +10,14 @@ import (
 
 	"spillway/internal/outcome"
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // TestVerdictsOnTheDisk checks the verdicts on the disk's errors. If a retry may help, the
 // answer is a 503. Messages name the setting, its value and its use.
 func TestVerdictsOnTheDisk(t *testing.T) {
-	quota := func(q stream.Quota, never bool) *stream.QuotaError {
-		return &stream.QuotaError{Quota: q, Limit: 1 << 20, InUse: 1000, Need: 2000, Never: never}
+	quota := func(q budget.Quota, never bool) *budget.QuotaError {
+		return &budget.QuotaError{Quota: q, Limit: 1 << 20, InUse: 1000, Need: 2000, Never: never}
 	}
 	for _, tt := range []struct {
 		name    string
@@ -25,16 +26,16 @@ func TestVerdictsOnTheDisk(t *testing.T) {
 		outcome outcome.Outcome
 		says    []string
 	}{
-		{"never in the quota", quota(stream.ProcessQuota, true), 413, outcome.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "2000 bytes"}},
-		{"never in the upload's quota", quota(stream.UploadQuota, true), 413, outcome.Refused, []string{"--spill-upload-quota", "1048576 bytes"}},
-		{"no disk", &stream.QuotaError{Quota: stream.ProcessQuota, Never: true}, 413, outcome.Refused, []string{"--spill-quota, which is 0"}},
-		{"not now in the quota", quota(stream.ProcessQuota, false), 503, outcome.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "safe"}},
-		{"not now in the upload's quota", quota(stream.UploadQuota, false), 503, outcome.Refused, []string{"--spill-upload-quota", "safe"}},
-		{"too little free", &stream.QuotaError{Quota: stream.FreeSpace, Limit: 1 << 20, Free: 1000, Need: 2000}, 503, outcome.Refused, []string{
+		{"never in the quota", quota(budget.ProcessQuota, true), 413, outcome.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "2000 bytes"}},
+		{"never in the upload's quota", quota(budget.UploadQuota, true), 413, outcome.Refused, []string{"--spill-upload-quota", "1048576 bytes"}},
+		{"no disk", &budget.QuotaError{Quota: budget.ProcessQuota, Never: true}, 413, outcome.Refused, []string{"--spill-quota, which is 0"}},
+		{"not now in the quota", quota(budget.ProcessQuota, false), 503, outcome.Refused, []string{"--spill-quota", "1048576 bytes", "1000 bytes", "safe"}},
+		{"not now in the upload's quota", quota(budget.UploadQuota, false), 503, outcome.Refused, []string{"--spill-upload-quota", "safe"}},
+		{"too little free", &budget.QuotaError{Quota: budget.FreeSpace, Limit: 1 << 20, Free: 1000, Need: 2000}, 503, outcome.Refused, []string{
 			"1000 B (1000 bytes) are free", "2.0 KiB (2000 bytes) more", "--spill-min-free keeps 1.0 MiB (1048576 bytes) free", "safe",
 		}},
-		{"a full disk", &stream.DiskError{Op: "allocate", Err: syscall.ENOSPC}, 503, outcome.Failed, []string{"disk", "safe"}},
-		{"a broken disk", &stream.DiskError{Op: "read", Err: syscall.EIO}, 503, outcome.Failed, []string{"disk", "safe"}},
+		{"a full disk", &budget.DiskError{Op: "allocate", Err: syscall.ENOSPC}, 503, outcome.Failed, []string{"disk", "safe"}},
+		{"a broken disk", &budget.DiskError{Op: "read", Err: syscall.EIO}, 503, outcome.Failed, []string{"disk", "safe"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			reason := "there are bytes between its entries"
@@ -51,7 +52,7 @@ func TestVerdictsOnTheDisk(t *testing.T) {
 			}
 		})
 	}
-	failed := errors.Join(&stream.StoreError{Op: "PutObject", Err: &stream.DiskError{Op: "read", Err: syscall.EIO}})
+	failed := errors.Join(&stream.StoreError{Op: "PutObject", Err: &budget.DiskError{Op: "read", Err: syscall.EIO}})
 	if v := verdictOn(failed); !strings.Contains(v.message, "disk") {
 		t.Errorf("a body that cannot be read is said to be the store's failure: %q", v.message)
 	}
@@ -61,12 +62,12 @@ func TestVerdictsOnTheDisk(t *testing.T) {
 // and not if the archive needs too much.
 func TestVerdictsOnMemory(t *testing.T) {
 	for _, tt := range []struct {
-		err    *stream.NoRoomError
+		err    *budget.NoRoomError
 		status int
 		says   []string
 	}{
-		{&stream.NoRoomError{What: "memory for a part", Limit: 64 << 20, InUse: 64 << 20}, 503, []string{"memory for a part", "safe"}},
-		{&stream.NoRoomError{What: "memory for a decoder", Limit: 64 << 20, InUse: 1 << 20, Never: true}, 413, []string{"memory for a decoder", "--memory", "67108864 bytes", "Split"}},
+		{&budget.NoRoomError{What: "memory for a part", Limit: 64 << 20, InUse: 64 << 20}, 503, []string{"memory for a part", "safe"}},
+		{&budget.NoRoomError{What: "memory for a decoder", Limit: 64 << 20, InUse: 1 << 20, Never: true}, 413, []string{"memory for a decoder", "--memory", "67108864 bytes", "Split"}},
 	} {
 		for _, err := range []error{tt.err, fmt.Errorf("reading: %w", tt.err)} {
 			v := verdictOn(err)

@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"testing"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -32,20 +33,17 @@ func BenchmarkRead(b *testing.B) {
 		{"one/descriptor", many(1, 128*mib, archive.Signed32)},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			benchmarkRead(b, ziptest.NewMemory(b), bm.archive)
+			benchmarkRead(b, budgettest.New(b), bm.archive)
 		})
 	}
 }
 
 // benchmarkRead reads an archive again and again.
-func benchmarkRead(b *testing.B, m *stream.Memory, data []byte) {
+func benchmarkRead(b *testing.B, m *budget.Budget, data []byte) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		ctx, share, err := m.Admit(b.Context())
-		if err != nil {
-			b.Fatal(err)
-		}
+		ctx, share := budgettest.Admit(b, b.Context(), m)
 		s := ziptest.NewStore(b, m)
 		s.Discard = true
 		if _, err := ziptest.Read(ctx, bytes.NewReader(data), share, s, ziptest.Ordinary); err != nil {

@@ -12,6 +12,7 @@ import (
 	"spillway/stream"
 	"spillway/stream/zip"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -40,7 +41,7 @@ func TestBodies(t *testing.T) {
 		{"deflated, inflated", "a.dll", archive.Deflate, false},
 		{"deflated with a descriptor, inflated", "a.dll", archive.Deflate, true},
 	}
-	m := ziptest.NewMemory(t)
+	m := budgettest.New(t)
 	for _, way := range ways {
 		for _, length := range lengths {
 			t.Run(fmt.Sprintf("%s/%d", way.name, length), func(t *testing.T) {
@@ -57,7 +58,7 @@ func TestBodies(t *testing.T) {
 				if way.descriptor {
 					e.Descriptor, e.LocalSizes = archive.Signed32, true
 				}
-				s, _, err := ziptest.Reading{Data: archive.Build(e, entry("b.dll")), Memory: m}.Do(t)
+				s, _, err := ziptest.Reading{Data: archive.Build(e, entry("b.dll")), Budget: m}.Do(t)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -88,10 +89,10 @@ func TestPartsThatAreNotWanted(t *testing.T) {
 	for _, e := range ziptest.BigEntries() {
 		for after := range 2 {
 			t.Run(fmt.Sprintf("%s after %d", e.Name, after), func(t *testing.T) {
-				m := ziptest.NewMemory(t)
+				m := budgettest.New(t)
 				s := ziptest.NewStore(t, m)
 				s.OnPart = func(_ context.Context, o *ziptest.Object) (bool, error) { return o.Parts < after, nil }
-				s, _, err := ziptest.Reading{Data: archive.Build(e), Memory: m, Store: s}.Do(t)
+				s, _, err := ziptest.Reading{Data: archive.Build(e), Budget: m, Store: s}.Do(t)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -102,13 +103,13 @@ func TestPartsThatAreNotWanted(t *testing.T) {
 			})
 		}
 		t.Run(e.Name+", and damaged", func(t *testing.T) {
-			m := ziptest.NewMemory(t)
+			m := budgettest.New(t)
 			s := ziptest.NewStore(t, m)
 			s.OnPart = func(context.Context, *ziptest.Object) (bool, error) { return false, nil }
 			e.Row = func(r *archive.Row) { r.CRC32++ }
 			e.Local = func(h *archive.LocalHeader) { h.CRC32++ }
 			e.Footer = func(f *archive.Footer) { f.CRC32++ }
-			_, _, err := ziptest.Reading{Data: archive.Build(e), Memory: m, Store: s}.Do(t)
+			_, _, err := ziptest.Reading{Data: archive.Build(e), Budget: m, Store: s}.Do(t)
 			ziptest.CheckError(t, err, &stream.ChecksumError{Entry: e.Name})
 		})
 	}
@@ -120,10 +121,10 @@ func TestStoreFails(t *testing.T) {
 		data := archive.Build(entry("before.sym"), e, entry("behind.sym"), entry("behind.dll"))
 		fail := func(t *testing.T, prepare func(*ziptest.Store)) {
 			t.Helper()
-			m := ziptest.NewMemory(t)
+			m := budgettest.New(t)
 			s := ziptest.NewStore(t, m)
 			prepare(s)
-			s, _, err := ziptest.Reading{Data: data, Memory: m, Store: s}.Do(t)
+			s, _, err := ziptest.Reading{Data: data, Budget: m, Store: s}.Do(t)
 			if !errors.Is(err, boom) {
 				t.Errorf("the error is %v", err)
 			}
@@ -165,7 +166,7 @@ func TestCommitsComeBeforeReadReturns(t *testing.T) {
 		entries = append(entries, entry(fmt.Sprintf("%d.sym", i)), entry(fmt.Sprintf("%d.dll", i)))
 	}
 	data := archive.Build(entries...)
-	m := ziptest.NewMemory(t)
+	m := budgettest.New(t)
 	s := ziptest.NewStore(t, m)
 	begun, last := make(chan struct{}, len(entries)), make(chan struct{})
 	s.OnCommit = func(ctx context.Context, o *ziptest.Object) error {
@@ -183,7 +184,7 @@ func TestCommitsComeBeforeReadReturns(t *testing.T) {
 		}
 		close(last)
 	}()
-	s, _, err := ziptest.Reading{Data: data, Memory: m, Store: s}.Do(t)
+	s, _, err := ziptest.Reading{Data: data, Budget: m, Store: s}.Do(t)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +202,7 @@ func TestLongEntryTable(t *testing.T) {
 		entries = append(entries, archive.Entry{Name: name})
 		want[name] = nil
 	}
-	m := ziptest.NewMemory(t)
+	m := budgettest.New(t)
 	rules := &stream.Rules{Form: ziptest.FormByName, MaxEntries: len(entries), MaxExpanded: 1}
 	s := ziptest.NewStore(t, m)
 	var grown atomic.Bool
@@ -211,7 +212,7 @@ func TestLongEntryTable(t *testing.T) {
 		}
 		return nil
 	}
-	_, _, err := ziptest.Reading{Data: archive.Build(entries...), Memory: m, Store: s, Rules: rules}.Do(t)
+	_, _, err := ziptest.Reading{Data: archive.Build(entries...), Budget: m, Store: s, Rules: rules}.Do(t)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,10 +8,11 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -19,22 +20,18 @@ import (
 // standard library's: what it takes and archive/zip can read, both read alike.
 // Whatever it is given, it leaves nothing behind, which every [reading] checks.
 type fuzzed struct {
-	memory *stream.Memory
+	budget *budget.Budget
 }
 
 func newFuzzed(f *testing.F) fuzzed {
 	f.Helper()
-	m, err := stream.NewMemory(64*mib, part, 4, time.Second, nil)
-	if err != nil {
-		f.Fatal(err)
-	}
-	return fuzzed{m}
+	return fuzzed{budgettest.New(f)}
 }
 
 // read returns what was taken, nil if the archive was refused.
 func (f fuzzed) read(t *testing.T, data []byte) map[string][]byte {
 	rules := &stream.Rules{MaxEntries: 100, MaxExpanded: 4 * mib, Form: ziptest.FormByName}
-	s, report, err := ziptest.Reading{Data: data, Memory: f.memory, Rules: rules}.Do(t)
+	s, report, err := ziptest.Reading{Data: data, Budget: f.budget, Rules: rules}.Do(t)
 	if err != nil {
 		if kept := s.Kept(); len(kept) > 0 {
 			t.Errorf("refused with %v, but keeps %q", err, kept[0].Name)

@@ -8,14 +8,15 @@ import (
 	"strconv"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // held reads an archive that cannot be read forward any further: it holds the
 // rest, and reads it by the central directory. reason says why.
 func (z *reader) held(reason string) error {
 	if err := z.in.Hold(z.rules.Size); err != nil {
-		_, full := errors.AsType[*stream.QuotaError](err)
-		_, broken := errors.AsType[*stream.DiskError](err)
+		_, full := errors.AsType[*budget.QuotaError](err)
+		_, broken := errors.AsType[*budget.DiskError](err)
 		if full || broken {
 			err = &stream.SpillError{Reason: reason, Err: err}
 		}

@@ -8,9 +8,10 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/stream/zip"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -18,17 +19,16 @@ func TestArchivesThatAreHeldOnDisk(t *testing.T) {
 	for name, data := range ziptest.HeldKinds() {
 		for _, size := range []int64{0, int64(len(data)), int64(len(data)) + 500} {
 			t.Run(fmt.Sprintf("%s, size %d", name, size), func(t *testing.T) {
-				spill := ziptest.DiskCache(t)
-				m := ziptest.WithDisk(t, spill)
+				m := budgettest.NewWithDisk(t)
 				rules := ziptest.Ordinary
 				rules.Size = size
 				// Reads of any length, so that blocks end anywhere.
-				s, _, err := ziptest.Reading{Data: data, Source: iotest.HalfReader(bytes.NewReader(data)), Memory: m, Rules: &rules}.Do(t)
+				s, _, err := ziptest.Reading{Data: data, Source: iotest.HalfReader(bytes.NewReader(data)), Budget: m, Rules: &rules}.Do(t)
 				if err != nil {
 					t.Fatal(err)
 				}
 				ziptest.CheckHeldFiles(t, s)
-				ziptest.CheckNothingSpilled(t, spill)
+				budgettest.CheckUnused(t, m)
 			})
 		}
 	}
@@ -37,19 +37,18 @@ func TestArchivesThatAreHeldOnDisk(t *testing.T) {
 // TestCutOffWhileHeld cuts an archive off where it is held.
 func TestCutOffWhileHeld(t *testing.T) {
 	data := ziptest.HeldKinds()["stored with a descriptor, signed, 32 bit"]
-	spill := ziptest.DiskCache(t)
-	m := ziptest.WithDisk(t, spill)
+	m := budgettest.NewWithDisk(t)
 	gone := errors.New("gone")
 	for n := 0; n < len(data); n += 40_009 {
 		for _, end := range []error{io.EOF, gone} {
-			s, _, err := ziptest.Reading{Source: io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(end)), Memory: m}.Do(t)
+			s, _, err := ziptest.Reading{Source: io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(end)), Budget: m}.Do(t)
 			switch {
 			case len(s.Kept()) > 0:
 				t.Errorf("cut off at %d with %v: something is kept", n, end)
 			case !errors.Is(err, map[error]error{gone: gone, io.EOF: zip.ErrNotZip}[end]):
 				t.Errorf("cut off at %d with %v: %v", n, end, err)
 			}
-			ziptest.CheckNothingSpilled(t, spill)
+			budgettest.CheckUnused(t, m)
 		}
 	}
 }
@@ -67,8 +66,8 @@ func BenchmarkHold(b *testing.B) {
 		{"disk", archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{entry}}.Bytes()},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			spill := ziptest.DiskCache(b, func(c *stream.SpillConfig) { c.Quota, c.UploadQuota = 1<<30, 1<<30 })
-			benchmarkRead(b, ziptest.WithDisk(b, spill), bm.archive)
+			m := budgettest.NewWithDisk(b, func(c *budget.SpillConfig) { c.Quota, c.UploadQuota = 1<<30, 1<<30 })
+			benchmarkRead(b, m, bm.archive)
 		})
 	}
 }

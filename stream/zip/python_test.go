@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -97,7 +98,7 @@ func changedArchives(t *testing.T) (taken [][]byte) {
 			seeds = append(seeds, r.archive)
 		}
 	}
-	m := ziptest.NewMemory(t)
+	m := budgettest.New(t)
 	random := rand.New(rand.NewPCG(1, 'P'))
 	for range 20_000 {
 		data := slices.Clone(seeds[random.IntN(len(seeds))])
@@ -114,7 +115,7 @@ func changedArchives(t *testing.T) (taken [][]byte) {
 				data[at] ^= 1 << random.IntN(8)
 			}
 		}
-		if _, _, err := (ziptest.Reading{Data: data, Memory: m}).Do(t); err == nil {
+		if _, _, err := (ziptest.Reading{Data: data, Budget: m}).Do(t); err == nil {
 			taken = append(taken, data)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"spillway/stream"
 	"spillway/stream/zip"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 	"spillway/testdata/ziptest"
 )
 
@@ -29,12 +30,12 @@ var readers = []struct {
 
 // TestZipRulesInPieces reads the archive of every rule in pieces.
 func TestZipRulesInPieces(t *testing.T) {
-	m := ziptest.NewMemory(t)
+	m := budgettest.New(t)
 	for _, reader := range readers {
 		t.Run(reader.name, func(t *testing.T) {
 			for _, r := range allRules() {
 				t.Run(r.name, func(t *testing.T) {
-					s, report, err := ziptest.Reading{Source: reader.wrap(bytes.NewReader(r.archive)), Memory: m, Rules: r.limits}.Do(t)
+					s, report, err := ziptest.Reading{Source: reader.wrap(bytes.NewReader(r.archive)), Budget: m, Rules: r.limits}.Do(t)
 					r.check(t, s, report, err)
 				})
 			}
@@ -82,7 +83,7 @@ func TestMixed(t *testing.T) {
 // TestSourceFails lets the source fail at every byte.
 func TestSourceFails(t *testing.T) {
 	gone := errors.New("the client has gone")
-	data, m := mixed().archive, ziptest.NewMemory(t)
+	data, m := mixed().archive, budgettest.New(t)
 	for _, with := range []string{"behind the bytes", "with the bytes"} {
 		t.Run(with, func(t *testing.T) {
 			for n := range len(data) + 1 {
@@ -90,7 +91,7 @@ func TestSourceFails(t *testing.T) {
 				if with == "with the bytes" {
 					source = iotest.DataErrReader(source)
 				}
-				s, _, err := ziptest.Reading{Source: source, Memory: m}.Do(t)
+				s, _, err := ziptest.Reading{Source: source, Budget: m}.Do(t)
 				if _, ok := errors.AsType[*stream.SourceError](err); !ok || !errors.Is(err, gone) {
 					t.Fatalf("after %d of %d bytes: %v", n, len(data), err)
 				}
@@ -116,9 +117,9 @@ func TestUnexpectedEOFIsNoEnd(t *testing.T) {
 
 // TestCutOff ends an archive at every byte.
 func TestCutOff(t *testing.T) {
-	data, m := mixed().archive, ziptest.NewMemory(t)
+	data, m := mixed().archive, budgettest.New(t)
 	for n := range data {
-		s, _, err := ziptest.Reading{Data: data[:n], Memory: m}.Do(t)
+		s, _, err := ziptest.Reading{Data: data[:n], Budget: m}.Do(t)
 		if !errors.Is(err, zip.ErrNotZip) {
 			t.Errorf("after %d of %d bytes: %v", n, len(data), err)
 		}
@@ -135,20 +136,20 @@ func TestTheEarlierFaultIsSaid(t *testing.T) {
 	damaged.Local = func(h *archive.LocalHeader) { h.CRC32++ }
 	damaged.Row = func(r *archive.Row) { r.CRC32++ }
 	data := archive.Build(damaged, entry("b.dll"))
-	m := ziptest.NewMemory(t)
+	m := budgettest.New(t)
 	for range 200 {
-		_, _, err := ziptest.Reading{Data: data[:len(data)-1], Memory: m}.Do(t)
+		_, _, err := ziptest.Reading{Data: data[:len(data)-1], Budget: m}.Do(t)
 		ziptest.CheckError(t, err, &stream.ChecksumError{Entry: "a.sym"})
 	}
 }
 
 // TestCutOffWithinParts ends archives with bodies of several parts.
 func TestCutOffWithinParts(t *testing.T) {
-	m := ziptest.NewMemory(t)
+	m := budgettest.New(t)
 	for _, e := range ziptest.BigEntries() {
 		data := archive.Build(e)
 		for _, n := range []int{part / 2, part, part + 100, len(data) - 1} {
-			s, _, err := ziptest.Reading{Data: data[:n], Memory: m}.Do(t)
+			s, _, err := ziptest.Reading{Data: data[:n], Budget: m}.Do(t)
 			if !errors.Is(err, zip.ErrNotZip) || len(s.Kept()) > 0 {
 				t.Errorf("%s after %d of %d bytes: %v", e.Name, n, len(data), err)
 			}
@@ -159,9 +160,9 @@ func TestCutOffWithinParts(t *testing.T) {
 // TestFlippedBits changes every byte of an archive. It is refused, or it is
 // what archive/zip sees in it, which is what it was.
 func TestFlippedBits(t *testing.T) {
-	m := ziptest.NewMemory(t)
+	m := budgettest.New(t)
 	data := mixed().archive
-	whole, _, err := ziptest.Reading{Data: data, Memory: m}.Do(t)
+	whole, _, err := ziptest.Reading{Data: data, Budget: m}.Do(t)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestFlippedBits(t *testing.T) {
 		for _, mask := range masks {
 			flipped := slices.Clone(data)
 			flipped[i] ^= mask
-			s, report, err := ziptest.Reading{Data: flipped, Memory: m}.Do(t)
+			s, report, err := ziptest.Reading{Data: flipped, Budget: m}.Do(t)
 			if err != nil {
 				continue
 			}
@@ -224,12 +225,12 @@ func TestErrorsInterruptTheSource(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
-				m := ziptest.NewMemory(t)
+				m := budgettest.New(t)
 				s := ziptest.NewStore(t, m)
 				if tt.act != nil {
 					tt.act(s, cancel)
 				}
-				_, _, err := ziptest.Reading{Source: ziptest.Stall(tt.data), Ctx: ctx, Memory: m, Store: s}.Do(t)
+				_, _, err := ziptest.Reading{Source: ziptest.Stall(tt.data), Ctx: ctx, Budget: m, Store: s}.Do(t)
 				ziptest.CheckError(t, err, tt.want)
 			})
 		})

@@ -14,6 +14,7 @@ import (
 	"io"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // ErrNotZip says that the bytes are no zip archive at all, or one that was cut
@@ -46,7 +47,7 @@ type reader struct {
 // An entry is refused as soon as its local header or its bytes are seen to be
 // wrong. Beside the errors of [stream.Read], but for [stream.ErrCutOff], there
 // are [ErrNotZip], [*stream.DuplicateError] and [*stream.SpillError].
-func Read(ctx context.Context, end func(cause error), r io.Reader, share *stream.Share, sink stream.Sink, rules stream.Rules) (*stream.Report, error) {
+func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink stream.Sink, rules stream.Rules) (*stream.Report, error) {
 	return stream.Read(ctx, end, r, share, sink, rules, func(p *stream.Pipeline) error {
 		z := &reader{p: p, in: p.Window(p.Source()), rules: rules}
 		err := z.read()

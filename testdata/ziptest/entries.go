@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 )
 
 const (
@@ -35,7 +36,7 @@ func StoredBlocks(n int) (content, raw []byte) {
 // BigEntries are entries of two parts and a rest, one of each way that parts are
 // made.
 func BigEntries() []archive.Entry {
-	content, raw := StoredBlocks(2*part + part/2)
+	content, raw := StoredBlocks(2*budgettest.Part + budgettest.Part/2)
 	return []archive.Entry{
 		{Name: "framed.sym", Data: content, Raw: raw, Method: archive.Deflate},
 		{Name: "compressed.sym", Data: content},

@@ -6,10 +6,11 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 	"spillway/stream/zip"
+	"spillway/testdata/budgettest"
 )
 
 // Reading is one call of [Read] and what it takes. The zero value of each
@@ -18,10 +19,10 @@ type Reading struct {
 	Data   []byte
 	Source io.Reader // instead of Data
 	Ctx    context.Context
-	Memory *stream.Memory
+	Budget *budget.Budget
 	Rules  *stream.Rules
 	Store  *Store
-	Shared bool // Memory is used by others as well
+	Shared bool // Budget is used by others as well
 }
 
 // Ordinary takes any name.
@@ -38,16 +39,6 @@ func FormByName(name string) (stream.Form, error) {
 	return stream.AsIs, nil
 }
 
-// NewMemory is a budget of four uploads with parts of 5 MiB, the smallest.
-func NewMemory(t testing.TB) *stream.Memory {
-	t.Helper()
-	m, err := stream.NewMemory(64<<20, 5<<20, 4, time.Second, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
 // Do reads the archive and checks what holds for every reading, whatever its
 // outcome: the objects have ended, the budget is whole, there is a report.
 func (r Reading) Do(t testing.TB) (*Store, *stream.Report, error) {
@@ -55,29 +46,26 @@ func (r Reading) Do(t testing.TB) (*Store, *stream.Report, error) {
 	if r.Source == nil {
 		r.Source = bytes.NewReader(r.Data)
 	}
-	if r.Memory == nil {
-		r.Memory = NewMemory(t)
+	if r.Budget == nil {
+		r.Budget = budgettest.New(t)
 	}
 	if r.Rules == nil {
 		r.Rules = &Ordinary
 	}
 	if r.Store == nil {
-		r.Store = NewStore(t, r.Memory)
+		r.Store = NewStore(t, r.Budget)
 	}
 	if r.Ctx == nil {
 		r.Ctx = t.Context()
 	}
-	ctx, share, err := r.Memory.Admit(r.Ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx, share := budgettest.Admit(t, r.Ctx, r.Budget)
 	report, err := Read(ctx, r.Source, share, r.Store, *r.Rules)
 	r.Store.Close()
 	if report == nil {
 		t.Fatal("no report")
 	}
 	share.Close() // panics if anything of it is still out
-	if u := r.Memory.Usage(); !r.Shared && u != (stream.Usage{Total: u.Total}) {
+	if u := r.Budget.Usage(); !r.Shared && u != (budget.Usage{Total: u.Total}) {
 		t.Errorf("the budget after the reading: %+v", u)
 	}
 	return r.Store, report, err
@@ -91,7 +79,7 @@ type Interrupter interface {
 
 // Read calls [zip.Read] under a context that its failure ends. A source that is an
 // [Interrupter] is interrupted when that context ends.
-func Read(ctx context.Context, r io.Reader, share *stream.Share, sink stream.Sink, rules stream.Rules) (*stream.Report, error) {
+func Read(ctx context.Context, r io.Reader, share *budget.Share, sink stream.Sink, rules stream.Rules) (*stream.Report, error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	if i, ok := r.(Interrupter); ok {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"spillway/stream"
+	"spillway/stream/budget"
 )
 
 // Store is a [stream.Sink] in memory that holds whoever calls it to the Sink's
@@ -50,7 +51,7 @@ type Object struct {
 }
 
 // NewStore returns an empty store for readings with the budget m.
-func NewStore(t testing.TB, m *stream.Memory) *Store {
+func NewStore(t testing.TB, m *budget.Budget) *Store {
 	return &Store{t: t, PartSize: m.PartSize()}
 }
 

@@ -1,4 +1,4 @@
-package stream
+package budget
 
 import (
 	"context"
@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestGateIsFair has one owner with many calls and others with one each. In fake
+// TestSlotsIsFair has one owner with many calls and others with one each. In fake
 // time each holds its slot for a second.
-func TestGateIsFair(t *testing.T) {
+func TestSlotsIsFair(t *testing.T) {
 	for _, c := range []struct {
 		slots, most, others int
 		within              time.Duration // that each of the others has had its slot
@@ -24,7 +24,7 @@ func TestGateIsFair(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGate(c.slots, c.most)
+				g := newSlots(c.slots, c.most)
 				hold := func(owner string) {
 					if err := g.enter(t.Context(), owner); err != nil {
 						t.Error(err)
@@ -51,18 +51,18 @@ func TestGateIsFair(t *testing.T) {
 					t.Errorf("all have taken %v, want at most %v: slots were left free", took, want)
 				}
 				if len(g.owners) != 0 || len(g.turns) != 0 || g.free != c.slots || g.waiting.Load() != 0 {
-					t.Errorf("the gate afterwards: %+v", g)
+					t.Errorf("the slots afterwards: %+v", g)
 				}
 			})
 		})
 	}
 }
 
-// TestGateGivesUp: whoever's context ends while it waits has no slot, and keeps
+// TestSlotsGivesUp: whoever's context ends while it waits has no slot, and keeps
 // none from others.
-func TestGateGivesUp(t *testing.T) {
+func TestSlotsGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(1, 1)
+		g := newSlots(1, 1)
 		if err := g.enter(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func TestGateGivesUp(t *testing.T) {
 		}
 		g.leave("b")
 		if len(g.owners) != 0 || len(g.turns) != 0 || g.free != 1 || g.waiting.Load() != 0 {
-			t.Errorf("the gate afterwards: %+v", g)
+			t.Errorf("the slots afterwards: %+v", g)
 		}
 	})
 }
@@ -93,13 +93,13 @@ func TestGateGivesUp(t *testing.T) {
 // TestTurnYields: a turn that has been long ends when others wait, and only then.
 func TestTurnYields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(1, 1)
-		mine := &turn{gate: g, ctx: t.Context(), owner: "mine"}
-		if err := mine.begin(); err != nil {
+		g := newSlots(1, 1)
+		mine := &Turn{slots: g, ctx: t.Context(), owner: "mine"}
+		if err := mine.Begin(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * quantum)
-		if err := mine.yield(); err != nil || !mine.within {
+		if err := mine.Yield(); err != nil || !mine.within {
 			t.Fatalf("error %v", err)
 		}
 		got := make(chan struct{})
@@ -112,11 +112,11 @@ func TestTurnYields(t *testing.T) {
 			g.leave("other")
 		}()
 		synctest.Wait()
-		if err := mine.yield(); err != nil || mine.waited != time.Second {
+		if err := mine.Yield(); err != nil || mine.waited != time.Second {
 			t.Errorf("error %v; it has waited %v, want a second", err, mine.waited)
 		}
 		<-got
-		resume := mine.pause()
+		resume := mine.Pause()
 		if g.free != 1 {
 			t.Error("a pause keeps the slot")
 		}
@@ -124,8 +124,8 @@ func TestTurnYields(t *testing.T) {
 		if g.free != 0 {
 			t.Error("there is no slot after a pause")
 		}
-		mine.end()
-		mine.end()
+		mine.End()
+		mine.End()
 		if g.free != 1 {
 			t.Errorf("%d slots afterwards", g.free)
 		}

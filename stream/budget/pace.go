@@ -1,25 +1,25 @@
-package stream
+package budget
 
 import (
 	"sync"
 	"time"
 )
 
-// pace tells how slow the client of an upload is: how long it has been waited
-// for since it last sent as much as a part. Time in which nobody waits for it
-// does not count.
+// pace measures how slow the client of an upload is: how long the upload has waited
+// for it since it last sent as much as a part. Time in which the upload does not wait
+// for its client does not count.
 type pace struct {
 	part int // bytes
 
-	mu      sync.Mutex
-	since   time.Time     // since when it has been waited for; zero while it is not
+	mu      sync.Mutex    // guards all below; taken after Budget.mu
+	since   time.Time     // since when the upload waits for its client; zero while it does not
 	waited  time.Duration // before that
 	arrived int           // bytes, meanwhile
-	latest  time.Time     // when it last sent something
-	done    bool          // nobody waits for it any more
+	latest  time.Time     // when the client last sent something
+	done    bool          // the whole archive has arrived
 }
 
-// begin says that somebody waits for the client.
+// begin says that the upload waits for its client.
 func (p *pace) begin() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -41,15 +41,15 @@ func (p *pace) end(n int) {
 	}
 }
 
-// over says that the client is not waited for any more.
+// over says that the upload waits for its client no more.
 func (p *pace) over() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done, p.waited = true, 0
 }
 
-// last is when the client last sent something, zero if it has not, and whether
-// more is waited for.
+// last is when the client last sent something, zero if it has not, and whether the
+// whole archive has arrived.
 func (p *pace) last() (at time.Time, done bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,49 +1,46 @@
-package stream
+package budget
 
 import (
+	"context"
 	"runtime"
 	"testing"
 	"time"
 )
 
 // TestHoldAllocatesWithoutTheLock: while an upload allocates what it holds, others
-// get at the budget.
+// use the budget.
 func TestHoldAllocatesWithoutTheLock(t *testing.T) {
 	const size = 64 << 20
-	m, err := NewMemory(512<<20, size, 1, time.Second, nil)
+	b, err := New(Config{Memory: 512 << 20, MaxPart: size, Uploads: 1, Wait: time.Second, Needs: Needs{Floor: 1 << 20, Ticket: 1 << 20, Verifier: 1 << 20}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, s, err := m.Admit(t.Context())
+	s, err := b.Admit(t.Context(), Upload{End: func(error) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	done := make(chan struct{})
+	ctx, done := context.WithCancel(t.Context())
 	go func() {
-		defer close(done)
+		defer done()
 		for range 20 {
-			b, ok := s.Hold(size)
+			buffer, ok := s.Hold(size)
 			if !ok {
 				t.Error("there is no room")
 				return
 			}
-			b.Release()
+			buffer.Release()
 		}
 	}()
 	looks, locked := 0, 0
-	for running := true; running; runtime.Gosched() {
-		select {
-		case <-done:
-			running = false
-		default:
-		}
+	for ctx.Err() == nil {
 		looks++
-		if m.mu.TryLock() {
-			m.mu.Unlock()
+		if b.mu.TryLock() {
+			b.mu.Unlock()
 		} else {
 			locked++
 		}
+		runtime.Gosched()
 	}
 	if locked > looks/4 {
 		t.Errorf("the budget was locked at %d of %d looks", locked, looks)

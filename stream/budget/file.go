@@ -1,4 +1,4 @@
-package stream
+package budget
 
 import (
 	"context"
@@ -10,39 +10,38 @@ import (
 	"time"
 )
 
-// spillFile is bytes of one upload on the disk. They are appended, read from
-// anywhere, and given back in blocks as nobody needs them any more.
+// A File is bytes of one upload on the disk. They are appended, read from anywhere,
+// and given back in blocks once nobody needs them.
 //
-// Each of its calls can hang, so none is made with mu held. After one that was
-// given up no other is made, but the one that closes the file once all have
-// ended. Until then its space stays counted.
-type spillFile struct {
+// Any call of the disk can hang, so none is made with mu held. After a call was given
+// up, the file makes no other call, except the one that closes it once all calls have
+// ended. Its space stays counted until then.
+type File struct {
 	spill *Spill
 	share *Share
 	disk  DiskFile
 
-	allocated int64 // up to this offset, whatever has been given back since; of the goroutine that appends
+	allocated int64 // up to this offset, including what was given back since; of the goroutine that appends
 
-	mu       sync.Mutex // guards what follows; taken before Spill.mu
-	counted  int64      // against the quotas, spillOverhead included
-	taken    int64      // allocated and not given back
+	mu       sync.Mutex // guards all below; taken before Budget.mu
+	counted  int64      // against the quotas, including spillOverhead
+	taken    int64      // allocated, and not given back
 	size     int64      // up to this offset there is data
-	passed   int64      // before this offset only bodies need anything
-	bodies   []uint16   // for each block, how many bodies have bytes in it
-	given    []bool     // for each block, whether it has been given back
+	passed   int64      // only bodies need what is before this offset
+	bodies   []uint16   // how many bodies have bytes in each block
+	given    []bool     // whether each block was given back
 	users    int        // bodies
 	closed   bool       // by whoever created it
-	failed   error      // to give space back
-	calls    int        // under way, those that were given up included
+	failed   error      // of a call that was to give space back
+	calls    int        // under way, including those that were given up
 	hung     error      // of a call that was given up
-	ending   bool       // it is being closed, or has been
-	detached bool       // what is counted is not the share's any more
+	ending   bool       // it is being closed, or is closed
+	detached bool       // what is counted no longer counts for the share
 }
 
-// call makes a call on the file, which needs n bytes of the disk. The caller
-// does not hold f.mu. The error is a [*QuotaError], a [*DiskError], or the cause
-// of ctx's end.
-func (f *spillFile) call(ctx context.Context, op string, n int64, call func(DiskFile) error) error {
+// call makes a call that needs n bytes of the disk. The caller does not hold f.mu.
+// The error is a [*QuotaError], a [*DiskError], or the context's cause.
+func (f *File) call(ctx context.Context, op string, n int64, call func(DiskFile) error) error {
 	f.mu.Lock()
 	if f.hung != nil {
 		defer f.mu.Unlock()
@@ -65,15 +64,15 @@ func (f *spillFile) call(ctx context.Context, op string, n int64, call func(Disk
 	return err
 }
 
-func (f *spillFile) callEnded() {
+func (f *File) callEnded() {
 	f.mu.Lock()
 	f.calls--
 	f.mu.Unlock()
 	f.end()
 }
 
-// claim counts the space of n bytes in all, if it is there now.
-func (f *spillFile) claim(ctx context.Context, n int64) error {
+// claim counts space for n bytes in all, if there is room now.
+func (f *File) claim(ctx context.Context, n int64) error {
 	more, counted := f.missing(n)
 	if more <= 0 {
 		return nil
@@ -87,11 +86,10 @@ func (f *spillFile) claim(ctx context.Context, n int64) error {
 	return nil
 }
 
-// claimOrWait counts the space of n bytes in all, waiting for its turn. It is
-// the first claim of a file.
-func (f *spillFile) claimOrWait(ctx context.Context, n int64) error {
+// claimInTurn is claim that waits for its turn. It is the first claim of a file.
+func (f *File) claimInTurn(ctx context.Context, n int64) error {
 	more, counted := f.missing(n)
-	if err := f.spill.takeOrWait(ctx, f.share, more, counted); err != nil {
+	if err := f.spill.takeInTurn(ctx, f.share, more, counted); err != nil {
 		return err
 	}
 	f.mu.Lock()
@@ -100,9 +98,9 @@ func (f *spillFile) claimOrWait(ctx context.Context, n int64) error {
 	return nil
 }
 
-// missing is how much more has to be counted for n bytes in all, in whole
-// blocks, and how much is. Nothing has been given back yet.
-func (f *spillFile) missing(n int64) (more, counted int64) {
+// missing is how much more has to be counted for n bytes in all, in whole blocks, and
+// how much is counted. Nothing has been given back yet.
+func (f *File) missing(n int64) (more, counted int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return blocks(n)*spillBlock + spillOverhead - f.counted, f.counted
@@ -110,10 +108,10 @@ func (f *spillFile) missing(n int64) (more, counted int64) {
 
 func blocks(n int64) int64 { return (n + spillBlock - 1) / spillBlock }
 
-// write appends p. What has not been claimed is claimed now, without waiting:
-// who waited with space in hand could keep others waiting in a circle. The
-// error is a [*QuotaError], a [*DiskError], or the cause of ctx's end.
-func (f *spillFile) write(ctx context.Context, p []byte) error {
+// Write appends p. It claims the space that is missing without waiting: uploads that
+// waited for more of the disk while they have some could wait in a circle. The error
+// is a [*QuotaError], a [*DiskError], or the context's cause.
+func (f *File) Write(ctx context.Context, p []byte) error {
 	f.mu.Lock()
 	at := f.size
 	f.mu.Unlock()
@@ -145,40 +143,48 @@ func (f *spillFile) write(ctx context.Context, p []byte) error {
 	return nil
 }
 
-// allocate allocates the next step of what is counted.
-func (f *spillFile) allocate(ctx context.Context) error {
+// allocate allocates the next step of the space that is counted.
+func (f *File) allocate(ctx context.Context) error {
 	f.mu.Lock()
 	step := min(spillStep, f.counted-spillOverhead-f.allocated)
 	f.mu.Unlock()
 	if err := f.spill.enoughFree(ctx, step); err != nil {
 		return err
 	}
-	// Taken before it is, and until it is given back: so the disk never has less
-	// than free space and ours together.
+	// Counted before it is allocated, and until it is given back: so free space and
+	// ours together are never more than the disk has.
 	f.took(step)
 	at := f.allocated
 	err := f.call(ctx, "allocate", step, func(disk DiskFile) error { return disk.Allocate(at, step) })
 	if err != nil {
-		return err // a part may be allocated all the same
+		return err // part of it may be allocated all the same
 	}
 	f.allocated += step
 	return nil
 }
 
-// took counts n bytes as allocated, or as given back if n is negative.
-func (f *spillFile) took(n int64) {
+// took counts n bytes as allocated, or, if n is negative, as given back.
+func (f *File) took(n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.taken += n
 	f.spill.took(n)
 }
 
-// ReadAt reads what has been written and not been given back.
-func (f *spillFile) ReadAt(p []byte, off int64) (int, error) {
-	return f.readAt(f.share.disk, p, off)
+// Size is how many bytes have been written.
+func (f *File) Size() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.size
 }
 
-func (f *spillFile) readAt(ctx context.Context, p []byte, off int64) (n int, err error) {
+// ReadAt reads what was written and not given back, under the upload's context.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	return f.Read(f.share.ctx, p, off)
+}
+
+// Read is ReadAt under ctx.
+func (f *File) Read(ctx context.Context, p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		want := min(len(p)-n, diskChunk)
 		buf := diskBuffers.Get().(*[diskChunk]byte)
@@ -206,9 +212,8 @@ func (f *spillFile) readAt(ctx context.Context, p []byte, off int64) (n int, err
 	return n, nil
 }
 
-// complete says that nothing will be appended: what was claimed beyond is given
-// back.
-func (f *spillFile) complete(ctx context.Context) error {
+// Complete says that nothing will be appended. Space beyond the end is given back.
+func (f *File) Complete(ctx context.Context) error {
 	f.mu.Lock()
 	n := blocks(f.size)
 	f.bodies, f.given = make([]uint16, n), make([]bool, n)
@@ -228,9 +233,8 @@ func (f *spillFile) complete(ctx context.Context) error {
 	return nil
 }
 
-// pass says that from here on only bodies need what is before offset off. The
-// file is complete.
-func (f *spillFile) pass(ctx context.Context, off int64) error {
+// Pass says that only bodies need what is before offset off. The file is complete.
+func (f *File) Pass(ctx context.Context, off int64) error {
 	f.mu.Lock()
 	from := f.passed / spillBlock
 	f.passed = max(f.passed, min(off, f.size))
@@ -239,21 +243,20 @@ func (f *spillFile) pass(ctx context.Context, off int64) error {
 	return f.punch(ctx, unused)
 }
 
-// passedBlocks is how many blocks are passed as a whole. The caller holds f.mu.
-func (f *spillFile) passedBlocks() int64 {
+// passedBlocks is how many blocks are passed from start to end. The caller holds f.mu.
+func (f *File) passedBlocks() int64 {
 	if f.passed == f.size {
 		return int64(len(f.given))
 	}
 	return f.passed / spillBlock
 }
 
-// run is blocks of a file that follow one another.
+// A run is consecutive blocks of a file.
 type run struct{ from, to int64 }
 
-// unused are the runs of blocks in [from, to) of which no body has bytes and
-// that have not been given back. They are for the caller to give back, who holds
-// f.mu.
-func (f *spillFile) unused(from, to int64) (runs []run) {
+// unused are the runs of blocks in [from, to) that no body needs and that were not
+// given back. The caller gives them back. It holds f.mu.
+func (f *File) unused(from, to int64) (runs []run) {
 	for from < to {
 		if f.given[from] || f.bodies[from] > 0 {
 			from++
@@ -270,9 +273,9 @@ func (f *spillFile) unused(from, to int64) (runs []run) {
 	return runs
 }
 
-// punch gives runs of blocks back. What cannot be given back is when the file
-// ends. The caller does not hold f.mu.
-func (f *spillFile) punch(ctx context.Context, runs []run) error {
+// punch gives runs of blocks back to the file system. If that fails, they are given
+// back when the file ends. The caller does not hold f.mu.
+func (f *File) punch(ctx context.Context, runs []run) error {
 	for _, r := range runs {
 		n := (r.to - r.from) * spillBlock
 		err := f.call(ctx, "punch", 0, func(disk DiskFile) error { return disk.Punch(r.from*spillBlock, n) })
@@ -292,33 +295,32 @@ func (f *spillFile) punch(ctx context.Context, runs []run) error {
 	return nil
 }
 
-// giveBack stops counting n bytes. The caller holds f.mu.
-func (f *spillFile) giveBack(n int64) {
+// giveBack no longer counts n bytes. The caller holds f.mu.
+func (f *File) giveBack(n int64) {
 	f.counted -= n
 	f.spill.giveBack(f.share, n, f.detached)
 }
 
-// close gives up the creator's use of the file. It ends with the last of its
-// bodies.
-func (f *spillFile) close() {
+// Close ends the creator's use of the file. The file ends with the last of its bodies.
+func (f *File) Close() {
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()
 	f.end()
 }
 
-// end closes the file once nobody uses it and no call is under way. It waits
-// until the file is closed, unless the disk hangs. Where it does not wait, what is
-// counted for the file is taken off the upload, which may end then, and stays
-// counted until the file is closed. The caller does not hold f.mu.
-func (f *spillFile) end() {
+// end closes the file once nobody uses it and no call is under way. It waits until the
+// file is closed, unless the disk hangs. Then the space no longer counts for the
+// upload, which can end. For all uploads together it counts until the file is closed.
+// The caller does not hold f.mu.
+func (f *File) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.closed || f.users > 0 || f.ending {
 		return
 	}
 	if f.calls > 0 {
-		f.detach() // the last of the calls comes here again
+		f.detach() // the last of the calls calls end again
 		return
 	}
 	f.ending = true
@@ -326,7 +328,7 @@ func (f *spillFile) end() {
 	if hanging, _ := f.spill.calls.hanging(); hanging > 0 || f.hung != nil {
 		wait = 0
 	}
-	// The space is the system's again whatever Close says.
+	// The system takes the space back whatever Close returns.
 	ended := f.spill.calls.always(f.disk.Close, f.forget)
 	f.mu.Unlock()
 	timer := time.NewTimer(wait)
@@ -339,28 +341,27 @@ func (f *spillFile) end() {
 	f.detach()
 }
 
-// detach takes what is counted for the file off its upload, which may end then.
-// The caller holds f.mu.
-func (f *spillFile) detach() {
+// detach has the space no longer count for the upload. The caller holds f.mu.
+func (f *File) detach() {
 	if !f.detached && f.counted > 0 {
 		f.detached = true
 		f.spill.detach(f.share, f.counted)
 	}
 }
 
-// forget is the end of a file that has been closed.
-func (f *spillFile) forget() {
+// forget is called when the file is closed.
+func (f *File) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.spill.took(-f.taken)
 	f.taken = 0
-	f.spill.drop(f)
+	f.spill.forget(f)
 	f.giveBack(f.counted)
 }
 
-// check compares what is counted with what the file system says, unless the file
-// is in use at the very moment.
-func (f *spillFile) check(ctx context.Context) error {
+// check compares what is counted with what the file system says, unless that changes
+// meanwhile.
+func (f *File) check(ctx context.Context) error {
 	var allocated int64
 	f.mu.Lock()
 	counted := f.counted

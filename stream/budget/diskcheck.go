@@ -1,4 +1,4 @@
-package stream
+package budget
 
 import (
 	"context"
@@ -6,22 +6,21 @@ import (
 	"syscall"
 )
 
-// OutOfFiles reports whether err says that the process, or the system, has no
-// file descriptor left. That is not the disk's fault, and clients can bring it
-// about.
+// OutOfFiles reports whether err says that the process, or the system, has no file
+// descriptor left. That is not the disk's fault, and clients can cause it.
 func OutOfFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// noSpace reports whether err says that there is no space: on the file system,
-// or within a disk quota of the system's, which free space does not show.
+// noSpace reports whether err says that there is no space: on the file system, or
+// within a disk quota of the system, which the free space does not show.
 func noSpace(err error) (full, quota bool) {
 	return errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT)
 }
 
-// failure makes err, with which a call failed that needs n bytes, one for the
-// upload: the cause of ctx's end, a [*QuotaError] where the file system is full,
-// else a [*DiskError]. It tells of the error if the call should have succeeded.
+// failure is the error of an upload whose call, which needs n bytes, failed with err:
+// the context's cause, a [*QuotaError] if the file system is full, else a [*DiskError].
+// It reports the error as trouble if the call should have succeeded.
 func (s *Spill) failure(ctx context.Context, op string, err error, n int64) error {
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
 		return err
@@ -31,7 +30,7 @@ func (s *Spill) failure(ctx context.Context, op string, err error, n int64) erro
 		return failed
 	}
 	if full, quota := noSpace(err); full || quota {
-		// Others may have taken the space since it was looked at.
+		// Others may have taken the space since then.
 		free, freeErr := s.free(ctx)
 		if freeErr == nil && (quota || free-s.cfg.MinFree < n) {
 			return s.tooFull(free, n)
@@ -41,22 +40,22 @@ func (s *Spill) failure(ctx context.Context, op string, err error, n int64) erro
 	return failed
 }
 
-// trouble tells of a call that failed and should have succeeded.
+// trouble reports a call that failed and should have succeeded.
 func (s *Spill) trouble(err error) {
 	if s.cfg.Trouble != nil {
 		s.cfg.Trouble(err)
 	}
 }
 
-// tooFull refuses n bytes where so many are free.
+// tooFull refuses n bytes because only free bytes are free.
 func (s *Spill) tooFull(free, n int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.budget.mu.Lock()
+	defer s.budget.mu.Unlock()
 	s.refused++
 	return &QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, Free: free, Need: n}
 }
 
-// enoughFree refuses n bytes that the file system should keep free.
+// enoughFree refuses n bytes if the file system would have too little left.
 func (s *Spill) enoughFree(ctx context.Context, n int64) error {
 	free, err := s.free(ctx)
 	if err != nil {
@@ -68,7 +67,7 @@ func (s *Spill) enoughFree(ctx context.Context, n int64) error {
 	return nil
 }
 
-// free is how many bytes the file system has left. The error is the system's.
+// free is how many bytes the file system has left. The error is that of the system.
 func (s *Spill) free(ctx context.Context) (int64, error) {
 	var free int64
 	_, err := s.calls.do(ctx, func() (err error) {
@@ -81,9 +80,9 @@ func (s *Spill) free(ctx context.Context) (int64, error) {
 	return free, nil
 }
 
-// Free is how many bytes the file system has left, and how many the files here
-// take. Together they are what others leave. It waits for the disk as long as a
-// call may take before it hangs. The error is a [*DiskError].
+// Free is how many bytes the file system has left, and how many our files take. Others
+// leave us both together. It waits no longer than a call may take before it hangs. The
+// error is a [*DiskError].
 func (s *Spill) Free(ctx context.Context) (free, own int64, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.calls.hangAfter, ErrDiskHangs)
 	defer cancel()
@@ -92,27 +91,27 @@ func (s *Spill) Free(ctx context.Context) (free, own int64, err error) {
 	if err != nil {
 		return 0, 0, &DiskError{Op: "free space", Err: err}
 	}
-	// What was given back or taken meanwhile counts as ours.
+	// What was given back, or taken, meanwhile counts as ours.
 	return free, max(before, s.ownBytes()), nil
 }
 
-// ownBytes is how much the files take on the disk.
+// ownBytes is how many bytes our files take on the disk.
 func (s *Spill) ownBytes() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.onDisk
+	s.budget.mu.Lock()
+	defer s.budget.mu.Unlock()
+	return s.allocated
 }
 
 // took counts n bytes as allocated, or as given back if n is negative.
 func (s *Spill) took(n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.onDisk += n
+	s.budget.mu.Lock()
+	defer s.budget.mu.Unlock()
+	s.allocated += n
 }
 
-// Probe proves that the disk takes a block, and how long it may take is the same
-// as for Free. The error is a [*DiskError], or a [*QuotaError] where others have
-// filled the disk. It is nil where the files here have.
+// Probe proves that the disk takes a block. It waits as long as Free does. The error is
+// a [*DiskError], or a [*QuotaError] if others have filled the disk. It is nil if our
+// own files have.
 func (s *Spill) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.calls.hangAfter, ErrDiskHangs)
 	defer cancel()
@@ -137,7 +136,7 @@ func (s *Spill) Probe(ctx context.Context) error {
 	return failed
 }
 
-// writeBlock does with the disk what an upload does.
+// writeBlock does what an upload does with the disk.
 func (s *Spill) writeBlock() error {
 	f, err := s.cfg.Disk.Create()
 	if err != nil {
@@ -150,10 +149,10 @@ func (s *Spill) writeBlock() error {
 	return errors.Join(err, f.Close())
 }
 
-// Clean removes the files of processes that are gone and returns how many those
-// were. It also compares what is counted with what the file system says of the
-// files that are open: the error is a [*DiskError] if one of them takes more
-// than is counted for it, or if the disk fails.
+// Clean removes the files of processes that are gone, and returns how many those were.
+// It also compares what is counted for each open file with what the file system says.
+// The error is a [*DiskError]: a file takes more than is counted for it, or the disk
+// fails.
 func (s *Spill) Clean(ctx context.Context) (removed int, err error) {
 	if s.cfg.Quota == 0 {
 		return 0, nil
@@ -169,12 +168,12 @@ func (s *Spill) Clean(ctx context.Context) (removed int, err error) {
 			return 0, err // the call may still be under way
 		}
 	}
-	s.mu.Lock()
-	files := make([]*spillFile, 0, len(s.files))
+	s.budget.mu.Lock()
+	files := make([]*File, 0, len(s.files))
 	for f := range s.files {
 		files = append(files, f)
 	}
-	s.mu.Unlock()
+	s.budget.mu.Unlock()
 	for _, f := range files {
 		err = errors.Join(err, f.check(ctx))
 	}

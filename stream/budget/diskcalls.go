@@ -1,4 +1,4 @@
-package stream
+package budget
 
 import (
 	"context"
@@ -11,45 +11,43 @@ import (
 )
 
 const (
-	// defaultHangAfter is how long a call of the disk may take. After that, it
-	// hangs.
+	// defaultHangAfter is how long a call of the disk may take before it hangs.
 	defaultHangAfter = 5 * time.Second
 
-	// giveUpAfter is how long a caller waits for a call, in times of hangAfter:
-	// a disk that is only slow gets half a minute.
+	// giveUpAfter is how many times hangAfter a caller waits for a call: a disk that is
+	// only slow gets half a minute.
 	giveUpAfter = 6
 
-	// callGrace is how long a call gets to end after its context has: where the
-	// disk works, nothing is left under way.
+	// callGrace is how long a call gets to end after its context has ended. If the disk
+	// works, nothing is left under way.
 	callGrace = 100 * time.Millisecond
 
-	// maxDiskCalls bounds the calls under way. Each has a thread and a buffer.
+	// maxDiskCalls is how many calls may be under way. Each has a thread and a buffer.
 	maxDiskCalls = 32
 
-	// maxHanging is how many calls may hang at once. Beyond it, calls fail
-	// without being made.
+	// maxHanging is how many calls may hang at once. Beyond that, calls fail at once.
 	maxHanging = 8
 
 	// diskChunk is the most that one call reads or writes, in bytes.
 	diskChunk = 128 << 10
 )
 
-// ErrDiskHangs says that the disk did not answer in time, or that so many calls
-// of it hang that no other is made.
+// ErrDiskHangs says that the disk did not answer in time, or that too many calls hang
+// already.
 var ErrDiskHangs = errors.New("the disk does not answer")
 
-// diskCalls makes the calls of a [Disk]. Any of them can hang for ever: on a
-// frozen file system, a dead network mount, a failing device. Nothing in the
-// process can interrupt such a call, so each is made in a goroutine of its own,
-// and its caller stops waiting when it has to.
+// diskCalls makes the calls of a [Disk]. Any of them can hang forever: on a frozen file
+// system, a dead network mount, a failing device. Nothing in the process can interrupt
+// such a call. So each runs in a goroutine of its own, and its caller stops waiting
+// when it has to.
 //
-// The calls under way are bounded, and with them their threads and buffers. The
-// buffers are at most 4 MiB, which the memory budget does not count.
+// The number of calls under way is limited, and so are their threads and buffers. The
+// buffers are at most 4 MiB, which the budget does not count.
 type diskCalls struct {
 	hangAfter time.Duration
 	slots     chan struct{} // holds a value for each call under way
 
-	mu    sync.Mutex             // guards what follows
+	mu    sync.Mutex             // guards all below
 	calls map[*diskCall]struct{} // under way
 	late  int64                  // calls that took longer than hangAfter, since the start
 }
@@ -65,17 +63,17 @@ func newDiskCalls(hangAfter time.Duration) *diskCalls {
 	}
 }
 
-// diskCall is a call under way. Whoever claims its end first, the call or its
-// caller, decides who deals with the outcome.
+// A diskCall is a call under way. Its end is claimed by the call, when it ends, or by
+// its caller, when that stops waiting: whichever comes first.
 type diskCall struct {
 	began   time.Time
-	late    bool // counted as such; guarded by diskCalls.mu
+	late    bool // counted in diskCalls.late; guarded by diskCalls.mu
 	claimed atomic.Bool
 }
 
-// do makes a call and returns its error. It returns early, and ended is false,
-// when ctx ends, with its cause, and when the call takes too long, with
-// ErrDiskHangs. Then late, which may be nil, runs once the call has ended.
+// do makes a call and returns its error. If ctx ends before the call, or the call takes
+// too long, do returns early: with the context's cause or ErrDiskHangs, and ended is
+// false. Then late, which may be nil, runs once the call has ended.
 //
 // The call owns all memory that it reads or writes: its caller may be gone.
 func (c *diskCalls) do(ctx context.Context, call func() error, late func()) (ended bool, err error) {
@@ -115,7 +113,7 @@ func (c *diskCalls) do(ctx context.Context, call func() error, late func()) (end
 	return false, err
 }
 
-// enter waits for leave to make a call.
+// enter waits for a slot for a call.
 func (c *diskCalls) enter(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -140,9 +138,9 @@ func (c *diskCalls) enter(ctx context.Context) error {
 	}
 }
 
-// always makes a call that has to be made however many hang, and returns a
-// channel that is closed once it has ended and then has run. The call waits for
-// its slot without a thread. Its error says nothing that anybody needs.
+// always makes a call that has to be made, however many hang. The call waits for its
+// slot without a thread. Nobody needs its error. The channel is closed once the call
+// has ended and then has run.
 func (c *diskCalls) always(call func() error, then func()) <-chan struct{} {
 	ended := make(chan struct{})
 	go func() {
@@ -156,7 +154,7 @@ func (c *diskCalls) always(call func() error, then func()) <-chan struct{} {
 	return ended
 }
 
-// begin notes that a call is under way. The caller has a slot.
+// begin records that a call is under way. The caller has a slot.
 func (c *diskCalls) begin() *diskCall {
 	k := &diskCall{began: time.Now()}
 	c.mu.Lock()
@@ -165,7 +163,7 @@ func (c *diskCalls) begin() *diskCall {
 	return k
 }
 
-// end gives the call's slot back.
+// end returns the slot of a call.
 func (c *diskCalls) end(k *diskCall) {
 	c.mu.Lock()
 	c.overdue(k)
@@ -174,8 +172,8 @@ func (c *diskCalls) end(k *diskCall) {
 	<-c.slots
 }
 
-// overdue is how long a call has been under way if that is too long, else 0. It
-// counts the call. The caller holds c.mu.
+// overdue is how long a call has been under way if it hangs, else 0. It counts the call
+// as late once. The caller holds c.mu.
 func (c *diskCalls) overdue(k *diskCall) time.Duration {
 	d := time.Since(k.began)
 	if d < c.hangAfter {
@@ -188,7 +186,7 @@ func (c *diskCalls) overdue(k *diskCall) time.Duration {
 	return d
 }
 
-// hanging is how many calls hang, and for how long the oldest has been under way.
+// hanging is how many calls hang, and how long ago the oldest of them began.
 func (c *diskCalls) hanging() (n int, oldest time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,8 +199,8 @@ func (c *diskCalls) hanging() (n int, oldest time.Duration) {
 	return n, oldest
 }
 
-// lateCalls is how many calls have taken too long, since the start, those that
-// hang included.
+// lateCalls is how many calls have taken too long since the start, including those that
+// hang now.
 func (c *diskCalls) lateCalls() int64 {
 	c.hanging()
 	c.mu.Lock()
@@ -210,14 +208,13 @@ func (c *diskCalls) lateCalls() int64 {
 	return c.late
 }
 
-// single makes calls of which only one is under way at a time. While one hangs,
-// no other is begun beside it.
+// A single makes one call at a time. While one hangs, it makes no other.
 type single struct {
 	busy atomic.Bool
 }
 
-// do is [diskCalls.do]. It fails with ErrDiskHangs while an earlier call, whose
-// caller has given up, is still under way.
+// do is [diskCalls.do]. It fails with ErrDiskHangs while an earlier call is under way
+// whose caller stopped waiting.
 func (s *single) do(ctx context.Context, c *diskCalls, call func() error) error {
 	if !s.busy.CompareAndSwap(false, true) {
 		return ErrDiskHangs
@@ -230,6 +227,6 @@ func (s *single) do(ctx context.Context, c *diskCalls, call func() error) error 
 	return err
 }
 
-// diskBuffers are the buffers of reads and writes. A call that was abandoned
-// keeps its own.
+// diskBuffers are the buffers of reads and writes. A call that was given up keeps its
+// own.
 var diskBuffers = sync.Pool{New: func() any { return new([diskChunk]byte) }}
