@@ -13,6 +13,7 @@ import (
 	"spillway/stream/zip"
 	"spillway/testdata/archive"
 	"spillway/testdata/budgettest"
+	"spillway/testdata/nightly"
 	"spillway/testdata/ziptest"
 )
 
@@ -22,10 +23,13 @@ const (
 	blockFrame = 1 + 2*2 // bytes around it
 )
 
-// TestBodies reads entries whose bodies are as long as some parts, or a byte
-// less or more, on every way that a body is made.
+// TestBodies reads entries whose bodies are as long as some parts, or a byte less or more,
+// in every way that a body is made.
 func TestBodies(t *testing.T) {
-	lengths := []int{0, 1, part - 11, part - 10, part - 1, part, part + 1, 2*part - 1, 2 * part, 2*part + 1}
+	lengths := nightly.Pick(
+		[]int{0, 1, part - 1, part, part + 1, 2 * part},
+		[]int{0, 1, part - 11, part - 10, part - 1, part, part + 1, 2*part - 1, 2 * part, 2*part + 1},
+	)
 	ways := []struct {
 		name       string
 		entry      string

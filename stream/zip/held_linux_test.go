@@ -19,6 +19,7 @@ func TestArchivesThatAreHeldOnDisk(t *testing.T) {
 	for name, data := range ziptest.HeldKinds() {
 		for _, size := range []int64{0, int64(len(data)), int64(len(data)) + 500} {
 			t.Run(fmt.Sprintf("%s, size %d", name, size), func(t *testing.T) {
+				t.Parallel()
 				m := budgettest.NewWithDisk(t)
 				rules := ziptest.Ordinary
 				rules.Size = size
