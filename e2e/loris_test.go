@@ -16,7 +16,7 @@ import (
 // starve no one.
 func TestSlowLoris(t *testing.T) {
 	t.Parallel()
-	const connections, turns, turnsOfOne, floor = 2000, 4, 2, 512 << 10
+	const connections, turns, turnsOfOne, floor = 2000, 4, 2, 1 << 20
 	s := startBeside(t, fmt.Sprintf("--max-uploads=%d", turns), fmt.Sprintf("--max-token-uploads=%d", turnsOfOne), "--memory=64MiB")
 	address := strings.TrimPrefix(s.API, "http://")
 	const (
