@@ -66,3 +66,26 @@ func labelsOf(matchers string) [][]string {
 	}
 	return sets
 }
+
+// TestDesignNamesFunctionsThatExist checks the functions that docs/design.md tells its
+// readers to read: each is in the file that it names.
+func TestDesignNamesFunctionsThatExist(t *testing.T) {
+	doc, err := os.ReadFile("../docs/design.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(\\w+)`\\s+in\\s+`([\\w/]+\\.go)`").FindAllStringSubmatch(string(doc), -1)
+	if len(named) < 10 {
+		t.Errorf("it names only %d functions", len(named))
+	}
+	for _, n := range named {
+		source, err := os.ReadFile("../" + n[2])
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + n[1] + `\(`).Match(source) {
+			t.Errorf("%s has no function %s", n[2], n[1])
+		}
+	}
+}
