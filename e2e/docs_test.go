@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -87,5 +89,44 @@ func TestDesignNamesFunctionsThatExist(t *testing.T) {
 		if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + n[1] + `\(`).Match(source) {
 			t.Errorf("%s has no function %s", n[2], n[1])
 		}
+	}
+}
+
+// TestDocumentsNameTests: each test that a document names exists.
+func TestDocumentsNameTests(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, d := range declared.FindAllStringSubmatch(string(source), -1) {
+			tests[d[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, path := range append(documents, "../README.md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(string(text), -1) {
+			if named++; !tests[name] {
+				t.Errorf("%s names %s, which does not exist", path, name)
+			}
+		}
+	}
+	if named < 50 {
+		t.Errorf("the documents name only %d tests", named)
 	}
 }
