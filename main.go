@@ -1,5 +1,5 @@
-// Command spillway takes archives of debug symbols over HTTP and puts their
-// files into S3.
+// Command spillway receives debug-symbol archives over HTTP and stores their files
+// in S3.
 package main
 
 import (
@@ -20,31 +20,31 @@ import (
 
 // Exit statuses.
 const (
-	exitDone       = 0 // also after a signal, when every upload under way had ended by itself
+	exitDone       = 0 // also after a signal, if every upload under way finished
 	exitFailed     = 1
 	exitUsage      = 2 // a bad setting
-	exitUnfinished = 3 // uploads that took longer than --drain-timeout were ended
-	exitCutShort   = 4 // a second signal came
+	exitUnfinished = 3 // ended uploads that took longer than --drain-timeout
+	exitCutShort   = 4 // ended by a second signal
 )
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// run is the program. It returns its exit status when ctx or a signal ends it.
-// args has no program name.
+// run runs the program until it is done, or ctx or a signal ends it. It returns the
+// exit status. args is without the program name.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	s, command, err := settings.Parse(args, getenv, stdout)
 	switch {
 	case errors.Is(err, settings.ErrHelp):
 		return exitDone
 	case err != nil:
-		return usage(stderr, err)
+		return usageError(stderr, err)
 	}
 	switch command {
 	case "serve":
 		if err := s.Serve.Complete(); err != nil {
-			return usage(stderr, err)
+			return usageError(stderr, err)
 		}
 		ignoreBrokenPipes()
 		err = serve.Run(ctx, &s.Serve, getenv, stdout, stderr)
@@ -59,13 +59,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		_, err = fmt.Fprintln(stdout, serve.Version())
 	}
 	if err != nil {
-		complain(stderr, err)
+		printError(stderr, err)
 	}
-	return statusOf(err)
+	return exitStatus(err)
 }
 
-// statusOf is the exit status of a program that ends with err.
-func statusOf(err error) int {
+// exitStatus returns the exit status of a program that ends with err.
+func exitStatus(err error) int {
 	_, badSetting := errors.AsType[*settings.Error](err)
 	_, unfinished := errors.AsType[*upload.UnfinishedError](err)
 	switch {
@@ -81,16 +81,15 @@ func statusOf(err error) int {
 	return exitFailed
 }
 
-// complain writes err as one line.
-func complain(stderr io.Writer, err error) { terminal.WriteLine(stderr, "spillway: "+err.Error()) }
+// printError prints err as one line.
+func printError(stderr io.Writer, err error) { terminal.WriteLine(stderr, "spillway: "+err.Error()) }
 
-func usage(stderr io.Writer, err error) int {
-	complain(stderr, err)
+func usageError(stderr io.Writer, err error) int {
+	printError(stderr, err)
 	return exitUsage
 }
 
-// ignoreBrokenPipes has writes to a standard output or error that nobody reads
-// any more fail, rather than end the process (os/signal, "SIGPIPE"). The signal is
-// caught and not ignored, because the programs that the AWS SDK may run for
-// credentials would inherit that.
+// ignoreBrokenPipes makes writes to a closed standard output or error fail instead of
+// ending the process (os/signal, "SIGPIPE"). It catches the signal instead of ignoring
+// it: programs that the AWS SDK runs for credentials would inherit an ignored signal.
 func ignoreBrokenPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

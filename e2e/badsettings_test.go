@@ -25,17 +25,17 @@ func TestBadSettings(t *testing.T) {
 		{"--dev --listen=8000", `--listen: "8000" is not an address`},
 		{"--dev --dev-s3-listen=0.0.0.0:9000", "--dev-s3-listen: "},
 		{"--dev --s3-endpoint=localhost:9000", "--s3-endpoint: "},
-		{"--dev --s3-prefix=", "--s3-prefix: it is empty, so that old unfinished multipart uploads of the whole bucket would be aborted"},
+		{"--dev --s3-prefix=", "--s3-prefix: it is empty, so Spillway would abort old multipart uploads in the whole bucket"},
 		{"--dev --s3-try-prefix=", "--s3-try-prefix: it is empty"},
-		{"--dev --s3-prefix=v1", `--s3-prefix: "v1" does not end in /, so that old unfinished multipart uploads would be aborted under all keys that begin with it. Write it as "v1/"`},
+		{"--dev --s3-prefix=v1", `--s3-prefix: "v1" does not end in /, so Spillway would abort old multipart uploads under all keys that start with it. Write it as "v1/"`},
 		{"--dev --s3-try-prefix=try/v1", `--s3-try-prefix: "try/v1" does not end in /`},
 		{"--dev --s3-prefix=/", `--s3-prefix: "/" is not a folder such as v1/`},
 		{"--dev --s3-prefix=/v1/", `--s3-prefix: "/v1/" is not a folder such as v1/`},
 		{"--dev --s3-prefix=v1//", "--s3-prefix: "},
 		{"--dev --s3-prefix=./", "--s3-prefix: "},
 		{"--dev --s3-prefix=../v1/", "--s3-prefix: "},
-		{"--dev --s3-try-prefix=v1/", `--s3-try-prefix: "v1/" is --s3-prefix as well`},
-		{"--dev --s3-try-bucket=symbols --s3-try-prefix=v1/", `--s3-try-prefix: "v1/" is --s3-prefix as well`},
+		{"--dev --s3-try-prefix=v1/", `--s3-try-prefix: "v1/" is also --s3-prefix`},
+		{"--dev --s3-try-bucket=symbols --s3-try-prefix=v1/", `--s3-try-prefix: "v1/" is also --s3-prefix`},
 		{"--dev --memory=29MiB", "--memory: "},
 		{"--dev --memory=0", "--memory: "},
 		{"--dev --memory=-1", "--memory: "},
@@ -59,8 +59,8 @@ func TestBadSettings(t *testing.T) {
 		{"--dev --max-token-uploads=-1", "--max-token-uploads: -1 is less than 0"},
 		{"--dev --max-token-bytes=2GiB", "--max-token-bytes: 2GiB is less than the 2GiB of --max-upload-size and 1MiB for the form"},
 		{"--dev --drain-delay=-1s", "--drain-delay: "},
-		{"--s3-bucket=b --tokens-file=t --tls-cert=c.pem", "--tls-cert and --tls-key: one needs the other"},
-		{"--dev --tls-cert=c.pem --tls-key=k.pem", "--tls-cert: --dev speaks plain http only"},
+		{"--s3-bucket=b --tokens-file=t --tls-cert=c.pem", "--tls-cert and --tls-key must be set together"},
+		{"--dev --tls-cert=c.pem --tls-key=k.pem", "--tls-cert: --dev serves plain http only"},
 		{"--dev --sweep-age=29m59s", "--sweep-age: 29m59s is less than twice the 15m0s of --upload-timeout"},
 		{"--dev --upload-timeout=13h", "--sweep-age: 24h0m0s is less than twice the 13h0m0s of --upload-timeout"},
 		{"--s3-bucket=b --tokens-file=t --upload-timeout=15s --sweep-age=30s", "--sweep-age: 30s is less than 1h0m0s"},
@@ -103,10 +103,12 @@ func TestBadSettings(t *testing.T) {
 	})
 }
 
-// Of a bad setting that may have a secret in it, the line says what is wrong and
-// nothing of its value.
+// The error for a bad setting that may contain a secret does not show its value.
 func TestBadSettingsKeepTheirSecrets(t *testing.T) {
 	t.Parallel()
+	if _, err := checked(); err != nil { // builds the program, which may take longer than the timeout below
+		t.Fatal(err)
+	}
 	const dev = "--dev --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --dev-s3-listen=127.0.0.1:0"
 	file := filepath.Join(t.TempDir(), "tokens.json")
 	if err := os.WriteFile(file, []byte(`{"tokens":[]}`), 0o600); err != nil {
@@ -127,12 +129,12 @@ func TestBadSettingsKeepTheirSecrets(t *testing.T) {
 		{"DSN on the command line", dev + " --sentry-dsn=https://key:SECRET@sentry.example.com:port/1", nil, 2, "--sentry-dsn: it is not a URL"},
 		{"endpoint, other scheme", dev + " --s3-endpoint=ftp://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it is not a URL"},
 		{"endpoint, a word for a port", dev + " --s3-endpoint=http://user:SECRET@s3.example.com:port", nil, 2, "--s3-endpoint: it is not a URL"},
-		{"endpoint with a password", dev + " --s3-endpoint=http://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it has a user or password"},
+		{"endpoint with a password", dev + " --s3-endpoint=http://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it contains a user or password"},
 		{"token for a digest", "token revoke --tokens-file=" + file + " SECRET", nil, 1, "no token has a digest that begins with what was given"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			// What is not refused is served until the context ends.
+			// A program that accepts the setting serves until the context ends.
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			status, stdout, stderr := runProgram(ctx, t, c.env, strings.Fields(c.args)...)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzSettings has any command line be refused in one line, or make settings
-// that hold together.
+// FuzzSettings checks that any command line is refused with a line that names a flag,
+// or makes valid settings.
 func FuzzSettings(f *testing.F) {
 	for _, args := range []string{
 		"--dev", "--dev --memory=64MiB --max-uploads=3", "serve --s3-bucket=b --tokens-file=t --spill-quota=0", "--dev --room-wait=-1s",
@@ -23,20 +23,19 @@ func FuzzSettings(f *testing.F) {
 		}
 		if err := s.Serve.Complete(); err != nil {
 			if !strings.Contains(err.Error(), "--") {
-				t.Errorf("%q: %v, which names no setting", args, err)
+				t.Errorf("%q: %v: the error names no flag", args, err)
 			}
 			return
 		}
 		serve := &s.Serve
 		if serve.Memory < 30*mebibyte || serve.MaxUploads < 1 || serve.MaxEntries < 1 || serve.S3Concurrency < 1 || serve.MaxUploadSize < 1 ||
 			serve.IdleTimeout <= 0 || serve.RoomWait <= 0 || serve.UploadTimeout <= 0 || serve.DrainDelay < 0 || serve.MaxTokenUploads < 0 || serve.SpillQuota < 0 {
-			t.Errorf("%q makes %+v", args, serve)
+			t.Errorf("%q is accepted as %+v", args, serve)
 		}
 	})
 }
 
-// FuzzSize: a size that is taken is said such that it is taken for the same,
-// if its unit divides it.
+// FuzzSize checks that an accepted size is not negative and formats as a valid size.
 func FuzzSize(f *testing.F) {
 	for _, text := range []string{"64MiB", "0", "1", "-1", "9223372036854775807", "8EiB", "1.5GiB", " 1 KiB", "lots"} {
 		f.Add(text)
@@ -47,10 +46,10 @@ func FuzzSize(f *testing.F) {
 			return
 		}
 		if size < 0 {
-			t.Fatalf("%q is %d", text, size)
+			t.Fatalf("%q: got %d", text, size)
 		}
 		if err := again.UnmarshalText([]byte(size.String())); err != nil {
-			t.Fatalf("%q is said to be %q, which is none: %v", text, size, err)
+			t.Fatalf("%q formats as %q: %v", text, size, err)
 		}
 	})
 }

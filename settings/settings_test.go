@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// environment is a getenv over a map.
+// environment returns a getenv that reads a map.
 func environment(variables map[string]string) func(string) string {
 	return func(name string) string { return variables[name] }
 }
@@ -47,7 +47,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestDevNeedsNothingElse(t *testing.T) {
+func TestDevNeedsNoOtherFlag(t *testing.T) {
 	for _, args := range [][]string{{"--dev"}, {"serve", "--dev"}} {
 		s, err := parseServe(t, nil, args...)
 		if err != nil {
@@ -63,7 +63,7 @@ func TestDevNeedsNothingElse(t *testing.T) {
 	}
 }
 
-// A flag counts more than its variable, and a variable more than the default.
+// A flag overrides its variable, and a variable the default.
 func TestVariables(t *testing.T) {
 	env := map[string]string{
 		"SPILLWAY_DEV": "true", "SPILLWAY_MEMORY": "64MiB", "SPILLWAY_MAX_UPLOADS": "3", "SPILLWAY_ROOM_WAIT": "5s",
@@ -84,7 +84,7 @@ func TestVariables(t *testing.T) {
 func TestLists(t *testing.T) {
 	s, err := parseServe(t, nil, "--dev", "--gzip-extensions=", "--disallowed-snippets=")
 	if err != nil || len(s.GzipExtensions) != 0 || len(s.DisallowedSnippets) != 0 {
-		t.Errorf("emptied lists: %q and %q, error %v", s.GzipExtensions, s.DisallowedSnippets, err)
+		t.Errorf("empty lists: %q and %q, error %v", s.GzipExtensions, s.DisallowedSnippets, err)
 	}
 	s, err = parseServe(t, nil, "--dev", "--disallowed-snippets=a b,c/d")
 	if want := []string{"a b", "c/d"}; err != nil || !reflect.DeepEqual(s.DisallowedSnippets, want) {
@@ -98,23 +98,23 @@ func TestSizes(t *testing.T) {
 	} {
 		var got ByteSize
 		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
-			t.Errorf("%q is %d, want %d, error %v", text, got, want, err)
+			t.Errorf("%q: got %d, error %v, want %d", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "-1", "MiB", "64 parsecs", "9999999999TiB", "16EiB"} {
 		var got ByteSize
 		if err := got.UnmarshalText([]byte(text)); err == nil {
-			t.Errorf("%q is %d, want an error", text, got)
+			t.Errorf("%q: got %d, want an error", text, got)
 		}
 	}
 	for size, want := range map[ByteSize]string{0: "0", 1000: "1000", 1536: "1536", 5 << 20: "5MiB", 3 << 30: "3GiB", 2048: "2KiB"} {
 		if got := size.String(); got != want {
-			t.Errorf("%d is written %q, want %q", int64(size), got, want)
+			t.Errorf("%d: got %q, want %q", int64(size), got, want)
 		}
 	}
 }
 
-// The edges of what is taken.
+// Settings at the edge of what is accepted.
 func TestGoodSettings(t *testing.T) {
 	for _, args := range []string{
 		"--dev --listen=[::1]:0",
@@ -142,13 +142,12 @@ func TestGoodSettings(t *testing.T) {
 	}
 }
 
-// The help of the serve command says, of each of its flags, its name, default
-// and variable.
+// The help of the serve command has the name, the default and the variable of each flag.
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"serve", "--help"}} {
 		var stdout strings.Builder
 		if _, _, err := Parse(args, environment(nil), &stdout); !errors.Is(err, ErrHelp) {
-			t.Fatalf("error %v, want errHelp", err)
+			t.Fatalf("error %v, want ErrHelp", err)
 		}
 		text := strings.Join(strings.Fields(stdout.String()), " ")
 		for _, want := range []string{
@@ -157,13 +156,13 @@ func TestHelp(t *testing.T) {
 			"Default: 4GiB. $SPILLWAY_SPILL_QUOTA", "Default: 24h. $SPILLWAY_SWEEP_AGE",
 		} {
 			if !strings.Contains(text, want) {
-				t.Errorf("%v does not say %q:\n%s", args, want, stdout.String())
+				t.Errorf("%v: the help lacks %q:\n%s", args, want, stdout.String())
 			}
 		}
 	}
 }
 
-// TestSentryDSN: Sentry's own variable counts where ours is not set.
+// Sentry's own variable applies if ours is not set.
 func TestSentryDSN(t *testing.T) {
 	for want, env := range map[string]map[string]string{
 		"":             {},
@@ -172,7 +171,7 @@ func TestSentryDSN(t *testing.T) {
 	} {
 		s, err := parseServe(t, env, "--s3-bucket=b", "--tokens-file=t")
 		if err != nil || s.SentryDSN != want {
-			t.Errorf("with %v it is %q, error %v", env, s.SentryDSN, err)
+			t.Errorf("with %v: got %q, error %v", env, s.SentryDSN, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,46 +20,32 @@ const (
 	mebibyte ByteSize = 1 << 20
 	gibibyte ByteSize = 1 << 30
 
-	// What S3 takes of a part and of a multipart upload (S3 User Guide,
-	// "Amazon S3 multipart upload limits").
+	// Limits of S3 (S3 User Guide, "Amazon S3 multipart upload limits").
 	minPartSize = 5 * mebibyte
 	maxPartSize = 5 * gibibyte
 	maxParts    = 10_000
 
-	// minSweepAge keeps a setting of one instance from ending the uploads of
-	// another one over the same bucket.
+	// minSweepAge keeps one instance from aborting the uploads of another in the same
+	// bucket.
 	minSweepAge = time.Hour
-
-	devBucket = "symbols"
-	devRegion = "us-east-1"
 )
 
-// Complete checks the settings and fills in those that follow from others. Its
-// error is a line for the user.
+// Complete checks the settings and fills in those that depend on others. Its error is
+// one line for the user.
 func (s *Serve) Complete() error {
+	logFormat := "json"
 	if s.Dev {
-		s.completeDev()
+		s.S3Bucket = cmp.Or(s.S3Bucket, "symbols")
+		s.S3Region = cmp.Or(s.S3Region, "us-east-1")
+		s.S3PathStyle = true
+		logFormat = "console"
 	}
-	if s.LogFormat == "" {
-		s.LogFormat = "json"
+	s.LogFormat = cmp.Or(s.LogFormat, logFormat)
+	s.SpillDir = cmp.Or(s.SpillDir, os.TempDir())
+	for _, list := range []*[]string{&s.AdminHosts, &s.GzipExtensions, &s.DisallowedSnippets} {
+		*list = slices.DeleteFunc(*list, func(t string) bool { return t == "" })
 	}
-	if s.SpillDir == "" {
-		s.SpillDir = os.TempDir()
-	}
-	s.DisallowedSnippets = slices.DeleteFunc(s.DisallowedSnippets, func(t string) bool { return t == "" })
-	s.AdminHosts = slices.DeleteFunc(s.AdminHosts, func(t string) bool { return t == "" })
-	s.GzipExtensions = slices.DeleteFunc(s.GzipExtensions, func(t string) bool { return t == "" })
-	return firstOf(
-		s.checkAddresses,
-		s.checkStore,
-		s.checkLimits,
-		s.checkTimes,
-		s.checkNames,
-	)
-}
-
-func firstOf(checks ...func() error) error {
-	for _, check := range checks {
+	for _, check := range []func() error{s.checkAddresses, s.checkStore, s.checkLimits, s.checkTimes, s.checkExtensions} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -66,20 +53,7 @@ func firstOf(checks ...func() error) error {
 	return nil
 }
 
-func (s *Serve) completeDev() {
-	if s.S3Bucket == "" {
-		s.S3Bucket = devBucket
-	}
-	if s.S3Region == "" {
-		s.S3Region = devRegion
-	}
-	s.S3PathStyle = true
-	if s.LogFormat == "" {
-		s.LogFormat = "console"
-	}
-}
-
-// EmbeddedS3 reports whether the S3 server is one in this process.
+// EmbeddedS3 reports whether the S3 server is in this process.
 func (s *Serve) EmbeddedS3() bool { return s.Dev && s.S3Endpoint == "" }
 
 func (s *Serve) checkAddresses() error {
@@ -88,10 +62,10 @@ func (s *Serve) checkAddresses() error {
 		addresses = append(addresses, struct{ flag, value string }{"dev-s3-listen", s.DevS3Listen})
 	}
 	if (s.TLSCert == "") != (s.TLSKey == "") {
-		return errors.New("--tls-cert and --tls-key: one needs the other")
+		return errors.New("--tls-cert and --tls-key must be set together")
 	}
 	if s.Dev && s.TLSCert != "" {
-		return errors.New("--tls-cert: --dev speaks plain http only")
+		return errors.New("--tls-cert: --dev serves plain http only")
 	}
 	for _, name := range s.AdminHosts {
 		if strings.ContainsAny(name, ":/*[] ") {
@@ -104,7 +78,7 @@ func (s *Serve) checkAddresses() error {
 			return fmt.Errorf("--%s: %q is not an address such as 127.0.0.1:8000", a.flag, a.value)
 		}
 		if s.Dev && host != "localhost" && !net.ParseIP(host).IsLoopback() {
-			return fmt.Errorf("--%s: %q is not a loopback address, and --dev, whose tokens everybody knows, listens on no other", a.flag, a.value)
+			return fmt.Errorf("--%s: %q is not a loopback address. --dev listens on loopback only, because everybody knows its tokens", a.flag, a.value)
 		}
 	}
 	return nil
@@ -112,47 +86,47 @@ func (s *Serve) checkAddresses() error {
 
 func (s *Serve) checkStore() error {
 	if s.S3Bucket == "" {
-		return errors.New("--s3-bucket is required: the bucket that symbols go to (or --dev, to try things out)")
+		return errors.New("--s3-bucket is required: the bucket for symbols (or use --dev to try Spillway)")
 	}
 	if s.S3Endpoint != "" {
-		// It may have a password in it: it is in no message.
+		// No message shows the URL: it may contain a password.
 		u, err := url.Parse(s.S3Endpoint)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			return errors.New("--s3-endpoint: it is not a URL such as https://s3.example.com")
 		}
 		if u.User != nil {
-			return errors.New("--s3-endpoint: it has a user or password, which S3 has no use for (credentials come the AWS SDK's usual way)")
+			return errors.New("--s3-endpoint: it contains a user or password. Put credentials where the AWS SDK looks for them")
 		}
 	}
 	if err := s.checkPrefixes(); err != nil {
 		return err
 	}
 	if s.TokensFile == "" && !s.Dev {
-		return errors.New("--tokens-file is required: the tokens that clients upload with (see spillway token create)")
+		return errors.New("--tokens-file is required: the file with the upload tokens (see spillway token create)")
 	}
 	return nil
 }
 
 // checkPrefixes accepts only prefixes that name one folder. The sweep aborts old
-// uploads under all keys that begin with a prefix: "v1" would cover "v10/", and an
-// empty one the bucket.
+// uploads under all keys that start with a prefix: "v1" would cover "v10/", and an
+// empty prefix the whole bucket.
 func (s *Serve) checkPrefixes() error {
 	for _, c := range []struct{ flag, prefix string }{{"s3-prefix", s.S3Prefix}, {"s3-try-prefix", s.S3TryPrefix}} {
 		folder, ends := strings.CutSuffix(c.prefix, "/")
 		switch {
 		case c.prefix == "":
-			return fmt.Errorf("--%s: it is empty, so that old unfinished multipart uploads of the whole bucket would be aborted. Set it to a folder that is Spillway's alone, such as v1/", c.flag)
+			return fmt.Errorf("--%s: it is empty, so Spillway would abort old multipart uploads in the whole bucket. Set it to a folder that only Spillway uses, such as v1/", c.flag)
 		case !ends:
-			return fmt.Errorf("--%s: %q does not end in /, so that old unfinished multipart uploads would be aborted under all keys that begin with it. Write it as %q", c.flag, c.prefix, c.prefix+"/")
+			return fmt.Errorf("--%s: %q does not end in /, so Spillway would abort old multipart uploads under all keys that start with it. Write it as %q", c.flag, c.prefix, c.prefix+"/")
 		case !fs.ValidPath(folder) || folder == ".":
-			// S3 takes such keys. Many clients and other servers clean them as paths,
-			// and would look elsewhere.
-			return fmt.Errorf("--%s: %q is not a folder such as v1/: it must not begin with /, nor have //, . or .. in it", c.flag, c.prefix)
+			// S3 accepts such keys. Many clients and other servers clean them as paths
+			// and would look for another key.
+			return fmt.Errorf("--%s: %q is not a folder such as v1/: it must not start with / or contain //, . or ..", c.flag, c.prefix)
 		}
 	}
 	sameBucket := s.S3TryBucket == "" || s.S3TryBucket == s.S3Bucket
 	if sameBucket && s.S3Prefix == s.S3TryPrefix {
-		return fmt.Errorf("--s3-try-prefix: %q is --s3-prefix as well, in the same bucket, so that try symbols would replace regular ones", s.S3TryPrefix)
+		return fmt.Errorf("--s3-try-prefix: %q is also --s3-prefix, in the same bucket, so try symbols would replace regular ones", s.S3TryPrefix)
 	}
 	return nil
 }
@@ -178,33 +152,33 @@ func (s *Serve) checkLimits() error {
 		{"max-expanded-size", s.MaxExpandedSize},
 	} {
 		if c.value < 1 {
-			return fmt.Errorf("--%s: it has to be more than 0", c.flag)
+			return fmt.Errorf("--%s: it must be greater than 0", c.flag)
 		}
 	}
 	if s.MaxTokenUploads < 0 {
 		return fmt.Errorf("--max-token-uploads: %d is less than 0", s.MaxTokenUploads)
 	}
 	if s.MaxTokenBytes != 0 && s.MaxTokenBytes < s.MaxUploadSize+mebibyte {
-		return fmt.Errorf("--max-token-bytes: %v is less than the %v of --max-upload-size and 1MiB for the form, so that no token could send the largest archive", s.MaxTokenBytes, s.MaxUploadSize)
+		return fmt.Errorf("--max-token-bytes: %v is less than the %v of --max-upload-size and 1MiB for the form, so no token could send the largest archive", s.MaxTokenBytes, s.MaxUploadSize)
 	}
 	if s.S3PartSize < minPartSize || s.S3PartSize > maxPartSize {
-		return fmt.Errorf("--s3-part-size: %v is outside %v to %v, which is what S3 takes", s.S3PartSize, minPartSize, maxPartSize)
+		return fmt.Errorf("--s3-part-size: %v is outside the %v to %v that S3 accepts", s.S3PartSize, minPartSize, maxPartSize)
 	}
 	if s.SpillQuota > 0 && s.SpillUploadQuota == 0 {
-		return errors.New("--spill-upload-quota: it has to be more than 0, unless --spill-quota is 0")
+		return errors.New("--spill-upload-quota: it must be greater than 0, unless --spill-quota is 0")
 	}
-	room, err := s.NewBudget(budget.SpillConfig{})
+	b, err := s.NewBudget(budget.SpillConfig{})
 	if err != nil {
 		return fmt.Errorf("--memory: %w", err)
 	}
-	if part := ByteSize(room.PartSize()); part*maxParts < s.MaxExpandedSize {
-		return fmt.Errorf("--max-expanded-size: %v does not fit into the %d parts of %v that an object can have: lower it, or raise --s3-part-size (and --memory, which is six parts or more)",
+	if part := ByteSize(b.PartSize()); part*maxParts < s.MaxExpandedSize {
+		return fmt.Errorf("--max-expanded-size: %v does not fit into an object, which has at most %d parts of %v: lower it, or raise --s3-part-size and --memory (at least six parts)",
 			s.MaxExpandedSize, maxParts, part)
 	}
 	return nil
 }
 
-// NewBudget makes the budget of the settings, with that disk.
+// NewBudget returns the budget of the settings, with the given disk.
 func (s *Serve) NewBudget(spill budget.SpillConfig) (*budget.Budget, error) {
 	return budget.New(budget.Config{
 		Memory: int64(s.Memory), MaxPart: int64(s.S3PartSize), Uploads: s.MaxUploads, Needs: stream.Needs(s.MaxEntries), Wait: s.RoomWait, Spill: spill,
@@ -222,24 +196,23 @@ func (s *Serve) checkTimes() error {
 		{"drain-timeout", s.DrainTimeout},
 	} {
 		if c.value <= 0 {
-			return fmt.Errorf("--%s: %v is not more than 0", c.flag, c.value)
+			return fmt.Errorf("--%s: %v is not greater than 0", c.flag, c.value)
 		}
 	}
 	if s.DrainDelay < 0 {
 		return fmt.Errorf("--drain-delay: %v is less than 0", s.DrainDelay)
 	}
-	// The other half of the age is for publishing, which has no deadline of its
-	// own.
+	// The second half of the age leaves time for publishing.
 	if s.SweepAge/2 < s.UploadTimeout {
-		return fmt.Errorf("--sweep-age: %v is less than twice the %v of --upload-timeout, so that uploads under way would be swept", s.SweepAge, s.UploadTimeout)
+		return fmt.Errorf("--sweep-age: %v is less than twice the %v of --upload-timeout, so uploads under way would be aborted", s.SweepAge, s.UploadTimeout)
 	}
 	if s.SweepAge < minSweepAge && !s.Dev {
-		return fmt.Errorf("--sweep-age: %v is less than %v. Other instances may share the bucket and have longer uploads, which would be swept. Only --dev allows less", s.SweepAge, minSweepAge)
+		return fmt.Errorf("--sweep-age: %v is less than %v, so longer uploads of other instances in the same bucket would be aborted. Only --dev allows less", s.SweepAge, minSweepAge)
 	}
 	return nil
 }
 
-func (s *Serve) checkNames() error {
+func (s *Serve) checkExtensions() error {
 	for i, e := range s.GzipExtensions {
 		if !strings.HasPrefix(e, ".") || len(e) < 2 || strings.ContainsAny(e, "/ ") {
 			return fmt.Errorf("--gzip-extensions: %q is not an extension such as .sym", e)
