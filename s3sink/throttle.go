@@ -5,6 +5,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -36,37 +38,37 @@ const (
 	// burst is the time for which unused requests are saved up.
 	burst = 100 * time.Millisecond
 
-	// throttlePoll is the longest wait before the rate, which may have risen, is read
-	// again.
-	throttlePoll = 50 * time.Millisecond
+	// highestRate, in requests per second, is beyond what any process sends.
+	highestRate = 1e6
 )
 
 // throttle limits the rate of requests to one bucket once the store has answered 503 or
 // 429. It lowers the rate while the store refuses requests, and raises it afterwards. The
 // first answer after an outage lifts the limit.
 type throttle struct {
-	turn chan struct{} // holds a value while a request waits; the others wait for it, first come first served
+	// turn holds a value while a request waits for limiter. The others wait for turn, so
+	// that a rate that rises holds for them, too.
+	turn    chan struct{}
+	limiter *rate.Limiter // [rate.Inf] while nothing is limited
 
-	mu       sync.Mutex // guards the fields below
-	limited  bool
-	rate     float64   // requests per second, if limited
-	accepted float64   // requests per second that the store is known to accept
-	allowed  float64   // requests that may be sent now
-	updated  time.Time // when allowed was computed
-	cut      time.Time // when the rate was last lowered
-	raised   time.Time // when the rate was last raised
-	refused  time.Time // the first refusal since the last success; zero: none
+	mu       sync.Mutex // guards the fields below, and changes of the limiter
+	accepted float64    // requests per second that the store is known to accept
+	cut      time.Time  // when the rate was last lowered
+	raised   time.Time  // when the rate was last raised
+	refused  time.Time  // the first refusal since the last success; zero: none
 
 	second time.Time // the start of the second that is counted
 	count  int       // successes in it
 	before int       // successes in the second before
 }
 
-func newThrottle() *throttle { return &throttle{turn: make(chan struct{}, 1)} }
+func newThrottle() *throttle {
+	return &throttle{turn: make(chan struct{}, 1), limiter: rate.NewLimiter(rate.Inf, 1)}
+}
 
 // wait waits until a request may be sent. The error is the cause of ctx's end.
 func (t *throttle) wait(ctx context.Context) error {
-	if !t.isLimited() {
+	if !t.limited() {
 		return nil
 	}
 	select {
@@ -75,48 +77,25 @@ func (t *throttle) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	for {
-		pause := t.take(time.Now())
-		if pause == 0 {
-			return nil
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		}
+	reserved := t.limiter.Reserve()
+	timer := time.NewTimer(reserved.Delay())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		reserved.Cancel()
+		return context.Cause(ctx)
 	}
 }
 
-func (t *throttle) isLimited() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.limited
-}
+func (t *throttle) limited() bool { return t.limiter.Limit() != rate.Inf }
 
-// take counts a request and returns 0, or returns how long to wait before the next call.
-func (t *throttle) take(now time.Time) time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.limited {
-		return 0
-	}
-	t.refill(now)
-	if t.allowed >= 1 {
-		t.allowed--
-		return 0
-	}
-	missing := time.Duration((1 - t.allowed) / t.rate * float64(time.Second))
-	return min(max(missing, time.Millisecond), throttlePoll)
-}
-
-// refill adds the requests that the rate allows since the last call, up to a burst. The
-// caller holds t.mu.
-func (t *throttle) refill(now time.Time) {
-	t.allowed = min(t.allowed+t.rate*now.Sub(t.updated).Seconds(), max(t.rate*burst.Seconds(), 1))
-	t.updated = now
+// limit sets the rate, in requests per second. The caller holds t.mu.
+func (t *throttle) limit(now time.Time, perSecond float64) {
+	perSecond = min(max(perSecond, leastRequests), highestRate)
+	t.limiter.SetLimitAt(now, rate.Limit(perSecond))
+	t.limiter.SetBurstAt(now, max(1, int(perSecond*burst.Seconds())))
 }
 
 // succeeded counts a request that the store has answered.
@@ -128,18 +107,17 @@ func (t *throttle) succeeded(now time.Time) {
 	refused := t.refused
 	t.refused = time.Time{}
 	switch {
-	case !t.limited:
+	case !t.limited():
 		return
 	case now.Sub(t.cut) >= calmAfter, !refused.IsZero() && now.Sub(refused) >= outage:
-		t.limited = false
+		t.limiter.SetLimitAt(now, rate.Inf)
 		return
 	}
-	t.refill(now)
-	by := growth
-	if t.rate < t.accepted || now.Sub(t.cut) > searchFor {
+	by, perSecond := growth, float64(t.limiter.Limit())
+	if perSecond < t.accepted || now.Sub(t.cut) > searchFor {
 		by = catchUp
 	}
-	t.rate *= math.Pow(by, min(now.Sub(t.raised).Seconds(), 1))
+	t.limit(now, perSecond*math.Pow(by, min(now.Sub(t.raised).Seconds(), 1)))
 	t.raised = now
 }
 
@@ -152,19 +130,19 @@ func (t *throttle) throttled(sent, now time.Time) {
 	if t.refused.IsZero() {
 		t.refused = now
 	}
-	if t.limited && (sent.Before(t.cut) || now.Sub(t.cut) < cutPause) {
+	if t.limited() && (sent.Before(t.cut) || now.Sub(t.cut) < cutPause) {
 		return
 	}
 	measured := float64(max(t.count, t.before))
-	if !t.limited {
-		t.limited, t.rate, t.allowed, t.updated = true, measured, 0, now
+	perSecond := float64(t.limiter.Limit())
+	if !t.limited() {
+		perSecond = measured
 	}
-	t.refill(now)
 	if measured > 0 {
-		t.rate = min(t.rate, measured)
+		perSecond = min(perSecond, measured)
 		t.accepted = cutBy * measured
 	}
-	t.rate = max(cutBy*t.rate, leastRequests)
+	t.limit(now, cutBy*perSecond)
 	t.cut, t.raised = now, now
 }
 

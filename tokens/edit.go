@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 	"unicode/utf8"
+
+	"github.com/google/renameio/v2"
 )
 
 // List returns the entries of a tokens file.
@@ -201,19 +203,15 @@ func followLinks(path string) (string, error) {
 	return "", &os.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
 }
 
-// replaceFile gives a file new content in one step. A file that was there
-// keeps its owner and what its group may do, so that a service that runs as
-// another user goes on reading it; a new one is its owner's alone.
+// replaceFile replaces the content of a file atomically. An existing file keeps its owner and
+// its group's permissions, so that a service that runs as another user can still read it.
+// Only its owner can read a new file.
 func replaceFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-		}
-	}()
+	defer func() { err = errors.Join(err, f.Cleanup()) }()
 	if old, err := os.Stat(path); err == nil {
 		if owner, ok := old.Sys().(*syscall.Stat_t); ok {
 			if owner.Nlink > 1 {
@@ -232,11 +230,5 @@ func replaceFile(path string, data []byte) (err error) {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return f.Close()
+	return f.CloseAtomicallyReplace()
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/renameio/v2"
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 )
@@ -146,21 +147,16 @@ func Prepare(ctx context.Context, cache, name string, tell func(format string, a
 	return s, nil
 }
 
-// write writes an archive as Python's zipfile does to a file: all sizes are in
-// front of what they are of.
+// write writes an archive as Python's zipfile does: local headers have all sizes.
 func (s Sample) write(ctx context.Context, files []shaped, tell func(format string, args ...any)) (err error) {
 	if err := os.MkdirAll(filepath.Dir(s.Path), 0o755); err != nil {
 		return err
 	}
-	out, err := os.CreateTemp(filepath.Dir(s.Path), s.Name+"-*.part")
+	out, err := renameio.NewPendingFile(s.Path, renameio.WithTempDir(filepath.Dir(s.Path)))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, out.Close(), os.Remove(out.Name()))
-		}
-	}()
+	defer func() { err = errors.Join(err, out.Cleanup()) }()
 	var total int64
 	for _, f := range files {
 		total += f.size
@@ -188,10 +184,10 @@ func (s Sample) write(ctx context.Context, files []shaped, tell func(format stri
 			return err
 		}
 	}
-	if err := errors.Join(z.Close(), out.Close()); err != nil {
+	if err := z.Close(); err != nil {
 		return err
 	}
-	return os.Rename(out.Name(), s.Path)
+	return out.CloseAtomicallyReplace()
 }
 
 // pack returns the header of a file and its compressed bytes. It calls made with
