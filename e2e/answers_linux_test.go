@@ -12,6 +12,7 @@ import (
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
 	"spillway/testdata/daemon"
+	"spillway/testdata/nightly"
 )
 
 // ignoredNames is an archive of n empty files with names of 1,000 bytes. None is
@@ -69,7 +70,8 @@ func settle(t *testing.T, d *daemon.Daemon, outcome string, count int) {
 // Answers that nobody reads belong to the memory budget, and keep no turn: the
 // process stays within --memory and 130 MiB, and others are stored meanwhile.
 func TestAnswersThatNobodyReads(t *testing.T) {
-	const clients, names, memory = 14, 10_000, 64
+	const clients, memory = 14, 64
+	names := nightly.Pick(10_000, 20_000)
 	d := startMeasuredAlone(t, fmt.Sprintf("--memory=%dMiB", memory))
 	body, contentType := client.Form(ignoredNames(names))
 	for range clients {

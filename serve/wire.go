@@ -25,7 +25,7 @@ import (
 const (
 	// overhead is what the process takes beside the budget, in bytes: code,
 	// stacks, connections and their buffers.
-	overhead = 48 << 20
+	overhead = 40 << 20
 
 	// sweepDeadline is the time for aborting what a thousand processes have left,
 	// cleanDeadline that for reading a folder and looking at the files that are

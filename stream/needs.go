@@ -17,18 +17,19 @@ const (
 	// other decoders, and a file's head.
 	verifierSize = inflate.Memory + 2*readSize + packedSize + symbolHead
 
-	// typicalName is the length of an entry's name that the ticket is made for, in
-	// bytes. An upload with longer ones has room for fewer entries.
-	typicalName = 80
+	// longestName is the length of the longest name that a store takes, in bytes (S3 User
+	// Guide, "Naming Amazon S3 objects").
+	longestName = 1024
 )
 
-// Needs is the memory that an upload of at most that many entries needs.
+// Needs is the memory that an upload of at most that many entries needs, whatever their
+// names are.
 func Needs(entries int) budget.Needs {
 	table := int64(floorSize - windowSize - formSize - verifierSize)
 	return budget.Needs{
 		Floor:    floorSize,
 		Table:    table,
-		Ticket:   max(0, int64(entries)*(EntryMemory+typicalName)-table) + max(zstdTool.Memory, bzip2Tool.Memory) + deflaterTool.Memory,
+		Ticket:   max(0, int64(entries)*(EntryMemory+longestName)-table) + max(zstdTool.Memory, bzip2Tool.Memory) + deflaterTool.Memory,
 		Verifier: verifierSize,
 	}
 }
