@@ -1,4 +1,4 @@
-// Package account says where the time of an upload goes.
+// Package account records where the time of an upload goes.
 package account
 
 import (
@@ -7,40 +7,40 @@ import (
 	"time"
 )
 
-// A Label is what the goroutine that takes an upload is blocked on. At any moment
-// it is one of them: whatever does not wait works.
+// A Label is what the goroutine of an upload is blocked on. At any moment there is
+// exactly one label: a goroutine that is not blocked is on the CPU.
 type Label int
 
 const (
-	OnClient Label = iota // the client has not sent what is wanted next
-	OnMemory              // room in the memory budget, and the upload's turn
+	OnClient Label = iota // the next bytes of the request
+	OnMemory              // room in the memory budget, or the upload's turn
 	OnStore               // requests to the store
-	OnDisk                // the spill folder, and room there
+	OnDisk                // the spill folder, or room there
 	OnRemote              // the host that an archive is fetched from
 	OnCPU                 // nothing: it works
 
-	Labels int = iota // how many there are
+	Labels int = iota // the number of labels
 )
 
 var names = [Labels]string{"client", "memory", "s3", "disk", "remote", "cpu"}
 
-// String is the label's name in logs, metrics and on the live page.
+// String returns the label's name in logs, metrics and on the live page.
 func (l Label) String() string { return names[l] }
 
-// Names are the names of all labels, in their order.
+// Names returns the names of all labels, in order.
 func Names() []string { return slices.Clone(names[:]) }
 
-// Spent is where the time of an upload has gone. What By has adds up to the
-// upload's wall time exactly: there is no other record of that.
+// Spent is where the time of an upload went. The times in By add up to the upload's
+// wall time exactly.
 type Spent struct {
 	By [Labels]time.Duration // by Label
 
 	// Workers is how long other goroutines worked for the upload: verifying,
-	// compressing. It is no part of the wall time.
+	// compressing. It is not part of the wall time.
 	Workers time.Duration
 }
 
-// Wall is the upload's wall time.
+// Wall returns the upload's wall time.
 func (s *Spent) Wall() (d time.Duration) {
 	for _, spent := range s.By {
 		d += spent
@@ -48,7 +48,7 @@ func (s *Spent) Wall() (d time.Duration) {
 	return d
 }
 
-// Longest is the label that has most of the time; of several, the first.
+// Longest returns the label with the most time; of several, the first.
 func (s *Spent) Longest() Label {
 	longest := OnClient
 	for l := range Label(Labels) {
@@ -60,10 +60,8 @@ func (s *Spent) Longest() Label {
 }
 
 // An Account records where the time of one upload goes. A nil Account records
-// nothing.
-//
-// Only the goroutine that takes the upload calls Switch, or one that knows that
-// this goroutine is blocked.
+// nothing. Only the upload's goroutine calls Switch, or one that knows that it is
+// blocked.
 type Account struct {
 	mu    sync.Mutex // guards all below
 	since time.Time
@@ -71,11 +69,11 @@ type Account struct {
 	spent Spent
 }
 
-// New begins an account, with work.
+// New starts an account on the CPU.
 func New() *Account { return &Account{since: time.Now(), on: OnCPU} }
 
-// Switch says what the upload's goroutine is blocked on from now on. It returns
-// what that was before, to switch back to.
+// Switch records what the upload's goroutine is blocked on from now on. It returns
+// the previous label, to switch back to.
 func (a *Account) Switch(to Label) (before Label) {
 	if a == nil {
 		return OnCPU
@@ -88,14 +86,14 @@ func (a *Account) Switch(to Label) (before Label) {
 	return before
 }
 
-// settle adds the time up to now. The caller holds a.mu.
+// settle adds the time since the last change. The caller holds a.mu.
 func (a *Account) settle() {
 	now := time.Now()
 	a.spent.By[a.on] += now.Sub(a.since)
 	a.since = now
 }
 
-// Worked adds the time that another goroutine has worked for the upload.
+// Worked adds time that another goroutine worked for the upload.
 func (a *Account) Worked(d time.Duration) {
 	if a == nil {
 		return

@@ -14,7 +14,7 @@ func TestAccountAddsUpToTheWallTime(t *testing.T) {
 		a := account.New()
 		time.Sleep(1 * time.Second)
 		if before := a.Switch(account.OnClient); before != account.OnCPU {
-			t.Errorf("a new account is on %v", before)
+			t.Errorf("a new account is on %v, want %v", before, account.OnCPU)
 		}
 		time.Sleep(2 * time.Second)
 		before := a.Switch(account.OnStore)
@@ -29,15 +29,15 @@ func TestAccountAddsUpToTheWallTime(t *testing.T) {
 			t.Errorf("spent %+v, want %+v", spent, want)
 		}
 		if wall := spent.Wall(); wall != time.Since(began) {
-			t.Errorf("it adds up to %v, after %v", wall, time.Since(began))
+			t.Errorf("the labels add up to %v, want %v", wall, time.Since(began))
 		}
 		if longest := spent.Longest(); longest != account.OnClient {
-			t.Errorf("most of the time went to %v", longest)
+			t.Errorf("the longest label is %v, want %v", longest, account.OnClient)
 		}
 	})
 }
 
-func TestNoAccountRecordsNothing(t *testing.T) {
+func TestNilAccountRecordsNothing(t *testing.T) {
 	var none *account.Account
 	none.Switch(none.Switch(account.OnDisk))
 	none.Worked(time.Second)

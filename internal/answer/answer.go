@@ -1,5 +1,5 @@
-// Package answer writes HTTP responses in JSON. They hold nothing that a terminal
-// would act on.
+// Package answer writes HTTP responses in JSON. Their text is safe to print in a
+// terminal.
 package answer
 
 import (
@@ -25,16 +25,16 @@ func Error(w http.ResponseWriter, status int, message string) {
 	JSON(w, status, Failure{message})
 }
 
-// unwanted is how long the server may wait for a body that no handler reads.
-// net/http waits before it sends the response.
-const unwanted = time.Second
+// unreadTimeout is how long the server may wait for a body that no handler reads.
+// net/http waits for it before it sends the response.
+const unreadTimeout = time.Second
 
-// WithoutBody bounds the wait for the request's body, which the handler does not
-// read. A client that does not send its body would keep the connection.
+// WithoutBody bounds the wait for a request body that the handler does not read.
+// Otherwise a client that never sends it would keep the connection.
 func WithoutBody(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
-		// This fails if the connection is gone. Then there is no wait.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unwanted))
+		// This fails only if the connection is gone. Then there is no wait.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout))
 	}
 }
 
@@ -73,8 +73,8 @@ func ReadOnly(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc, pa
 	Guard(w, r, serve, panicked)
 }
 
-// JSON responds with v. It ignores write errors: nothing depends on the client any
-// more. It panics if v cannot be marshaled.
+// JSON responds with v. It ignores write errors, because nothing else depends on the
+// client. It panics if v cannot be marshaled.
 func JSON(w http.ResponseWriter, status int, v any) {
 	text := NewEncoder().Text(v)
 	Header(w.Header())

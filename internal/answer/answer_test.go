@@ -13,9 +13,8 @@ import (
 	"spillway/internal/guard"
 )
 
-// hostile is what a client might put into a name for whoever reads it in a
-// terminal: escape sequences in both spellings, lines and bells, text that runs
-// backwards, what cannot be seen, and characters beyond 16 bits.
+// hostile is a name that attacks a terminal: escape sequences in both spellings, line
+// breaks, bells, reversed text, invisible characters, and characters beyond 16 bits.
 const hostile = "a\x1b[31m\u009b31m\r\nb\x07\x7f\u0085\u202etxt.exe\u2066\u200b\u2028\ufeff\U000e0041\x00é✓𝒳"
 
 func TestPrintable(t *testing.T) {
@@ -26,20 +25,20 @@ func TestPrintable(t *testing.T) {
 	got := Printable(text)
 	for _, r := range string(got) {
 		if !unicode.IsPrint(r) {
-			t.Errorf("%U is in %s", r, got)
+			t.Errorf("%s contains %U", got, r)
 		}
 	}
 	var back string
 	if err := json.Unmarshal(got, &back); err != nil || back != hostile {
-		t.Errorf("it means %q, error %v", back, err)
+		t.Errorf("it decodes to %q, error %v", back, err)
 	}
 	for _, keep := range []string{"é", "✓", "𝒳"} {
 		if !bytes.Contains(got, []byte(keep)) {
-			t.Errorf("%s is not in %s", keep, got)
+			t.Errorf("%s lacks %s", got, keep)
 		}
 	}
 	if plain := []byte(`{"a": "b"}`); &Printable(plain)[0] != &plain[0] {
-		t.Error("what has nothing to escape is copied")
+		t.Error("text without anything to escape is copied")
 	}
 }
 
@@ -69,7 +68,7 @@ func TestGuard(t *testing.T) {
 	}{
 		{"no panic", func(w http.ResponseWriter, _ *http.Request) { Error(w, 404, "Not Found") }, 404, nil, false},
 		{"panic", func(http.ResponseWriter, *http.Request) { panic("a bug") }, 500, "a bug", false},
-		{"panic after the beginning", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")); panic("a bug") }, 200, "a bug", true},
+		{"panic after the response began", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")); panic("a bug") }, 200, "a bug", true},
 		{"abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 200, nil, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -80,13 +79,13 @@ func TestGuard(t *testing.T) {
 				Guard(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), c.serve, func(p *guard.PanicError) { panicked = p.Value })
 			}()
 			if w.Code != c.status || panicked != c.panicked || (again == any(http.ErrAbortHandler)) != c.again {
-				t.Errorf("status %d, callback with %v, panic again: %v", w.Code, panicked, again)
+				t.Errorf("status %d, callback got %v, panicked again with %v", w.Code, panicked, again)
 			}
 		})
 	}
 }
 
-// FuzzPrintable: whatever JSON is made printable means what it meant.
+// FuzzPrintable checks that printable JSON decodes to the same value.
 func FuzzPrintable(f *testing.F) {
 	f.Add(hostile)
 	f.Add("\u2028\\u2028\"\\")
@@ -99,7 +98,7 @@ func FuzzPrintable(f *testing.F) {
 		got := Printable(text)
 		for _, r := range string(got) {
 			if r != utf8.RuneError && !unicode.IsPrint(r) {
-				t.Errorf("%U is in %q", r, got)
+				t.Errorf("%q contains %U", got, r)
 			}
 		}
 		var before, after string
@@ -107,7 +106,7 @@ func FuzzPrintable(f *testing.F) {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal(got, &after); err != nil || after != before {
-			t.Errorf("%q means %q, not %q: %v", got, after, before, err)
+			t.Errorf("%q decodes to %q, error %v, want %q", got, after, err, before)
 		}
 	})
 }

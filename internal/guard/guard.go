@@ -1,5 +1,5 @@
-// Package guard turns a panic into an error, so that a defect ends one upload and
-// not the process.
+// Package guard turns panics into errors, so that a bug ends one upload and not the
+// process.
 package guard
 
 import (
@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// A PanicError is a panic that [Do] caught. It is a defect.
+// A PanicError is a panic that [Do] recovered from: a bug.
 type PanicError struct {
 	Value any
 	Stack []byte // of the goroutine that panicked, see [debug.Stack]

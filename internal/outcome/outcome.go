@@ -1,5 +1,5 @@
-// Package outcome names how uploads end and why. Those who run the service meet
-// these words in the log, in the metrics and on the live page.
+// Package outcome names how uploads end and why. The names appear in the log, the
+// metrics and on the live page.
 package outcome
 
 import (
@@ -71,7 +71,7 @@ func All(yield func(Outcome, Reason) bool) {
 	}
 }
 
-// Label returns a name as metrics write it: without spaces.
+// Label returns name as a metric label: with underscores instead of spaces.
 func Label[S ~string](name S) string {
 	return strings.ReplaceAll(string(name), " ", "_")
 }
@@ -81,8 +81,8 @@ type Stage string
 
 const (
 	Waiting    Stage = "waiting"    // for its turn
-	Receiving  Stage = "receiving"  // the archive arrives and its entries are staged
-	Publishing Stage = "publishing" // the entries become visible
+	Receiving  Stage = "receiving"  // receives the archive and stages its entries
+	Publishing Stage = "publishing" // makes the entries visible
 )
 
 // Stages returns all stages in order.
@@ -100,9 +100,9 @@ type Result struct {
 	Detail string
 }
 
-// Normalize replaces unknown names, so that the metrics have a fixed set of labels:
-// an unknown outcome becomes [Defect], an unknown reason [OtherCause] or the only
-// reason that the outcome has.
+// Normalize replaces unknown names, so that the metrics have a fixed set of labels. An
+// unknown outcome becomes [Defect]. An unknown reason becomes [OtherCause], or the
+// outcome's only reason.
 func (r *Result) Normalize() {
 	valid, ok := reasons[r.Outcome]
 	switch {

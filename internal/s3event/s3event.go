@@ -1,16 +1,15 @@
-// Package s3event describes what happens between the program and S3, for the
-// metrics.
+// Package s3event describes requests to S3 for the metrics.
 package s3event
 
 import "time"
 
-// An Attempt is one attempt at a request. A request that is retried has several.
+// An Attempt is one attempt at a request. A retried request has several.
 type Attempt struct {
 	Operation string        // the name in the S3 API
 	Status    int           // of the response; 0 if there was none
-	Err       error         // why there was no response, or only a part of one
+	Err       error         // why the response is missing or incomplete
 	Took      time.Duration // from the request's turn to the end of the response
-	Sent      int64         // bytes of the request's body
+	Sent      int64         // bytes of the request body
 }
 
 // A Multipart is a step in the life of a multipart upload.

@@ -1,4 +1,4 @@
-// Package terminal writes text for people who read it in a terminal.
+// Package terminal makes text safe to print in a terminal.
 package terminal
 
 import (
@@ -9,9 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Escape returns s with everything escaped that could act on a terminal:
-// control characters, those that change the direction of text, and bytes that are
-// not UTF-8.
+// Escape escapes everything in s that a terminal could act on: control characters,
+// characters that change the direction of text, and invalid UTF-8.
 func Escape(s string) string {
 	var out strings.Builder
 	for s != "" {
@@ -27,19 +26,18 @@ func Escape(s string) string {
 	return out.String()
 }
 
-// lineTimeout is how long a line may take. Standard error may be a pipe that nobody
-// reads, which must not keep the process from ending.
+// lineTimeout bounds the write of a line. Standard error may be a pipe that nobody
+// reads; the process must exit all the same.
 const lineTimeout = time.Second
 
-// WriteLine writes text to stderr as one line that is harmless in a terminal. It
+// WriteLine writes text to stderr as one line that is safe to print in a terminal. It
 // gives up after a second.
 func WriteLine(stderr io.Writer, text string) {
 	line := Escape(strings.Join(strings.Fields(text), " ")) + "\n"
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		// There is nobody to tell that it failed.
-		_, _ = io.WriteString(stderr, line)
+		_, _ = io.WriteString(stderr, line) // an error has nowhere to go
 	}()
 	select {
 	case <-written:

@@ -1,4 +1,4 @@
-// Package throttle keeps what happens over and over from filling a log.
+// Package throttle keeps repeated events from filling the log.
 package throttle
 
 import (
@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// A Throttle writes the first event of a kind at once, and then one at the end of
-// each interval in which there were more. It counts those that it leaves out, so
-// that none goes unmentioned. A nil Throttle writes all.
+// A Throttle writes the first event of a kind at once. After that it writes the latest
+// one at the end of each interval, if there was any, with the number of omitted ones. A
+// nil Throttle writes all events.
 type Throttle struct {
 	interval time.Duration
 
 	mu    sync.Mutex
-	kinds map[string]*kind // those with an event in the interval
+	kinds map[string]*kind // with an event in the current interval
 }
 
 type kind struct {
 	timer *time.Timer
-	last  func(omitted int) // the event to write next; nil if there is none
-	count int               // of those since the one that was written
+	last  func(omitted int) // writes the latest event; nil if there is none
+	count int               // of events since the last write
 }
 
-// New returns a Throttle. The number of kinds is up to its callers: each has a
-// timer as long as its events go on.
+// New returns a Throttle. Callers bound the number of kinds: each has a timer while
+// its events go on.
 func New(interval time.Duration) *Throttle {
 	return &Throttle{interval: interval, kinds: make(map[string]*kind)}
 }
 
-// Do has write called for an event of that kind: now, or, for the latest event
-// in an interval, at its end. omitted is how many events were left out since the
-// last one that was written. write must not call Do.
+// Do calls write for an event of the named kind: at once, or at the end of the interval
+// if it is then the latest event. omitted is the number of events that were not written
+// since the last one. write must not call Do.
 func (t *Throttle) Do(name string, write func(omitted int)) {
 	if t == nil {
 		write(0)
@@ -50,7 +50,7 @@ func (t *Throttle) Do(name string, write func(omitted int)) {
 	t.kinds[name] = k
 }
 
-// next ends an interval.
+// next ends an interval of k.
 func (t *Throttle) next(name string, k *kind) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -72,7 +72,7 @@ func (k *kind) write() {
 	}
 }
 
-// Flush writes what waits for the end of its interval.
+// Flush writes all events that wait for the end of an interval.
 func (t *Throttle) Flush() {
 	if t == nil {
 		return

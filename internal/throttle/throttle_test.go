@@ -60,6 +60,6 @@ func TestNilThrottleWritesAll(t *testing.T) {
 	}
 	none.Flush()
 	if n != 3 {
-		t.Errorf("%d of 3 events", n)
+		t.Errorf("%d events were written, want 3", n)
 	}
 }
