@@ -130,7 +130,7 @@ func TestBadSettingsKeepTheirSecrets(t *testing.T) {
 		{"endpoint, other scheme", dev + " --s3-endpoint=ftp://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it is not a URL"},
 		{"endpoint, a word for a port", dev + " --s3-endpoint=http://user:SECRET@s3.example.com:port", nil, 2, "--s3-endpoint: it is not a URL"},
 		{"endpoint with a password", dev + " --s3-endpoint=http://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it contains a user or password"},
-		{"token for a digest", "token revoke --tokens-file=" + file + " SECRET", nil, 1, "no token has a digest that begins with what was given"},
+		{"token for a digest", "token revoke --tokens-file=" + file + " SECRET", nil, 1, "no token has a digest with this prefix"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -93,7 +93,7 @@ func TestTokensFileThatHangs(t *testing.T) {
 	wantTokensMetrics(t, d, 0, 0)
 
 	l.lead(t, filepath.Join(hung, "tokens.json"))
-	awaitLog(t, d, "tokens file not usable", "has taken longer than 5s")
+	awaitLog(t, d, "tokens file cannot be used", "has taken longer than 5s")
 	wantCheck(t, d.API, "tokens", "warning", http.StatusOK, "reading it has taken longer than 5s", "stay in force")
 	wantTokensMetrics(t, d, 1, 4)
 	if err := d.Signal(syscall.SIGHUP); err != nil {
@@ -116,7 +116,7 @@ func TestEndWithATokensFileThatHangs(t *testing.T) {
 	l := newTokensLink(t)
 	d := l.start(t)
 	l.lead(t, filepath.Join(hung, "tokens.json"))
-	awaitLog(t, d, "tokens file not usable", "has taken longer than 5s")
+	awaitLog(t, d, "tokens file cannot be used", "has taken longer than 5s")
 	if err := d.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestTokensFileThatCannotBeUsed(t *testing.T) {
 		"device":        {"/dev/zero", "it is not a regular file"},
 		"gone":          {"/nowhere", "no such file or directory"},
 		"a loop":        {"link.json", "too many levels of symbolic links"},
-		"invalid":       {invalid, "its content is not valid"},
+		"invalid":       {invalid, "its content is invalid"},
 		"below no file": {"/dev/null/tokens.json", "not a directory"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestTokensFileThatCannotBeUsed(t *testing.T) {
 			d := l.start(t)
 			wantCheck(t, d.API, "tokens", "ok", http.StatusOK)
 			l.lead(t, c.target)
-			awaitLog(t, d, "tokens file not usable")
+			awaitLog(t, d, "tokens file cannot be used")
 			wantCheck(t, d.API, "tokens", "warning", http.StatusOK, c.reason+".", "stay in force")
 			wantTokensMetrics(t, d, 1, 0)
 			if body := string(client.Get(t, d.API+"/__heartbeat__").Body); strings.Contains(body, "secret") || strings.Contains(body, "nowhere") {
@@ -173,7 +173,7 @@ func TestNoTokenIsLeft(t *testing.T) {
 	awaitLog(t, d, "tokens file loaded", `"tokens":0`)
 	wantCheck(t, d.API, "tokens", "error", http.StatusInternalServerError, "No token may upload", "spillway token create")
 	l.lead(t, "/nowhere")
-	awaitLog(t, d, "tokens file not usable")
+	awaitLog(t, d, "tokens file cannot be used")
 	wantCheck(t, d.API, "tokens", "error", http.StatusInternalServerError, "No token may upload", "no such file or directory")
 }
 

@@ -10,25 +10,25 @@ import (
 	"spillway/internal/terminal"
 )
 
-// shownDigest is how many digits of a token's digest are shown, and enough to
-// revoke it.
+// shownDigest is how many digits of a token's digest the commands show. They are
+// enough to revoke it.
 const shownDigest = 12
 
-// RunCreate makes a token that can be used for expiresIn. Only the token goes to
-// stdout; what it is goes to stderr.
+// RunCreate creates a token that is valid for expiresIn. The token goes to stdout, its
+// description to stderr.
 func RunCreate(file, email string, permissions []string, expiresIn time.Duration, note string, stdout, stderr io.Writer) error {
 	expires := time.Now().Add(expiresIn)
 	token, err := Create(file, email, permissions, expires, note)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stderr, "A token of %s, until %s. It is shown only now:\n", terminal.Escape(email), date(expires))
+	fmt.Fprintf(stderr, "Token of %s, valid until %s. It is shown only once:\n", terminal.Escape(email), date(expires))
 	_, err = fmt.Fprintln(stdout, token)
 	return err
 }
 
-// RunRevoke removes the token whose digest begins with the given hexadecimal
-// digits from a tokens file, and writes to stdout which one that was.
+// RunRevoke removes from a tokens file the token whose digest starts with the given
+// hexadecimal digits, and writes to stdout which one it removed.
 func RunRevoke(file, digest string, stdout io.Writer) error {
 	token, err := Revoke(file, digest)
 	if err != nil {

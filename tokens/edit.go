@@ -22,15 +22,15 @@ import (
 // List returns the entries of a tokens file.
 func List(path string) ([]Token, error) { return read(path) }
 
-// Create makes a token and adds its entry to the tokens file, which is
-// made if there is none. The token is in the answer only.
+// Create creates a token and adds its entry to the tokens file, which it creates if
+// necessary. It returns the token, which is stored nowhere.
 func Create(path, email string, permissions []string, expires time.Time, note string) (token string, err error) {
 	now := time.Now().UTC().Truncate(time.Second)
 	if len(permissions) == 0 {
-		return "", fmt.Errorf("a token needs %s or %s", PermissionUpload, PermissionUploadTry)
+		return "", fmt.Errorf("the token needs %s or %s", PermissionUpload, PermissionUploadTry)
 	}
 	if !expires.After(now) {
-		return "", errors.New("a token has to expire in the future")
+		return "", errors.New("the token must expire in the future")
 	}
 	random := make([]byte, 32)
 	rand.Read(random) // never fails
@@ -55,24 +55,24 @@ func Create(path, email string, permissions []string, expires time.Time, note st
 	return token, nil
 }
 
-// maxNote bounds a token's note, in characters.
+// maxNote is the longest note of a token, in characters.
 const maxNote = 200
 
-// validTexts checks what a new entry has for people to read: they read it in a
-// terminal. Entries that are there already may have anything.
+// validTexts checks the texts of a new entry, which people read in a terminal.
+// Existing entries may have any text.
 func validTexts(email, note string) error {
 	for _, text := range []struct{ what, value string }{{"email address", email}, {"note", note}} {
 		if !utf8.ValidString(text.value) || strings.ContainsFunc(text.value, func(r rune) bool { return !strconv.IsPrint(r) }) {
-			return fmt.Errorf("the %s %q has characters in it that cannot be printed", text.what, text.value)
+			return fmt.Errorf("the %s %q contains unprintable characters", text.what, text.value)
 		}
 	}
 	if n := utf8.RuneCountInString(note); n > maxNote {
-		return fmt.Errorf("the note has %d characters: at most %d are kept", n, maxNote)
+		return fmt.Errorf("the note has %d characters, more than the %d allowed", n, maxNote)
 	}
 	return nil
 }
 
-// userID is the id of the user with that email address, or one for a new user.
+// userID returns the ID of the user with that email address, or a new one.
 func userID(tokens []Token, email string) int {
 	last := 0
 	for _, t := range tokens {
@@ -84,23 +84,23 @@ func userID(tokens []Token, email string) int {
 	return last + 1
 }
 
-// Revoke removes the one entry whose digest begins with the given
-// hexadecimal digits, and returns it.
+// Revoke removes the one entry whose digest starts with the given hexadecimal digits,
+// and returns it.
 func Revoke(path, prefix string) (Token, error) {
 	var revoked Token
 	err := edit(path, func(tokens []Token) ([]Token, error) {
-		isMeant := func(t Token) bool {
+		matches := func(t Token) bool {
 			return prefix != "" && strings.HasPrefix(strings.ToLower(t.SHA256), strings.ToLower(prefix))
 		}
-		i := slices.IndexFunc(tokens, isMeant)
+		i := slices.IndexFunc(tokens, matches)
 		if i < 0 {
-			// What was given may be the token itself.
-			return nil, errors.New("no token has a digest that begins with what was given: see spillway token list")
+			// The message does not show prefix: it may be a token.
+			return nil, errors.New("no token has a digest with this prefix: see spillway token list")
 		}
 		revoked = tokens[i]
 		tokens = slices.Delete(tokens, i, i+1)
-		if slices.ContainsFunc(tokens, isMeant) {
-			return nil, errors.New("several tokens have a digest that begins with what was given: give more of it")
+		if slices.ContainsFunc(tokens, matches) {
+			return nil, errors.New("several tokens have a digest with this prefix: give more digits")
 		}
 		return tokens, nil
 	})
@@ -110,15 +110,15 @@ func Revoke(path, prefix string) (Token, error) {
 	return revoked, nil
 }
 
-// edit replaces a tokens file by what change makes of it. Edits of the same
-// file, by any process and through any link, come one after the other; a reader
-// sees the file before or after, never in between.
+// edit replaces the entries of a tokens file with those that change returns. Edits of
+// one file are serialized, across processes and links. A reader sees the file before or
+// after an edit, never in between.
 func edit(path string, change func([]Token) ([]Token, error)) error {
 	path, folder, err := lockFile(path)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = folder.Close() }() // gives the lock back
+	defer func() { _ = folder.Close() }() // unlocks
 	tokens, err := read(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -134,7 +134,7 @@ func edit(path string, change func([]Token) ([]Token, error)) error {
 		return err
 	}
 	if len(data) >= maxTokensFile {
-		return fmt.Errorf("tokens file %s with this token: %w: revoke tokens that nobody needs", path, errTokensTooLarge)
+		return fmt.Errorf("tokens file %s with this token: %w: revoke unused tokens", path, errTokensTooLarge)
 	}
 	if err := replaceFile(path, append(data, '\n')); err != nil {
 		return err
@@ -142,9 +142,9 @@ func edit(path string, change func([]Token) ([]Token, error)) error {
 	return folder.Sync()
 }
 
-// lockFile locks the file that path leads to against other edits. It returns the
-// path of that file, none of it a link, and its folder. The lock is on the folder,
-// because the file itself is replaced, and ends when the folder is closed.
+// lockFile locks the file that path leads to against other edits. It returns that
+// file's path without links, and its folder. The lock is on the folder, because an edit
+// replaces the file. Closing the folder unlocks it.
 func lockFile(path string) (target string, folder *os.File, err error) {
 	for range maxLinks {
 		if target, err = followLinks(path); err != nil {
@@ -156,7 +156,7 @@ func lockFile(path string) (target string, folder *os.File, err error) {
 		if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
 			return "", nil, errors.Join(fmt.Errorf("locking %s: %w", folder.Name(), err), folder.Close())
 		}
-		// Links may have been changed while we waited for the lock.
+		// Links may have changed while we waited for the lock.
 		now, err := followLinks(path)
 		if err == nil && now == target {
 			return target, folder, nil
@@ -165,17 +165,17 @@ func lockFile(path string) (target string, folder *os.File, err error) {
 			return "", nil, err
 		}
 	}
-	return "", nil, fmt.Errorf("the links of %s change all the time", path)
+	return "", nil, fmt.Errorf("the links of %s keep changing", path)
 }
 
-// maxLinks is how many links may follow one another, as in Linux.
+// maxLinks is the longest chain of links, as in Linux.
 const maxLinks = 40
 
-// followLinks returns the path of the file that path leads to, none of it a link.
-// The file need not exist, its folder must.
+// followLinks returns the path, without links, of the file that path leads to. The
+// folder must exist, the file need not.
 func followLinks(path string) (string, error) {
 	for range maxLinks {
-		// What a link says is not to be cleaned: a/../b need not be b.
+		// Do not clean the target of a link: if a is a link, a/../b need not be b.
 		dir, name := filepath.Split(path)
 		if dir == "" {
 			dir = "."
@@ -215,7 +215,7 @@ func replaceFile(path string, data []byte) (err error) {
 	if old, err := os.Stat(path); err == nil {
 		if owner, ok := old.Sys().(*syscall.Stat_t); ok {
 			if owner.Nlink > 1 {
-				return fmt.Errorf("%s has %d names (hard links): to replace one of them would leave the others as they are", path, owner.Nlink)
+				return fmt.Errorf("%s has %d names (hard links): an edit would change only one of them", path, owner.Nlink)
 			}
 			if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
 				return fmt.Errorf("keeping the owner of %s: %w", path, err)

@@ -13,22 +13,22 @@ import (
 	"unicode"
 )
 
-// tokensFile is what a tokens file has in it.
+// tokensFile is the content of a tokens file.
 type tokensFile struct {
 	Tokens []Token `json:"tokens"`
 }
 
-// maxTokensFile bounds a tokens file, in bytes: some 15,000 tokens. It is read
-// into memory that is not part of --memory.
+// maxTokensFile is the largest tokens file, in bytes: some 15,000 tokens. The memory to
+// read it is not part of --memory.
 const maxTokensFile = 4 << 20
 
-// errTokensTooLarge says that a tokens file is larger than maxTokensFile.
+// errTokensTooLarge reports a tokens file that is larger than maxTokensFile.
 var errTokensTooLarge = fmt.Errorf("it is larger than %d MiB", maxTokensFile>>20)
 
-// errNotRegular says that a path names something other than a regular file.
+// errNotRegular reports a path that is not a regular file.
 var errNotRegular = errors.New("it is not a regular file")
 
-// read reads a tokens file and checks it.
+// read reads and checks a tokens file.
 func read(path string) ([]Token, error) {
 	data, err := readRegular(path)
 	if err != nil {
@@ -41,7 +41,7 @@ func read(path string) ([]Token, error) {
 		return nil, fmt.Errorf("tokens file %s: %w", path, err)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return nil, fmt.Errorf("tokens file %s: something follows its end", path)
+		return nil, fmt.Errorf("tokens file %s: unexpected data after the end", path)
 	}
 	if err := valid(file.Tokens); err != nil {
 		return nil, fmt.Errorf("tokens file %s: %w", path, err)
@@ -49,10 +49,10 @@ func read(path string) ([]Token, error) {
 	return file.Tokens, nil
 }
 
-// readRegular reads the regular file that path leads to, through links as well.
-// Whatever else is there, such as a FIFO, is refused without waiting for it.
+// readRegular reads the regular file that path leads to, following links. It refuses
+// anything else, such as a FIFO, without waiting for it.
 func readRegular(path string) (_ []byte, err error) {
-	// To open a device may do something.
+	// Check before opening: to open a device may have side effects.
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func readRegular(path string) (_ []byte, err error) {
 		return nil, err
 	}
 	defer f.Close()
-	// It may have been replaced meanwhile.
+	// Check again: it may have been replaced meanwhile.
 	if info, err = f.Stat(); err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func readRegular(path string) (_ []byte, err error) {
 	return data, err
 }
 
-// valid checks entries for what would let nobody, or the wrong one, in.
+// valid checks the entries of a tokens file.
 func valid(tokens []Token) error {
 	digests := make(map[string]bool)
 	for i, t := range tokens {
@@ -88,7 +88,7 @@ func valid(tokens []Token) error {
 			return fmt.Errorf("entry %d: sha256 is not 64 hexadecimal digits", i+1)
 		}
 		if digests[digest] {
-			return fmt.Errorf("entry %d: its token has an entry already", i+1)
+			return fmt.Errorf("entry %d: an earlier entry has the same sha256", i+1)
 		}
 		digests[digest] = true
 		if err := validToken(t); err != nil {
@@ -101,13 +101,13 @@ func valid(tokens []Token) error {
 func validToken(t Token) error {
 	switch {
 	case !strings.Contains(t.Email, "@") || strings.ContainsFunc(t.Email, unicode.IsControl):
-		return fmt.Errorf("%q is no email address", t.Email)
+		return fmt.Errorf("%q is not an email address", t.Email)
 	case t.ExpiresAt.IsZero():
 		return errors.New("it has no expires_at")
 	}
 	for _, p := range t.Permissions {
 		if p != PermissionUpload && p != PermissionUploadTry {
-			return fmt.Errorf("unknown permission %q: there are %s and %s", p, PermissionUpload, PermissionUploadTry)
+			return fmt.Errorf("unknown permission %q: use %s or %s", p, PermissionUpload, PermissionUploadTry)
 		}
 	}
 	return nil

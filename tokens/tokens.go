@@ -1,5 +1,5 @@
-// Package tokens knows who may upload: a file of tokens, of which only the SHA-256
-// is kept, and the commands that edit it.
+// Package tokens authenticates uploads with the tokens of a file, which keeps only
+// their SHA-256 digests. It also has the commands that edit the file.
 package tokens
 
 import (
@@ -18,13 +18,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// What a token may be used for.
+// Permissions of a token.
 const (
 	PermissionUpload    = "upload_symbols"     // symbols, and try symbols
 	PermissionUploadTry = "upload_try_symbols" // try symbols
 )
 
-// Why a request may not upload.
+// Reasons why a request may not upload.
 var (
 	ErrMissing   = errors.New("upload: no token")
 	ErrUnknown   = errors.New("upload: unknown token")
@@ -32,11 +32,11 @@ var (
 	ErrForbidden = errors.New("upload: the token has no permission to upload")
 )
 
-// A Token is an entry of the tokens file. The token itself is in no file.
+// A Token is an entry of the tokens file. The token itself is stored nowhere.
 type Token struct {
-	ID          int       `json:"id"` // of the user, whose tokens have it in common
+	ID          int       `json:"id"` // of the user; all tokens of a user share it
 	Email       string    `json:"email"`
-	SHA256      string    `json:"sha256"` // of the token, in hexadecimal
+	SHA256      string    `json:"sha256"` // digest of the token, in hexadecimal
 	Permissions []string  `json:"permissions"`
 	CreatedAt   time.Time `json:"created_at"`
 	ExpiresAt   time.Time `json:"expires_at"`
@@ -46,11 +46,11 @@ type Token struct {
 // may reports whether the token has a permission.
 func (t Token) may(permission string) bool { return slices.Contains(t.Permissions, permission) }
 
-// OnlyTry reports whether all that is uploaded with the token is try symbols.
+// OnlyTry reports whether the token may upload try symbols only.
 func (t Token) OnlyTry() bool { return !t.may(PermissionUpload) && t.may(PermissionUploadTry) }
 
-// usable returns why nothing can be uploaded with the token at a time; nil if
-// something can.
+// usable returns nil if the token may upload at the given time, else [ErrExpired] or
+// [ErrForbidden].
 func (t Token) usable(now time.Time) error {
 	switch {
 	case !now.Before(t.ExpiresAt):
@@ -61,20 +61,20 @@ func (t Token) usable(now time.Time) error {
 	return nil
 }
 
-// A Set is the tokens in force. Its methods may be called from several goroutines at once.
+// A Set holds the tokens in force. Its methods are safe for concurrent use.
 type Set struct {
-	path  string  // empty: the entries never change
-	fixed []Token // there beside those of the file
+	path  string  // of the tokens file; empty: the entries never change
+	fixed []Token // in force in addition to the file
 	log   *zap.Logger
-	read  func(path string) ([]Token, error) // the function read, but in tests
+	read  func(path string) ([]Token, error) // the function read; tests replace it
 
-	reload  chan struct{}                // has a value when the file is to be read again
+	reload  chan struct{}                // holds a value if Reload was called
 	entries atomic.Pointer[[]tokenEntry] // in force
 
-	mu     sync.Mutex  // guards what follows; never held while the file is read
-	seen   os.FileInfo // of the file when it was last read, nil if it was not there
-	failed error       // of that reading, or errTokensHang
-	asOf   time.Time   // when the file last was what is in force
+	mu     sync.Mutex  // guards the fields below; never held while the file is read
+	seen   os.FileInfo // of the file at the last check; nil if it did not exist
+	failed error       // of the last check; errTokensHang while it hangs
+	asOf   time.Time   // when the file last matched the tokens in force
 }
 
 type tokenEntry struct {
@@ -82,7 +82,7 @@ type tokenEntry struct {
 	digest [sha256.Size]byte
 }
 
-// New returns a set that never changes. It fails if an entry is not valid.
+// New returns a set that never changes. It fails if an entry is invalid.
 func New(entries ...Token) (*Set, error) {
 	t := &Set{log: zap.NewNop(), asOf: time.Now()}
 	if err := t.set(entries); err != nil {
@@ -91,8 +91,8 @@ func New(entries ...Token) (*Set, error) {
 	return t, nil
 }
 
-// Dev returns the tokens dev, for symbols, and devtry, for try symbols only.
-// Everybody knows them: they are for development.
+// Dev returns the entries of the development tokens: dev for symbols, and devtry for
+// try symbols only. Everybody knows them.
 func Dev() []Token {
 	now := time.Now().UTC()
 	entry := func(id int, token, permission string) Token {
@@ -125,9 +125,9 @@ func Digest(token string) string {
 	return hex.EncodeToString(digest[:])
 }
 
-// Authenticate finds the token of a request. Its error is [ErrMissing], [ErrUnknown],
-// [ErrExpired] or [ErrForbidden]; with the last two, it returns the token as well.
-// The time it takes tells nothing about the tokens but their number.
+// Authenticate returns the token of a request. Its error is [ErrMissing], [ErrUnknown],
+// [ErrExpired] or [ErrForbidden]; with the last two it also returns the token. Its
+// running time depends only on the number of tokens.
 func (t *Set) Authenticate(r *http.Request, now time.Time) (Token, error) {
 	given := r.Header.Get("Auth-Token")
 	if given == "" {
@@ -148,7 +148,7 @@ func (t *Set) Authenticate(r *http.Request, now time.Time) (Token, error) {
 	return token, token.usable(now)
 }
 
-// Authorized reports whether a request has a token that may upload anything.
+// Authorized reports whether a request has a token that may upload.
 func (t *Set) Authorized(r *http.Request) bool {
 	_, err := t.Authenticate(r, time.Now())
 	return err == nil

@@ -13,59 +13,57 @@ import (
 )
 
 const (
-	// tokensPoll is how often the tokens file is looked at for changes.
+	// tokensPoll is how often the tokens file is checked for changes.
 	tokensPoll = time.Second
 
-	// tokensTimeout is how long a look at the tokens file may take before it
-	// counts as hanging.
+	// tokensTimeout is how long a check of the tokens file may take before it counts as
+	// hanging.
 	tokensTimeout = 5 * time.Second
 )
 
-// errTokensHang says that the tokens file cannot be read because its file system
-// does not answer.
+// errTokensHang reports that the file system of the tokens file does not respond.
 var errTokensHang = fmt.Errorf("reading it has taken longer than %v", tokensTimeout)
 
-// Load reads a tokens file. The fixed entries are there beside those of the file.
-// Call [Set.Watch] to follow its changes. On a file system that hangs, Load hangs
-// too.
+// Load reads a tokens file. The set also has the fixed entries. Call [Set.Watch] to
+// follow changes of the file. If the file system hangs, Load hangs too.
 func Load(path string, log *zap.Logger, fixed ...Token) (*Set, error) {
 	t := &Set{path: path, fixed: fixed, log: log, read: read, reload: make(chan struct{}, 1)}
-	l := t.look(nil)
-	if l.err == nil {
-		l.err = t.set(slices.Concat(t.fixed, l.tokens))
+	c := t.check(nil)
+	if c.err == nil {
+		c.err = t.set(slices.Concat(t.fixed, c.tokens))
 	}
-	if l.err != nil {
-		return nil, l.err
+	if c.err != nil {
+		return nil, c.err
 	}
-	t.seen, t.asOf = l.seen, time.Now()
+	t.seen, t.asOf = c.seen, time.Now()
 	return t, nil
 }
 
-// Reload has [Set.Watch] read the tokens file again, whether it has changed or
-// not. It does not wait for that.
+// Reload makes [Set.Watch] read the tokens file again even if it has not changed. It
+// does not wait for that.
 func (t *Set) Reload() {
 	select {
 	case t.reload <- struct{}{}:
-	default: // it is going to
+	default: // already requested
 	}
 }
 
-// Status is how a tokens file is doing.
+// Status is the state of a tokens file.
 type Status struct {
-	// Err says why the file cannot be used; nil if it can. Reason is the same
+	// Err says why the file cannot be used; nil if it can. Reason says the same
 	// without paths and content, so that it may be public.
 	Err    error
 	Reason string
 
-	// AsOf is when the file last was what is in force: about now if it can be
+	// AsOf is when the file last matched the tokens in force: about now if it can be
 	// used.
 	AsOf time.Time
 
-	// Usable is how many of the tokens in force may upload anything now.
+	// Usable is how many of the tokens in force may upload now.
 	Usable int
 }
 
-// Status returns how the tokens file is doing. Without a file, it is well.
+// Status returns the state of the tokens file. A set without a file has no errors.
 func (t *Set) Status() Status {
 	now := time.Now()
 	t.mu.Lock()
@@ -82,11 +80,10 @@ func (t *Set) Status() Status {
 	return s
 }
 
-// Watch reads the tokens file whenever it has changed, and on [Set.Reload],
-// until ctx ends. While the file cannot be used, the tokens in force stay, and it
-// is read again and again: what is in its way may go away without a change that
-// shows. A look that hangs is logged, and no other is begun beside it. Watch does
-// not wait for it when ctx ends.
+// Watch reads the tokens file when it has changed, and on [Set.Reload], until ctx ends.
+// While the file cannot be used, the tokens in force stay, and Watch reads the file
+// every second: it may recover without a visible change. If a check hangs, Watch logs
+// that and starts no other one. It does not wait for it when ctx ends.
 func (t *Set) Watch(ctx context.Context) {
 	if t.path == "" {
 		return
@@ -94,67 +91,67 @@ func (t *Set) Watch(ctx context.Context) {
 	ticker := time.NewTicker(tokensPoll)
 	defer ticker.Stop()
 	for {
-		asked := false
+		requested := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.reload:
-			asked = true
+			requested = true
 		case <-ticker.C:
 		}
-		t.follow(ctx, asked)
+		t.follow(ctx, requested)
 	}
 }
 
-// follow looks at the file once and applies what it finds. If asked is set, it
-// reads the file even if that has not changed, and logs what comes of it.
-func (t *Set) follow(ctx context.Context, asked bool) {
-	known := t.known()
-	if asked {
-		known = nil
+// follow checks the file once and applies the result. If requested is set, it reads
+// the file even if that has not changed, and logs the result in any case.
+func (t *Set) follow(ctx context.Context, requested bool) {
+	inForce := t.inForce()
+	if requested {
+		inForce = nil
 	}
-	ended := make(chan tokensLook, 1) // with room, so that a look that nobody waits for can end
-	go func() { ended <- t.look(known) }()
-	hangs := time.NewTimer(tokensTimeout)
-	defer hangs.Stop()
-	var again <-chan struct{}
+	ended := make(chan tokensCheck, 1) // buffered, so that a check can end although nobody waits for it
+	go func() { ended <- t.check(inForce) }()
+	timeout := time.NewTimer(tokensTimeout)
+	defer timeout.Stop()
+	var reload <-chan struct{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case l := <-ended:
-			t.apply(l, asked)
+		case c := <-ended:
+			t.apply(c, requested)
 			return
-		case <-hangs.C:
-			again = t.reload
-			t.hang(asked)
-		case <-again:
+		case <-timeout.C:
+			reload = t.reload
+			t.hang(requested)
+		case <-reload:
 			t.hang(true)
 		}
 	}
 }
 
-// tokensLook is what a look at the tokens file finds.
-type tokensLook struct {
-	seen      os.FileInfo
-	unchanged bool // it was not read, for that
+// tokensCheck is the result of a check of the tokens file.
+type tokensCheck struct {
+	seen      os.FileInfo // nil if the file does not exist
+	unchanged bool        // so the file was not read
 	tokens    []Token
 	err       error
 }
 
-// look reads the file unless it still is what is known. It may hang.
-func (t *Set) look(known os.FileInfo) tokensLook {
-	// Looked at before it is read: what changes in between is read again.
+// check reads the file, unless it is still inForce. It may hang.
+func (t *Set) check(inForce os.FileInfo) tokensCheck {
+	// Stat comes first: if the file changes before it is read, it is read again.
 	seen, _ := os.Stat(t.path)
-	if known != nil && sameFile(seen, known) {
-		return tokensLook{seen: seen, unchanged: true}
+	if inForce != nil && sameFile(seen, inForce) {
+		return tokensCheck{seen: seen, unchanged: true}
 	}
 	tokens, err := t.read(t.path)
-	return tokensLook{seen: seen, tokens: tokens, err: err}
+	return tokensCheck{seen: seen, tokens: tokens, err: err}
 }
 
-// known returns the file that is in force, nil if the last look failed.
-func (t *Set) known() os.FileInfo {
+// inForce returns the file whose tokens are in force; nil if the last check failed.
+func (t *Set) inForce() os.FileInfo {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.failed != nil {
@@ -163,45 +160,45 @@ func (t *Set) known() os.FileInfo {
 	return t.seen
 }
 
-// apply makes what a look found count. The same failure is logged once, unless
-// asked is set.
-func (t *Set) apply(l tokensLook, asked bool) {
-	if l.err == nil && !l.unchanged {
-		l.err = t.set(slices.Concat(t.fixed, l.tokens))
+// apply puts the result of a check into force. It logs a repeated failure only if
+// requested is set.
+func (t *Set) apply(c tokensCheck, requested bool) {
+	if c.err == nil && !c.unchanged {
+		c.err = t.set(slices.Concat(t.fixed, c.tokens))
 	}
 	t.mu.Lock()
-	works, same := t.failed == nil, sameFile(l.seen, t.seen) && reasonOf(l.err) == reasonOf(t.failed)
-	t.seen, t.failed = l.seen, l.err
-	if l.err == nil {
+	works, same := t.failed == nil, sameFile(c.seen, t.seen) && reasonOf(c.err) == reasonOf(t.failed)
+	t.seen, t.failed = c.seen, c.err
+	if c.err == nil {
 		t.asOf = time.Now()
 	}
 	t.mu.Unlock()
-	if loaded := !l.unchanged || !works; l.err == nil && loaded || l.err != nil && (asked || !same) {
-		t.tell(l.err)
+	if loaded := !c.unchanged || !works; c.err == nil && loaded || c.err != nil && (requested || !same) {
+		t.logResult(c.err)
 	}
 }
 
-// hang says that a look hangs: once, unless asked is set.
-func (t *Set) hang(asked bool) {
+// hang records that a check hangs. It logs that once, or if requested is set.
+func (t *Set) hang(requested bool) {
 	t.mu.Lock()
 	same := errors.Is(t.failed, errTokensHang)
 	t.failed = errTokensHang
 	t.mu.Unlock()
-	if asked || !same {
-		t.tell(errTokensHang)
+	if requested || !same {
+		t.logResult(errTokensHang)
 	}
 }
 
-// tell logs what came of reading the file.
-func (t *Set) tell(err error) {
+// logResult logs the result of reading the file.
+func (t *Set) logResult(err error) {
 	if err != nil {
-		t.log.Error("tokens file not usable, the last good one stays in force", zap.String("path", t.path), zap.Error(err))
+		t.log.Error("tokens file cannot be used: the tokens in force stay", zap.String("path", t.path), zap.Error(err))
 		return
 	}
 	t.log.Info("tokens file loaded", zap.String("path", t.path), zap.Int("tokens", len(*t.entries.Load())))
 }
 
-// sameFile reports whether a file is what it was; nil is one that is not there.
+// sameFile reports whether a file has not changed. nil is a file that does not exist.
 func sameFile(now, before os.FileInfo) bool {
 	if now == nil || before == nil {
 		return now == before
@@ -209,9 +206,8 @@ func sameFile(now, before os.FileInfo) bool {
 	return os.SameFile(now, before) && now.ModTime().Equal(before.ModTime()) && now.Size() == before.Size()
 }
 
-// reasonOf returns why a tokens file cannot be used, in words that are not
-// secret; the empty string for nil. Whatever is wrong with its content is one
-// reason.
+// reasonOf returns why a tokens file cannot be used, without paths and content. All
+// errors in the content have the same reason. It returns "" for nil.
 func reasonOf(err error) string {
 	for _, known := range []error{errTokensHang, errNotRegular, errTokensTooLarge} {
 		if errors.Is(err, known) {
@@ -222,7 +218,7 @@ func reasonOf(err error) string {
 		return errno.Error()
 	}
 	if err != nil {
-		return "its content is not valid"
+		return "its content is invalid"
 	}
 	return ""
 }
