@@ -246,19 +246,11 @@ func TestManyUploadsThatWait(t *testing.T) {
 // awaitMetric waits until a metric has that value.
 func awaitMetric(t *testing.T, d *daemon.Daemon, name string, want float64) {
 	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for began := time.Now(); ; {
+	client.Until(t, fmt.Sprintf("%s %v", name, want), func() bool {
 		all, err := d.Metrics(client.Within(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if all[name] == want {
-			return
-		}
-		if time.Since(began) > 30*time.Second {
-			t.Fatalf("%s is %v, not %v", name, all[name], want)
-		}
-		<-tick.C
-	}
+		return all[name] == want
+	})
 }

@@ -5,14 +5,13 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
-	"time"
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
 )
 
-// counters are the metrics whose names a pattern matches, by its first group or
-// else by the name.
+// counters returns the metrics whose lines match a pattern, by its first group. Those with
+// the same group are added up.
 func counters(t *testing.T, admin, pattern string) map[string]int64 {
 	t.Helper()
 	all := map[string]int64{}
@@ -26,7 +25,7 @@ func counters(t *testing.T, admin, pattern string) map[string]int64 {
 	return all
 }
 
-// since is what has been added to counters.
+// since returns by how much counters have grown.
 func since(before, after map[string]int64) map[string]int64 {
 	added := map[string]int64{}
 	for name, n := range after {
@@ -37,27 +36,16 @@ func since(before, after map[string]int64) map[string]int64 {
 	return added
 }
 
-// awaitSum waits until the sum of the metrics that a pattern matches, see
-// [counters], is what is wanted.
+// awaitSum waits until the sum of some [counters] is as wanted.
 func awaitSum(t *testing.T, s system, pattern string, wanted func(sum int64) bool) {
 	t.Helper()
-	ctx := client.Within(t)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	client.Until(t, "the sum of "+pattern, func() bool {
 		sum := int64(0)
 		for _, n := range counters(t, s.Admin, pattern) {
 			sum += n
 		}
-		if wanted(sum) {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: the sum is %d", pattern, sum)
-		}
-	}
+		return wanted(sum)
+	})
 }
 
 // TestCosts counts what an upload costs, which is the same on every machine: the

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -170,17 +169,7 @@ func (s system) wantWhole(t *testing.T, uploads []archive.Archive) {
 // awaitSwept waits until the program has aborted all unfinished uploads.
 func awaitSwept(t *testing.T, s system) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for len(s.Store.Uploads(t, s.BucketName)) > 0 {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal(fmt.Errorf("unfinished uploads: %v", s.Store.Uploads(t, s.BucketName)))
-		}
-	}
+	client.Until(t, "no upload is unfinished", func() bool { return len(s.Store.Uploads(t, s.BucketName)) == 0 })
 }
 
 // freeSpace is how many bytes the file system of a folder has left.

@@ -17,20 +17,14 @@ import (
 	"spillway/testdata/daemon"
 )
 
-// wantCheck asks for the heartbeat and checks its status and one of its checks.
+// wantCheck checks the status of the heartbeat, and the state and the message of one of its
+// checks.
 func wantCheck(t *testing.T, api, check, state string, status int, words ...string) {
 	t.Helper()
-	got := client.Get(t, api+"/__heartbeat__")
-	var beat struct {
-		Checks  map[string]string
-		Details map[string]struct{ Messages map[string]string }
-	}
-	if err := json.Unmarshal(got.Body, &beat); err != nil {
-		t.Fatal(err)
-	}
-	message := beat.Details[check].Messages["spillway."+check]
-	if got.Status != status || beat.Checks[check] != state {
-		t.Errorf("the heartbeat is %d and %s %q (%s), want %d and %q", got.Status, check, beat.Checks[check], message, status, state)
+	h := client.GetHeartbeat(t, api)
+	message := h.Message(check)
+	if h.Status != status || h.Checks[check] != state {
+		t.Errorf("the heartbeat is %d and %s %q (%s), want %d and %q", h.Status, check, h.Checks[check], message, status, state)
 	}
 	for _, word := range words {
 		if !strings.Contains(message, word) {

@@ -3,10 +3,10 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
@@ -117,24 +117,14 @@ func TestFreeSpaceIsKept(t *testing.T) {
 	s.wantOrdinary(t)
 }
 
-// awaitDisk waits until a process has that much on the disk.
+// awaitDisk waits until a process has that many bytes on disk.
 func awaitDisk(t *testing.T, pid int, folder string, want int64) {
 	t.Helper()
-	ctx := client.Within(t)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	client.Until(t, fmt.Sprintf("%d bytes are on disk", want), func() bool {
 		n, err := onDisk(pid, folder)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n >= want {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%d bytes are on the disk, want %d", n, want)
-		}
-	}
+		return n >= want
+	})
 }

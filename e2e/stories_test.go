@@ -196,21 +196,9 @@ func TestUploadsAreWatched(t *testing.T) {
 	defer page.Body.Close()
 
 	zip := archive.PythonZipfile(archive.Samples(3)...)
-	answers := make(chan client.Answer)
-	var rest []*io.PipeWriter
+	var uploads []*client.Stalled
 	for range 16 {
-		content, sending := io.Pipe()
-		rest = append(rest, sending)
-		go func() {
-			a, err := client.Send(client.Within(t), s.API, "dev", content)
-			if err != nil {
-				t.Error(err)
-			}
-			answers <- a
-		}()
-		if _, err := sending.Write(zip[:len(zip)/2]); err != nil {
-			t.Fatal(err)
-		}
+		uploads = append(uploads, client.SendHalf(t, s.API, zip))
 	}
 	seen := false
 	lines := bufio.NewScanner(page.Body)
@@ -222,16 +210,11 @@ func TestUploadsAreWatched(t *testing.T) {
 		t.Error("the page is never told of all of them")
 	}
 	wantMetrics(t, s.Admin, `spillway_uploads_in_flight{stage="receiving"} 16`, `spillway_page_clients 1`)
-	for _, sending := range rest {
-		if _, err := sending.Write(zip[len(zip)/2:]); err != nil {
-			t.Fatal(err)
-		}
-		if err := sending.Close(); err != nil {
-			t.Fatal(err)
-		}
+	for _, u := range uploads {
+		close(u.Rest)
 	}
-	for range 16 {
-		if a := <-answers; a.Status != http.StatusCreated {
+	for _, u := range uploads {
+		if a := u.Wait(t); a.Status != http.StatusCreated {
 			t.Errorf("%+v", a)
 		}
 	}

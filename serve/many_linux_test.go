@@ -77,16 +77,7 @@ func TestManySpillAtOnce(t *testing.T) {
 // awaitSpilling waits until n files are on disk.
 func (in *inside) awaitSpilling(t *testing.T, n int) {
 	t.Helper()
-	ctx := client.Within(t)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for in.budget.Spill().Usage().Files < n {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%+v", in.budget.Spill().Usage())
-		}
-	}
+	client.Until(t, fmt.Sprintf("%d files are on disk", n), func() bool { return in.budget.Spill().Usage().Files >= n })
 }
 
 // trickle sends the first n bytes of a body at once and then one every two

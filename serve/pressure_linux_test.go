@@ -1,9 +1,7 @@
 package serve
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"syscall"
 	"testing"
@@ -34,9 +32,8 @@ func TestPressure(t *testing.T) {
 		if told := client.Get(t, api+"/__lbheartbeat__"); told.Status != balancer {
 			t.Errorf("%s the balancer is told %d, want %d", when, told.Status, balancer)
 		}
-		var beat struct{ Checks map[string]string }
-		if err := json.Unmarshal(client.Get(t, api+"/__heartbeat__").Body, &beat); err != nil || beat.Checks["spill"] != spill {
-			t.Errorf("%s the heartbeat's checks are %v, want spill to be %q", when, beat.Checks, spill)
+		if state, message := client.CheckState(t, api, "spill"); state != spill {
+			t.Errorf("%s the spill check is %q (%s), want %q", when, state, message, spill)
 		}
 	}
 	for range 4 {
@@ -45,19 +42,7 @@ func TestPressure(t *testing.T) {
 		}
 	}
 	want("after archives that are too large", http.StatusOK, "ok")
-	whole, sending := io.Pipe()
-	underWay := make(chan client.Answer, 1)
-	go func() {
-		a, err := client.Send(client.Within(t), api, "dev", whole)
-		if err != nil {
-			t.Error(err)
-		}
-		underWay <- a
-	}()
-	zip := archive.PythonZipfile(archive.Samples(5)...)
-	if _, err := sending.Write(zip[:len(zip)/2]); err != nil {
-		t.Fatal(err)
-	}
+	underWay := client.SendHalfAndWait(t, api, archive.PythonZipfile(archive.Samples(5)...))
 	for i, state := range []struct {
 		balancer int
 		spill    string
@@ -69,13 +54,8 @@ func TestPressure(t *testing.T) {
 		disk.fail("", nil)
 		want(fmt.Sprintf("after %d full disks", i+1), state.balancer, state.spill)
 	}
-	if _, err := sending.Write(zip[len(zip)/2:]); err != nil {
-		t.Fatal(err)
-	}
-	if err := sending.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if a := <-underWay; a.Status != http.StatusCreated {
+	close(underWay.Rest)
+	if a := underWay.Wait(t); a.Status != http.StatusCreated {
 		t.Errorf("what was under way: %+v", a)
 	}
 	// Uploads go on: the balancer decides who gets more of them.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -101,22 +100,7 @@ func TestTurnsOfSlowClients(t *testing.T) {
 	t.Parallel()
 	in, _, api := startForHeartbeat(t, 3*time.Second, "--max-uploads=2", "--room-wait=100ms")
 	zip := archive.PythonZipfile(archive.Samples(2)...)
-	answers := make(chan client.Answer, 2)
-	var rest []*io.PipeWriter
-	for range 2 {
-		content, sending := io.Pipe()
-		rest = append(rest, sending)
-		go func() {
-			a, err := client.Send(client.Within(t), api, "dev", content)
-			if err != nil {
-				t.Error(err)
-			}
-			answers <- a
-		}()
-		if _, err := sending.Write(zip[:len(zip)/2]); err != nil {
-			t.Fatal(err)
-		}
-	}
+	slow := []*client.Stalled{client.SendHalf(t, api, zip), client.SendHalf(t, api, zip)}
 	client.Until(t, "both have a turn", func() bool { return in.budget.Usage().Uploads == 2 })
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
@@ -137,17 +121,10 @@ func TestTurnsOfSlowClients(t *testing.T) {
 	}
 	end()
 	refused.Wait()
-	for _, sending := range rest {
-		if _, err := sending.Write(zip[len(zip)/2:]); err != nil {
-			t.Fatal(err)
-		}
-		if err := sending.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
 	m := h.Message("uploads")
-	for range rest {
-		a := <-answers
+	for _, u := range slow {
+		close(u.Rest)
+		a := u.Wait(t)
 		if a.Status != http.StatusCreated || !strings.Contains(m, fmt.Sprint(a.Upload.ID)) {
 			t.Errorf("%+v; it had a turn, and the message was %q", a, m)
 		}

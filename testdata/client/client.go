@@ -15,10 +15,10 @@ import (
 	"spillway/testdata/form"
 )
 
-// Within returns a context that ends long after everything here should have.
+// Within returns a context that ends long after any test should have.
 func Within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"testing"
@@ -36,34 +37,25 @@ func Get(t *testing.T, url string) Response {
 	return Response{resp.StatusCode, body}
 }
 
-// AwaitStatus asks until the answer has that status.
+// AwaitStatus waits until a GET of url is answered with that status.
 func AwaitStatus(t *testing.T, url string, want int) {
 	t.Helper()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	ctx := Within(t)
-	for Get(t, url).Status != want {
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			t.Fatalf("%s never answers %d", url, want)
-		}
-	}
+	Until(t, fmt.Sprintf("GET %s: %d", url, want), func() bool { return Get(t, url).Status == want })
 }
 
-// Heartbeat is what the heartbeat says.
+// Heartbeat is the answer of /__heartbeat__.
 type Heartbeat struct {
 	Status  int `json:"-"`
 	Checks  map[string]string
 	Details map[string]struct{ Messages map[string]string }
 }
 
-// Message is what it says of a check.
+// Message returns the message of a check.
 func (h Heartbeat) Message(check string) string {
 	return h.Details[check].Messages["spillway."+check]
 }
 
-// GetHeartbeat asks for the heartbeat of a service.
+// GetHeartbeat returns the heartbeat of a service.
 func GetHeartbeat(t *testing.T, api string) (h Heartbeat) {
 	t.Helper()
 	got := Get(t, api+"/__heartbeat__")
@@ -74,40 +66,24 @@ func GetHeartbeat(t *testing.T, api string) (h Heartbeat) {
 	return h
 }
 
-// AwaitCheck asks until a check is at that level, and returns what the heartbeat
-// says then.
-func AwaitCheck(t *testing.T, api, check, level string) Heartbeat {
+// AwaitCheck waits until a check has that state, and returns the heartbeat.
+func AwaitCheck(t *testing.T, api, check, state string) (h Heartbeat) {
 	t.Helper()
-	again := time.NewTicker(50 * time.Millisecond)
-	defer again.Stop()
-	ctx := Within(t)
-	for {
-		h := GetHeartbeat(t, api)
-		if h.Checks[check] == level {
-			return h
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			t.Fatalf("%s is never %q: %+v", check, level, h)
-		}
-	}
+	Until(t, check+": "+state, func() bool {
+		h = GetHeartbeat(t, api)
+		return h.Checks[check] == state
+	})
+	return h
 }
 
-// CheckState returns what the heartbeat says of one check.
+// CheckState returns the state and the message of one check.
 func CheckState(t *testing.T, api, check string) (state, message string) {
 	t.Helper()
-	var b struct {
-		Checks  map[string]string
-		Details map[string]struct{ Messages map[string]string }
-	}
-	if err := json.Unmarshal(Get(t, api+"/__heartbeat__").Body, &b); err != nil {
-		t.Fatal(err)
-	}
-	return b.Checks[check], b.Details[check].Messages["spillway."+check]
+	h := GetHeartbeat(t, api)
+	return h.Checks[check], h.Message(check)
 }
 
-// Until waits until something holds.
+// Until waits until a condition holds. what names it.
 func Until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	again := time.NewTicker(10 * time.Millisecond)
@@ -117,7 +93,7 @@ func Until(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			t.Fatalf("never: %s", what)
+			t.Fatalf("this never came: %s", what)
 		}
 	}
 }
