@@ -11,9 +11,9 @@ import (
 	"spillway/stream/budget"
 )
 
-// Sized takes an entry on whose compressed bytes are the next h.Packed ones in
-// in. It moves in past them. Where the body is those bytes in a frame, they are
-// verified by a worker, once they are all there.
+// Sized reads an entry whose compressed bytes are the next h.CompressedSize bytes of in,
+// and moves in behind them. A body of those same bytes, as they are or framed as gzip, is
+// verified by a worker once all of it has arrived.
 func (p *Pipeline) Sized(h Header, in *Window) error {
 	if h.SizeStated && p.total.count()+h.Size > p.rules.MaxExpanded {
 		return &LimitError{What: ExpandedBound, Limit: p.rules.MaxExpanded}
@@ -23,14 +23,14 @@ func (p *Pipeline) Sized(h Header, in *Window) error {
 	}
 	obj := p.create(&h)
 	if head, tail, ok := h.frame(); ok {
-		switch size := int64(len(head)) + h.Packed + int64(len(tail)); {
+		switch size := int64(len(head)) + h.CompressedSize + int64(len(tail)); {
 		case in.onDisk():
-			body := in.body(head, h.Packed, tail)
-			in.SeekTo(in.offset + h.Packed)
+			body := in.body(head, h.CompressedSize, tail)
+			in.SeekTo(in.offset + h.CompressedSize)
 			p.commitWhole(h, obj, body, int64(len(head)))
 			return nil
 		case size <= int64(p.share.PartSize()):
-			body, err := whole(p.ctx, p.share, in, head, h.Packed, tail)
+			body, err := whole(p.ctx, p.share, in, head, h.CompressedSize, tail)
 			if err != nil {
 				return err
 			}
@@ -38,12 +38,12 @@ func (p *Pipeline) Sized(h Header, in *Window) error {
 			return nil
 		}
 	}
-	d, err := p.decode(h, obj, in, h.Packed)
+	d, err := p.decode(h, obj, in, h.CompressedSize)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if d.Packed < h.Packed {
+	if d.CompressedSize < h.CompressedSize {
 		return h.bad(trailingBytes)
 	}
 	return d.Commit()
@@ -51,8 +51,8 @@ func (p *Pipeline) Sized(h Header, in *Window) error {
 
 const trailingBytes = "its deflate stream ends before its stated compressed size"
 
-// frame returns what the entry's compressed bytes stand between in its body. It
-// reports false where the body is something else, or the frame is not known yet.
+// frame returns what stands before and behind the entry's compressed bytes in its body.
+// It reports false if the body has other bytes, or if the frame is not known yet.
 func (h *Header) frame() (head, tail []byte, ok bool) {
 	switch {
 	case h.Form == AsIs && h.Codec == Stored:
@@ -64,8 +64,8 @@ func (h *Header) frame() (head, tail []byte, ok bool) {
 	return nil, nil, false
 }
 
-// commitWhole leaves it to a worker to verify and commit body, which has the
-// compressed bytes at the given offset.
+// commitWhole has a worker verify and commit body, which has the entry's compressed
+// bytes at offset.
 func (p *Pipeline) commitWhole(header Header, obj Object, body Body, offset int64) {
 	p.workers.do(func() error {
 		h, verified := header, false
@@ -74,7 +74,7 @@ func (p *Pipeline) commitWhole(header Header, obj Object, body Body, offset int6
 				body.Release()
 			}
 		}()
-		facts, err := p.verify(&h, io.NewSectionReader(body, offset, h.Packed))
+		facts, err := p.verify(&h, io.NewSectionReader(body, offset, h.CompressedSize))
 		if err != nil {
 			return err
 		}
@@ -83,8 +83,8 @@ func (p *Pipeline) commitWhole(header Header, obj Object, body Body, offset int6
 	})
 }
 
-// verify verifies an entry that is all there, in one of the shared verifiers.
-func (p *Pipeline) verify(h *Header, packed *io.SectionReader) (Facts, error) {
+// verify verifies an entry that has all arrived, with one of the shared verifiers.
+func (p *Pipeline) verify(h *Header, compressed *io.SectionReader) (Facts, error) {
 	turn := p.share.NewTurn(p.ctx)
 	done, err := p.share.Verifier(p.ctx)
 	if err != nil {
@@ -98,45 +98,45 @@ func (p *Pipeline) verify(h *Header, packed *io.SectionReader) (Facts, error) {
 	defer verifiers.Put(v)
 
 	defer v.end()
-	expanded, err := v.decode(h.Codec, h.Packed, budget.PausingReader{Reader: packed, Turn: turn}, tools{})
+	uncompressed, err := v.decode(h.Codec, h.CompressedSize, budget.PausingReader{Reader: compressed, Turn: turn}, tools{})
 	if err != nil {
 		return Facts{}, err
 	}
-	facts, err := v.count(h, expanded, equipment{turn: turn}, &p.total, io.Discard)
+	facts, err := v.count(h, uncompressed, equipment{turn: turn}, &p.total, io.Discard)
 	if err == nil {
-		at, _ := packed.Seek(0, io.SeekCurrent) // it cannot fail
-		if at-int64(v.surplus(h.Codec)) < h.Packed {
+		at, _ := compressed.Seek(0, io.SeekCurrent) // it cannot fail
+		if at-int64(v.surplus(h.Codec)) < h.CompressedSize {
 			err = h.bad(trailingBytes)
 		}
 	}
 	return facts, damage(h, err)
 }
 
-// A Decoded is an entry whose compressed bytes have all been decoded and
-// verified, as far as the archive has stated what they have to be. The reader
-// checks that the entry ends there, calls Commit, and closes it in any case.
+// A Decoded is an entry that has been decoded, and compared with what the archive has
+// stated so far. The reader checks that the entry ends there and calls Commit. It calls
+// Close in any case.
 type Decoded struct {
-	Packed int64 // compressed bytes
-	Facts  Facts
+	CompressedSize int64 // bytes
+	Facts          Facts
 
 	p     *Pipeline
 	h     Header
 	obj   Object // nil if there is none
-	src   packed
+	src   entryReader
 	tools tools
 	body  *body
 	frame framed
 	gzip  gzipEnder // of the body; nil if that is no gzip member
 }
 
-// A gzipEnder writes the end of a gzip member of what was counted.
+// A gzipEnder writes the end of a gzip member.
 type gzipEnder interface {
 	end(counted Facts) error
 }
 
-// Decode takes an entry on whose compressed bytes end with the compressed stream
-// that begins at the next byte in in, at the latest after limit bytes. It moves
-// in to the stream's end. What it fills of the body goes to the sink meanwhile.
+// Decode reads an entry whose size is not stated. Its compressed stream begins at the
+// next byte of in, and has at most limit bytes. Decode moves in to the stream's end.
+// Full parts of the body go to the sink meanwhile.
 func (p *Pipeline) Decode(h Header, in *Window, limit int64) (*Decoded, error) {
 	d, err := p.decode(h, p.create(&h), in, limit)
 	if err != nil {
@@ -153,7 +153,7 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 		return nil, err
 	}
 	tools := tools{taken}
-	d := &Decoded{p: p, h: h, obj: obj, src: packed{in: in, left: limit}, tools: tools}
+	d := &Decoded{p: p, h: h, obj: obj, src: entryReader{in: in, left: limit}, tools: tools}
 	d.body = newBody(p.ctx, p.share, p.turn, &d.h, obj)
 	decoded := false // not even if something panics
 	defer func() {
@@ -163,7 +163,7 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 	}()
 	src, out := &d.src, io.Discard
 	switch {
-	case h.compressed():
+	case h.needsGzip():
 		g := tools.deflater()
 		g.reset(d.body)
 		out, d.gzip = g, g
@@ -176,11 +176,11 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 
 	v := p.own
 	defer v.end()
-	expanded, err := v.decode(h.Codec, limit, src, tools)
+	uncompressed, err := v.decode(h.Codec, limit, src, tools)
 	if err != nil {
 		return nil, err
 	}
-	d.Facts, err = v.count(&d.h, expanded, equipment{tools, p.turn}, &p.total, out)
+	d.Facts, err = v.count(&d.h, uncompressed, equipment{tools, p.turn}, &p.total, out)
 	p.share.Account().Worked(v.worked)
 	if err == nil {
 		err = src.end(v.surplus(h.Codec))
@@ -191,12 +191,12 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 	if err != nil {
 		return nil, damage(&d.h, err)
 	}
-	d.Packed = src.n
+	d.CompressedSize = src.n
 	decoded = true
 	return d, nil
 }
 
-// Commit ends the body and leaves it to a worker to commit it.
+// Commit completes the body and has a worker commit it.
 func (d *Decoded) Commit() error {
 	if d.gzip != nil {
 		if err := d.gzip.end(d.Facts); err != nil {
@@ -218,7 +218,7 @@ func (d *Decoded) Close() {
 	d.tools.Release()
 }
 
-// damage makes a failure to decode an entry one of the archive.
+// damage turns a failure to decode an entry into a [*FormatError].
 func damage(h *Header, err error) error {
 	if disk, ok := errors.AsType[*budget.DiskError](err); ok {
 		return disk

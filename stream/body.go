@@ -53,7 +53,7 @@ func newBody(ctx context.Context, share *budget.Share, t *budget.Turn, h *Header
 	case h.Form == AsIs:
 		size = h.Size
 	case h.Form == Gzip && h.Codec == Deflate:
-		size = gzipHeaderLen + h.Packed + gzipTrailerLen
+		size = gzipHeaderLen + h.CompressedSize + gzipTrailerLen
 	}
 	if size >= 0 && size <= int64(share.PartSize()) {
 		w.b, _ = share.Hold(int(size))

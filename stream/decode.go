@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	readSize   = 32 << 10 // expanded bytes that are read at a time where they do not come in runs
-	packedSize = 32 << 10 // compressed bytes that are read at a time
+	readSize  = 32 << 10 // uncompressed bytes that are read at a time where they do not come in runs
+	inputSize = 32 << 10 // compressed bytes that are read at a time
 )
 
-// runs are the expanded bytes of an entry, in pieces that stay valid until the
+// runs are the uncompressed bytes of an entry, in pieces that stay valid until the
 // next but one is asked for. After the last, the error is io.EOF.
 type runs interface {
 	Next() ([]byte, error)
@@ -82,12 +82,12 @@ func (v *verifier) decode(c Codec, limit int64, r io.Reader, t tools) (runs, err
 	r = &v.taken
 	switch {
 	case c == Deflate:
-		v.packed.reset(r)
-		v.inflater.Reset(&v.packed)
+		v.input.reset(r)
+		v.inflater.Reset(&v.input)
 		return v.inflater, nil
 	case c == BZip2:
-		v.packed.reset(r)
-		t.bzip2().Reset(&v.packed)
+		v.input.reset(r)
+		t.bzip2().Reset(&v.input)
 		r = t.bzip2()
 	case c == Zstd && limit > 0:
 		if err := t.zstd().Reset(r); err != nil {
@@ -102,20 +102,20 @@ func (v *verifier) decode(c Codec, limit int64, r io.Reader, t tools) (runs, err
 // end lets go of what was decoded, and of what with.
 func (v *verifier) end() {
 	v.taken = counted{}
-	v.packed.reset(nil)
+	v.input.reset(nil)
 	v.reads.reset(nil)
 }
 
 // surplus is how many bytes behind its end a decoder has read.
 func (v *verifier) surplus(c Codec) int {
 	if c == Deflate || c == BZip2 {
-		return v.packed.filled - v.packed.at
+		return v.input.filled - v.input.at
 	}
 	return 0
 }
 
-// consumed is how many of the packed bytes a decoder has read and wanted. What it
-// has read ahead may be another entry's.
+// consumed is how many of the compressed bytes a decoder has used. What it has read
+// ahead may be another entry's.
 func (v *verifier) consumed(c Codec) int64 {
 	return v.taken.n - int64(v.surplus(c))
 }
@@ -129,11 +129,11 @@ func toolsFor(h *Header, limit int64) (kinds []*budget.Tool) {
 	case h.Codec == BZip2:
 		kinds = append(kinds, bzip2Tool)
 	}
-	if h.compressed() {
+	if h.needsGzip() {
 		kinds = append(kinds, deflaterTool)
 	}
 	return kinds
 }
 
-// compressed reports whether an entry has to be compressed to be stored.
-func (h *Header) compressed() bool { return h.Form == Gzip && h.Codec != Deflate }
+// needsGzip reports whether an entry has to be compressed to be stored.
+func (h *Header) needsGzip() bool { return h.Form == Gzip && h.Codec != Deflate }

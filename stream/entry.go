@@ -27,7 +27,7 @@ type Entry struct {
 	Name string
 	Form Form
 
-	// Size and CRC32 are what the local header states of the entry's expanded
+	// Size and CRC32 are what the local header states of the entry's uncompressed
 	// bytes. They are only there if Stated is set, and only true if the
 	// entry's Commit follows.
 	Stated bool

@@ -48,13 +48,13 @@ type Bound int
 const (
 	EntriesBound   Bound = iota
 	DirectoryBound       // bytes of an archive's directory
-	ExpandedBound        // bytes of all entries together, expanded
-	RatioBound           // times its packed size that an entry, or all of them, may expand to
+	ExpandedBound        // bytes of all entries together, uncompressed
+	RatioBound           // times its compressed size that an entry, or all of them, may expand to
 	WorkBound            // milliseconds of processor time for each MB of the archive
 )
 
 func (b Bound) String() string {
-	return [...]string{"entries", "bytes in the directory", "expanded bytes", "times the packed size, expanded", "ms of processor time for each MB"}[b]
+	return [...]string{"entries", "bytes in the directory", "uncompressed bytes", "times the compressed size, uncompressed", "ms of processor time for each MB"}[b]
 }
 
 // A LimitError says that an archive is over one of the limits it is read under.

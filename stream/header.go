@@ -16,9 +16,8 @@ type Header struct {
 	Directory bool // it has no content and is not counted as a file
 	Codec     Codec
 
-	// Packed is the size of the entry's compressed bytes. Only Pipeline.Sized
-	// reads it.
-	Packed int64
+	// CompressedSize is in bytes. Only Pipeline.Sized reads it.
+	CompressedSize int64
 
 	// Size and CRC32 are those of the uncompressed bytes. Where the archive
 	// states one, it must be what is counted.

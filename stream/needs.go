@@ -15,7 +15,7 @@ const (
 
 	// verifierSize is the memory of a verifier, in bytes: its inflater, the buffers of
 	// other decoders, and a file's head.
-	verifierSize = inflate.Memory + 2*readSize + packedSize + symbolHead
+	verifierSize = inflate.Memory + 2*readSize + inputSize + symbolHead
 
 	// longestName is the length of the longest name that a store takes, in bytes (S3 User
 	// Guide, "Naming Amazon S3 objects").

@@ -24,21 +24,21 @@ type Rules struct {
 	Progress *Progress
 }
 
-// A Pipeline takes the entries of one archive on their way: it verifies them,
-// fills bodies, stages those and commits them. It knows no archive format. A
-// reader of one tells it where each entry begins and ends, by calls that come
-// from one goroutine, and never hears back but errors:
+// A Pipeline verifies the entries of one archive, fills the bodies of their objects,
+// and stages and commits them. It knows no archive format: a reader tells it where each
+// entry begins and ends. The reader calls these methods from one goroutine, and hears
+// nothing back but errors:
 //
 //	Begin              for every entry
 //	Sized              where the size of its compressed bytes is stated, or
 //	Decode and Commit  where they end with the compressed stream
-//	Drop               for an entry that the archive turns out not to list
+//	Drop               for an entry that the archive's directory does not list
 //
-// The compressed bytes of an entry come from a [Window] over the archive. Where
-// the archive is compressed as a whole, it is over what that decompresses to, and
-// entries are [Stored].
+// The compressed bytes of an entry come from a [Window] over the archive. Where the
+// archive is compressed as a whole, the window is over the decompressed archive, and
+// its entries are [Stored]. Their compression ratio is then the reader's to limit.
 //
-// Its fields belong to the goroutine that reads, but for what says otherwise.
+// The fields belong to the goroutine that reads, unless they say otherwise.
 type Pipeline struct {
 	ctx     context.Context
 	end     func(cause error) // ends ctx
@@ -71,24 +71,23 @@ type entryRef struct {
 // with the archive's directory, and what a store keeps of it.
 const EntryMemory = 120
 
-// Read has read take the archive in r through a pipeline to sink. read is the
-// reader of a format: it reads the archive to its end, and calls no method of
-// the pipeline after it has returned.
+// Read calls read with a pipeline from r to sink. read is the reader of an archive
+// format. It reads the archive to its end, and calls no method of the pipeline after
+// it has returned.
 //
-// When Read returns nil, all entries have been committed but for those that
-// were dropped. After an error all have been dropped. The report is there in
-// every case. Where several entries are at fault, the error is that of the first
-// one.
+// When Read returns a nil error, every entry has been committed or dropped. After an
+// error, all have been dropped. Read always returns a report. Where several entries are
+// at fault, the error is the first one's.
 //
 // Errors are [ErrCutOff], [*FormatError], [*ChecksumError], [*LimitError],
 // [*budget.QuotaError], [*budget.NoRoomError], [*budget.DiskError], [*SourceError],
 // [*guard.PanicError], what read, rules.Form or sink returned, or the cause of
 // ctx's end. Where there is one, Read calls end with it, which ends ctx with that
-// cause unless it has ended before. It does so at once when a worker fails: calls
-// of r that wait for the client then have to return.
+// cause unless it has ended before. It does so at once when a worker fails. A read of
+// r that waits for the client must return when ctx ends.
 //
-// Table memory stays reserved until share is closed, because sink keeps some of
-// it.
+// Table memory stays reserved until share is closed, because sink keeps a part of each
+// entry.
 func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink Sink, rules Rules, read func(p *Pipeline) error) (*Report, error) {
 	p := newPipeline(ctx, end, r, share, sink, rules)
 	defer p.close()
@@ -141,7 +140,7 @@ func (p *Pipeline) run(read func(p *Pipeline) error) error {
 	return err
 }
 
-// drop drops those objects that have to be, or all of them.
+// drop drops the objects whose entries were dropped, or all objects.
 func (p *Pipeline) drop(all bool) {
 	for i := range p.entries.Len() {
 		if e := p.entries.At(i); e.object > 0 && (all || e.dropped) {
@@ -160,9 +159,9 @@ func (p *Pipeline) Window(r io.Reader) *Window {
 	return p.window
 }
 
-// Begin takes an entry into the table, with a copy of its name. It counts it against the limit on
-// entries and finds out what becomes of it. Every entry begins before anything
-// else is done with it.
+// Begin adds an entry to the table, with a copy of its name, and finds out what becomes
+// of it. It returns a [*LimitError] if there are too many entries. It is called first
+// for every entry.
 func (p *Pipeline) Begin(h *Header) error {
 	if p.entries.Len() >= p.rules.MaxEntries {
 		return &LimitError{What: EntriesBound, Limit: int64(p.rules.MaxEntries)}
@@ -184,7 +183,8 @@ func (p *Pipeline) Begin(h *Header) error {
 	return err
 }
 
-// Drop gives up the entry of that number, which has been committed or will be.
+// Drop makes Read drop the entry with that number, which has been committed or will
+// be.
 func (p *Pipeline) Drop(number int) {
 	p.entries.At(number).dropped = true
 }

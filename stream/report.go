@@ -12,9 +12,9 @@ import (
 type Report struct {
 	Bytes       int64    // read of the archive
 	Entries     int      // files begun, without directories
-	Expanded    int64    // bytes of all entries, expanded
+	Expanded    int64    // bytes of all entries, uncompressed
 	Ignored     []string // names of the entries that were verified and not stored, in directory order
-	Biggest     string   // the entry of the most expanded bytes
+	Biggest     string   // the entry of the most uncompressed bytes
 	BiggestSize int64
 	At          string // the entry last begun
 
@@ -27,7 +27,7 @@ type Report struct {
 // Kind is what there is of one kind of file.
 type Kind struct {
 	Files int
-	Bytes int64 // expanded
+	Bytes int64 // uncompressed
 }
 
 // OtherKind is the kind of the files that have no kind of their own.
@@ -56,9 +56,9 @@ func (p *Progress) Report() Report {
 }
 
 // end completes the report, which may outlive the table that the names are in.
-func (p *Progress) end(read, expanded int64) {
+func (p *Progress) end(read, uncompressed int64) {
 	p.note(func(r *Report) {
-		r.Bytes, r.Expanded = read, expanded
+		r.Bytes, r.Expanded = read, uncompressed
 		r.Biggest, r.At = strings.Clone(r.Biggest), strings.Clone(r.At)
 		r.Ignored = CopyNames(r.Ignored)
 	})

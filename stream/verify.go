@@ -17,9 +17,9 @@ import (
 // A verifier decodes and counts the bytes of one entry at a time.
 type verifier struct {
 	inflater *inflate.Reader
-	packed   peeker
+	input    peeker
 	reads    reads
-	taken    counted // the packed bytes of the entry
+	taken    counted // the compressed bytes of the entry
 	sums     sums
 	head     []byte
 
@@ -30,7 +30,7 @@ type verifier struct {
 func newVerifier() *verifier {
 	return &verifier{
 		inflater: inflate.New(),
-		packed:   peeker{buf: make([]byte, packedSize)},
+		input:    peeker{buf: make([]byte, inputSize)},
 		reads:    reads{buf: make([]byte, readSize), other: make([]byte, readSize)},
 		sums:     sums{md5: md5.New()},
 		head:     make([]byte, 0, symbolHead),
@@ -89,16 +89,16 @@ type equipment struct {
 	turn  *budget.Turn // of the goroutine that decodes
 }
 
-// count takes expanded to its end, writes it to out and returns what it
+// count takes uncompressed to its end, writes it to out and returns what it
 // counted. A size and a CRC-32 that h states must be what is counted. A failure
 // to decode is a *decodeError.
-func (v *verifier) count(h *Header, expanded runs, with equipment, total *expansion, out io.Writer) (f Facts, err error) {
+func (v *verifier) count(h *Header, uncompressed runs, with equipment, total *expansion, out io.Writer) (f Facts, err error) {
 	v.sums.reset()
 	v.head = v.head[:0]
 	if err := total.add(h.Name, 0, 0, entryWork); err != nil {
 		return f, err
 	}
-	if f.Size, err = v.expand(h, expanded, with, total, out); err != nil {
+	if f.Size, err = v.expand(h, uncompressed, with, total, out); err != nil {
 		return f, err
 	}
 	f.CRC32 = v.sums.crc
@@ -115,10 +115,10 @@ func (v *verifier) count(h *Header, expanded runs, with equipment, total *expans
 
 // expand is the loop of count, which sums in a goroutine of its own if v is
 // apart, but for a first run, which is not worth one.
-func (v *verifier) expand(h *Header, expanded runs, with equipment, total *expansion, out io.Writer) (size int64, err error) {
+func (v *verifier) expand(h *Header, uncompressed runs, with equipment, total *expansion, out io.Writer) (size int64, err error) {
 	var (
 		beside *summer
-		taken  int64 // packed bytes that are counted
+		taken  int64 // compressed bytes that are counted
 		worked work  // likewise, by the tools
 		each   = byteWork(h.Codec)
 	)
@@ -138,7 +138,7 @@ func (v *verifier) expand(h *Header, expanded runs, with equipment, total *expan
 		if err := with.turn.Yield(); err != nil {
 			return size, err
 		}
-		run, err := expanded.Next()
+		run, err := uncompressed.Next()
 		if errors.Is(err, io.EOF) {
 			return size, nil
 		}
@@ -150,15 +150,15 @@ func (v *verifier) expand(h *Header, expanded runs, with equipment, total *expan
 		if h.SizeStated && size > h.Size {
 			return size, h.bad("it has more bytes than the " + strconv.FormatInt(h.Size, 10) + " that it states")
 		}
-		packed := v.consumed(h.Codec)
-		if tooFar(size, packed) {
+		compressed := v.consumed(h.Codec)
+		if tooFar(size, compressed) {
 			return size, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.Name}
 		}
 		spent := with.tools.work()
-		if err := total.add(h.Name, int64(len(run)), packed-taken, work(len(run))*each+spent-worked); err != nil {
+		if err := total.add(h.Name, int64(len(run)), compressed-taken, work(len(run))*each+spent-worked); err != nil {
 			return size, err
 		}
-		taken, worked = packed, spent
+		taken, worked = compressed, spent
 		switch {
 		case first || !v.apart || with.turn.Contended():
 			alone()
@@ -178,7 +178,7 @@ func (v *verifier) expand(h *Header, expanded runs, with equipment, total *expan
 	}
 }
 
-// decodeError is a failure to read an entry's expanded bytes: damage, or a
+// decodeError is a failure to read an entry's uncompressed bytes: damage, or a
 // failure of what they are decoded from.
 type decodeError struct{ err error }
 

@@ -20,12 +20,12 @@ const (
 	LookBack = 20
 )
 
-// A Window shows an archive as it arrives, from a cursor that goes forward. What
-// the cursor has passed is gone, and nothing ever touches the disk, until
-// [Window.Hold]: from then on the cursor can go anywhere behind the place where
-// it was.
+// A Window reads an archive as it arrives, with a cursor that moves forward. Bytes
+// behind the cursor are gone, and nothing is written to disk, until [Window.Hold] is
+// called. From then on, the cursor can move anywhere behind the place where it was
+// then.
 //
-// It belongs to the goroutine that reads the archive. Its methods fail with
+// A Window belongs to the goroutine that reads the archive. Its methods return
 // [ErrCutOff] where the archive ends too early.
 type Window struct {
 	ctx    context.Context
@@ -53,11 +53,12 @@ func newWindow(ctx context.Context, r io.Reader, share *budget.Share, t *budget.
 // Offset is where the cursor is, in bytes from the start of the archive.
 func (w *Window) Offset() int64 { return w.offset }
 
-// Holds reports whether the window holds, and offset is not before what it holds.
+// Holds reports whether Hold has been called, and offset is not before the bytes that
+// are held.
 func (w *Window) Holds(offset int64) bool { return w.held && offset >= w.origin }
 
-// source tells the failures of a reader from its end, stops when its context
-// does, and has the time that it waits for the client measured.
+// source reads the archive from its client. It tells failures from the end, stops when
+// its context ends, and measures the time that it waits for the client.
 type source struct {
 	ctx   context.Context
 	r     io.Reader
@@ -91,9 +92,8 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Peek returns the next n bytes without consuming them, fewer only at the end
-// of the archive. They are valid until the next call. n is at most windowSize
-// less LookBack.
+// Peek returns the next n bytes without consuming them, and fewer only at the end of
+// the archive. They are valid until the next call. n is at most 127 KiB.
 func (w *Window) Peek(n int) ([]byte, error) {
 	for w.filled-w.at < n {
 		if err := w.fill(); errors.Is(err, io.EOF) {
@@ -152,7 +152,7 @@ func (w *Window) arrive() (int, error) {
 // maxEmptyReads is how often in a row a reader may return nothing.
 const maxEmptyReads = 100
 
-// Need is peek for bytes that must be there.
+// Need is Peek for bytes that must be there.
 func (w *Window) Need(n int) ([]byte, error) {
 	b, err := w.Peek(n)
 	if err == nil && len(b) < n {
@@ -161,8 +161,8 @@ func (w *Window) Need(n int) ([]byte, error) {
 	return b, err
 }
 
-// buffered returns what can be had without waiting, at least a byte and at
-// most limit bytes; ErrCutOff at the end of the archive.
+// buffered returns the bytes that are in memory, at least one and at most limit. It
+// waits only if there is none.
 func (w *Window) buffered(limit int64) ([]byte, error) {
 	if _, err := w.Need(1); err != nil {
 		return nil, err
@@ -280,11 +280,10 @@ func (w *Window) End() int64 { return w.origin + w.length }
 // Origin is described at End.
 func (w *Window) Origin() int64 { return w.origin }
 
-// onDisk reports whether the rest of the archive lies in a spill file.
+// onDisk reports whether the rest of the archive is in a spill file.
 func (w *Window) onDisk() bool { return w.held && w.file != nil }
 
-// body returns the next n bytes, between head and tail, as a body that stays on
-// the disk, where they are.
+// body returns a body of head, the next n bytes, and tail. The n bytes stay on disk.
 func (w *Window) body(head []byte, n int64, tail []byte) Body {
 	return w.file.Body(head, w.offset-w.origin, n, tail)
 }
@@ -297,59 +296,59 @@ func (w *Window) Pass() error {
 	return w.file.Pass(w.ctx, w.offset-w.origin)
 }
 
-// close gives up what is on the disk, but for bodies.
+// close deletes what is on the disk, except for bodies.
 func (w *Window) close() {
 	if w.file != nil {
 		w.file.Close()
 	}
 }
 
-// packed is the compressed bytes of one entry, read from the archive as they
-// arrive. Only what is known to be the entry's is consumed.
-type packed struct {
+// entryReader reads the compressed bytes of one entry as they arrive. It consumes
+// nothing of what follows them.
+type entryReader struct {
 	in   *Window
 	left int64     // bytes that may still be read
 	tee  io.Writer // gets the entry's bytes; may be nil
 	n    int64     // bytes consumed
 
-	pending int   // bytes handed out, but not consumed yet
+	pending int   // bytes returned, but not consumed yet
 	err     error // what reading the archive or tee failed with
 }
 
-func (p *packed) Read(b []byte) (int, error) {
-	if p.consume(p.pending); p.err != nil {
-		return 0, p.err
+func (r *entryReader) Read(p []byte) (int, error) {
+	if r.consume(r.pending); r.err != nil {
+		return 0, r.err
 	}
-	if p.left == 0 {
+	if r.left == 0 {
 		return 0, io.EOF
 	}
-	next, err := p.in.buffered(min(p.left, int64(len(b))))
+	next, err := r.in.buffered(min(r.left, int64(len(p))))
 	if err != nil {
-		p.err = err
+		r.err = err
 		return 0, err
 	}
-	p.pending = copy(b, next)
-	return p.pending, nil
+	r.pending = copy(p, next)
+	return r.pending, nil
 }
 
-// End consumes what was read but for the last surplus bytes.
-func (p *packed) end(surplus int) error {
-	p.consume(p.pending - surplus)
-	return p.err
+// end consumes what was read, except the last surplus bytes.
+func (r *entryReader) end(surplus int) error {
+	r.consume(r.pending - surplus)
+	return r.err
 }
 
-func (p *packed) consume(n int) {
-	p.pending = 0
-	if p.err != nil || n == 0 {
+func (r *entryReader) consume(n int) {
+	r.pending = 0
+	if r.err != nil || n == 0 {
 		return
 	}
-	if p.tee != nil {
-		b, _ := p.in.Peek(n) // it is there
-		if _, p.err = p.tee.Write(b); p.err != nil {
+	if r.tee != nil {
+		b, _ := r.in.Peek(n) // it is there
+		if _, r.err = r.tee.Write(b); r.err != nil {
 			return
 		}
 	}
-	p.in.Skip(n)
-	p.n += int64(n)
-	p.left -= int64(n)
+	r.in.Skip(n)
+	r.n += int64(n)
+	r.left -= int64(n)
 }

@@ -11,28 +11,28 @@ import (
 	"spillway/stream"
 )
 
-// maxDirectory is how long a central directory may be, in bytes: 20,000 rows
+// maxDirectory is how long a central directory may be, in bytes: 20,000 headers
 // with the longest names, and half as much again for what else is in them.
 const maxDirectory = 32 << 20
 
 // directory reads the central directory, which decides what the archive holds,
-// up to the archive's end. It matches every row with the entry that was read
-// at its offset, and drops the entries that are not kept.
+// up to the archive's end. It matches each header with the entry that was read at
+// its offset, and drops the entries that are not kept.
 func (z *reader) directory() error {
 	start := z.in.Offset()
-	rows, files := 0, make([]int32, 0, z.entries.Len()) // in the order of the directory
+	headers, files := 0, make([]int32, 0, z.entries.Len()) // in the order of the directory
 	for {
 		b, err := z.in.Need(4)
 		if err != nil {
 			return err
 		}
-		if le.Uint32(b) != sigRow {
+		if le.Uint32(b) != sigCentral {
 			break
 		}
-		if rows >= z.rules.MaxEntries {
+		if headers >= z.rules.MaxEntries {
 			return &stream.LimitError{What: stream.EntriesBound, Limit: int64(z.rules.MaxEntries)}
 		}
-		r, err := z.row(start + maxDirectory)
+		r, err := z.centralHeader(start + maxDirectory)
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func (z *reader) directory() error {
 		if err != nil {
 			return err
 		}
-		rows++
+		headers++
 		if !r.directory() {
 			files = append(files, int32(number))
 		}
@@ -49,7 +49,7 @@ func (z *reader) directory() error {
 	if err := z.findDuplicates(files); err != nil {
 		return err
 	}
-	if err := z.end(rows, start-z.prefix, z.in.Offset()-start); err != nil {
+	if err := z.end(headers, start-z.prefix, z.in.Offset()-start); err != nil {
 		return err
 	}
 	z.settle(ignored)
@@ -101,37 +101,37 @@ func (z *reader) settle(ignored []int32) {
 	}
 }
 
-// row reads a row. It must end before limit, an offset.
-func (z *reader) row(limit int64) (row, error) {
-	b, err := z.in.Need(rowLen)
+// centralHeader reads a central directory header. It must end before limit, an offset.
+func (z *reader) centralHeader(limit int64) (centralHeader, error) {
+	b, err := z.in.Need(centralLen)
 	if err != nil {
-		return row{}, err
+		return centralHeader{}, err
 	}
 	name, extra, comment := int(le.Uint16(b[28:])), int(le.Uint16(b[30:])), int(le.Uint16(b[32:]))
 	if name > maxName {
-		return row{}, errLongName(name)
+		return centralHeader{}, errLongName(name)
 	}
-	n := rowLen + name + extra
+	n := centralLen + name + extra
 	if z.in.Offset()+int64(n+comment) > limit {
-		return row{}, &stream.LimitError{What: stream.DirectoryBound, Limit: maxDirectory}
+		return centralHeader{}, &stream.LimitError{What: stream.DirectoryBound, Limit: maxDirectory}
 	}
 	if b, err = z.in.Need(n); err != nil {
-		return row{}, err
+		return centralHeader{}, err
 	}
-	r, err := parseRow(b, b[rowLen:rowLen+name], b[rowLen+name:n])
+	r, err := parseCentral(b, b[centralLen:centralLen+name], b[centralLen+name:n])
 	if err != nil {
-		return row{}, err
+		return centralHeader{}, err
 	}
 	z.in.Skip(n)
 	if _, err := z.in.Need(comment); err != nil {
-		return row{}, err
+		return centralHeader{}, err
 	}
 	z.in.Skip(comment)
 	return r, nil
 }
 
 // match returns the number of the entry that r is for.
-func (z *reader) match(r *row) (int, error) {
+func (z *reader) match(r *centralHeader) (int, error) {
 	if r.disk != 0 {
 		return 0, r.bad("it is on another disk of several")
 	}
@@ -152,10 +152,10 @@ func (z *reader) match(r *row) (int, error) {
 	return number, e.compare(r)
 }
 
-// end reads what follows the rows of a directory of size bytes at offset. The
+// end reads what follows the headers of a directory of size bytes at offset. The
 // records must follow each other at once and say where they are; whoever looks
 // for them from the archive's end then finds the same ones.
-func (z *reader) end(rows int, offset, size int64) error {
+func (z *reader) end(headers int, offset, size int64) error {
 	at := z.in.Offset() - z.prefix
 	var wide *end
 	b, err := z.in.Need(4)
@@ -189,7 +189,7 @@ func (z *reader) end(rows int, offset, size int64) error {
 		}
 		e = *wide
 	}
-	return e.check(rows, offset, size)
+	return e.check(headers, offset, size)
 }
 
 // end64 reads the zip64 end of central directory record at the given offset

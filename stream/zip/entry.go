@@ -24,14 +24,14 @@ type entry struct {
 // record is what is kept of an entry until the archive's end. The pipeline keeps its
 // name.
 type record struct {
-	offset, packed, size int64
-	crc                  uint32
-	method               uint8
-	flags                flags
-	form                 uint8
+	offset, compressed, size int64
+	crc                      uint32
+	method                   uint8
+	flags                    flags
+	form                     uint8
 }
 
-// flags are what a record has in single bits.
+// flags are the single bits of a record.
 type flags uint8
 
 const (
@@ -43,7 +43,7 @@ const (
 
 // keep adds e to the table.
 func (z *reader) keep(e *entry) *record {
-	r := record{offset: e.offset, packed: e.packed, size: e.size, crc: e.crc, method: uint8(e.method), form: uint8(e.form)}
+	r := record{offset: e.offset, compressed: e.compressed, size: e.size, crc: e.crc, method: uint8(e.method), form: uint8(e.form)}
 	if e.descriptor() {
 		r.flags |= hasDescriptor
 	}
@@ -53,11 +53,11 @@ func (z *reader) keep(e *entry) *record {
 	return z.entries.Add(r)
 }
 
-// kept returns the entry with that number, of which all is known.
+// kept returns the entry with that number from the table.
 func (z *reader) kept(number int) entry {
 	r := z.entries.At(number)
 	e := entry{
-		header: header{name: z.p.Name(number), method: uint16(r.method), crc: r.crc, packed: r.packed, size: r.size, stated: true},
+		header: header{name: z.p.Name(number), method: uint16(r.method), crc: r.crc, compressed: r.compressed, size: r.size, stated: true},
 		offset: r.offset, number: number, form: stream.Form(r.form),
 	}
 	if r.flags&hasDescriptor != 0 {
@@ -69,17 +69,17 @@ func (z *reader) kept(number int) entry {
 	return e
 }
 
-// about is what the pipeline is told of an entry.
+// about returns e as the pipeline sees it.
 func (e *entry) about() stream.Header {
 	return stream.Header{
-		Name: e.name, Directory: e.directory(), Codec: codecs[e.method], Packed: e.packed,
+		Name: e.name, Directory: e.directory(), Codec: codecs[e.method], CompressedSize: e.compressed,
 		Size: e.size, SizeStated: e.stated, CRC32: e.crc, CRCStated: e.stated,
 		Number: e.number, Form: e.form,
 	}
 }
 
-// entry reads a local header and what belongs to it. Where the entry's end
-// cannot be told, it gives the reason, and the cursor stands before the header.
+// entry reads a local header and its entry. Where nothing says where the entry ends,
+// entry returns the reason and leaves the cursor before the header.
 func (z *reader) entry() (stuck string, err error) {
 	e := &entry{offset: z.in.Offset()}
 	n, err := z.localHeader(&e.header)
@@ -101,7 +101,7 @@ func (z *reader) entry() (stuck string, err error) {
 		err = z.sized(e)
 	case e.method == methodDeflate:
 		err = z.deflated(e)
-	case e.packed > 0:
+	case e.compressed > 0:
 		err = z.streamSizeHint(e)
 	default:
 		err = z.empty(e)
@@ -111,10 +111,10 @@ func (z *reader) entry() (stuck string, err error) {
 	return "", err
 }
 
-// sizeUnknown reports whether only what follows the bytes of an entry says where
-// they end, and nothing in them does.
+// sizeUnknown reports whether neither the local header nor the compressed bytes say
+// where the entry ends.
 func (h *header) sizeUnknown() bool {
-	return h.descriptor() && h.method != methodDeflate && h.packed == 0
+	return h.descriptor() && h.method != methodDeflate && h.compressed == 0
 }
 
 // begin begins e in the pipeline.
@@ -127,7 +127,7 @@ func (z *reader) begin(e *entry) error {
 	return nil
 }
 
-// localHeader reads a local header, and says how long it is.
+// localHeader parses the local header at the cursor. n is its length in bytes.
 func (z *reader) localHeader(h *header) (n int, err error) {
 	b, err := z.in.Need(localLen)
 	if err != nil {
@@ -148,7 +148,7 @@ func (z *reader) localHeader(h *header) (n int, err error) {
 
 // sized reads an entry whose sizes and CRC-32 are stated.
 func (z *reader) sized(e *entry) error {
-	if e.method == methodStored && e.packed != e.size {
+	if e.method == methodStored && e.compressed != e.size {
 		return e.bad("it is stored, but its compressed size and its size differ")
 	}
 	return z.p.Sized(e.about(), z.in)
@@ -167,18 +167,18 @@ func (z *reader) deflated(e *entry) error {
 	return d.Commit()
 }
 
-// streamSizeHint reads an entry with a data descriptor by the compressed size
-// that its local header states all the same.
+// streamSizeHint reads an entry with a data descriptor whose local header states its
+// compressed size as well.
 func (z *reader) streamSizeHint(e *entry) error {
 	if e.directory() {
 		return e.bad(directoryWithContent)
 	}
-	d, err := z.p.Decode(e.about(), z.in, e.packed)
+	d, err := z.p.Decode(e.about(), z.in, e.compressed)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if d.Packed < e.packed {
+	if d.CompressedSize < e.compressed {
 		return e.bad("its data ends before its stated compressed size")
 	}
 	if err := z.checkDescriptor(e, d); err != nil {
@@ -187,10 +187,10 @@ func (z *reader) streamSizeHint(e *entry) error {
 	return d.Commit()
 }
 
-// checkDescriptor makes what was counted of e its sizes and CRC-32, and reads the
-// data descriptor, which has to state the same.
+// checkDescriptor sets e's sizes and CRC-32 to those of d, and reads the data
+// descriptor, which must state the same.
 func (z *reader) checkDescriptor(e *entry, d *stream.Decoded) error {
-	e.packed, e.size, e.crc = d.Packed, d.Facts.Size, d.Facts.CRC32
+	e.compressed, e.size, e.crc = d.CompressedSize, d.Facts.Size, d.Facts.CRC32
 	if e.directory() && e.size != 0 {
 		return e.bad(directoryWithContent)
 	}
@@ -206,8 +206,8 @@ func (z *reader) checkDescriptor(e *entry, d *stream.Decoded) error {
 	return nil
 }
 
-// endsAtOnce reports whether e, whose sizes stand behind it, has no bytes: then
-// what follows its header of n bytes is the end of an entry.
+// endsAtOnce reports whether e, whose size is unknown, is empty: then its data
+// descriptor, or the next header, follows its local header of n bytes.
 func (z *reader) endsAtOnce(e *entry, n int) (bool, error) {
 	if e.method != methodStored {
 		return false, nil
@@ -216,12 +216,12 @@ func (z *reader) endsAtOnce(e *entry, n int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	e.crc, e.packed, e.size = 0, 0, 0
+	e.crc, e.compressed, e.size = 0, 0, 0
 	_, err = e.findDescriptor(b[n:])
 	return err == nil || e.directory() && structureFollows(b[n:]), nil
 }
 
-// empty reads what follows the header of an entry that ends at once.
+// empty reads an entry without bytes, and its data descriptor.
 func (z *reader) empty(e *entry) error {
 	d, err := z.p.Decode(e.about(), z.in, 0)
 	if err != nil {

@@ -15,13 +15,13 @@ import (
 const (
 	sigLocal      = 0x04034b50
 	sigDescriptor = 0x08074b50
-	sigRow        = 0x02014b50
+	sigCentral    = 0x02014b50
 	sigEnd64      = 0x06064b50
 	sigLocator64  = 0x07064b50
 	sigEnd        = 0x06054b50
 
 	localLen     = 30
-	rowLen       = 46
+	centralLen   = 46
 	end64Len     = 56
 	locator64Len = 20
 	endLen       = 22
@@ -51,15 +51,15 @@ var (
 	endMagic = []byte("PK\x05\x06")
 )
 
-// header is what a local header and its row both state of an entry.
+// header is what an entry's local header and its central directory header both state.
 type header struct {
-	name   string
-	flags  uint16
-	method uint16
-	crc    uint32
-	packed int64 // compressed size in bytes, zip64 resolved
-	size   int64 // uncompressed size in bytes, zip64 resolved
-	stated bool  // the CRC-32 and sizes are stated, and no mere hints
+	name       string
+	flags      uint16
+	method     uint16
+	crc        uint32
+	compressed int64 // compressed size in bytes, zip64 resolved
+	size       int64 // uncompressed size in bytes, zip64 resolved
+	stated     bool  // the CRC-32 and sizes are stated, and no mere hints
 }
 
 func (h *header) descriptor() bool { return h.flags&flagDescriptor != 0 }
@@ -67,8 +67,8 @@ func (h *header) directory() bool  { return strings.HasSuffix(h.name, "/") }
 
 func (h *header) bad(reason string) error { return &stream.FormatError{Entry: h.name, Reason: reason} }
 
-// row is a record of the central directory.
-type row struct {
+// centralHeader is an entry's central directory header.
+type centralHeader struct {
 	header
 	offset int64 // of the local header, in bytes from the start of the archive
 	disk   uint32
@@ -77,14 +77,14 @@ type row struct {
 // sizes are the fields that a zip64 extra may hold in the place of sentinels,
 // in the order in which it holds them (APPNOTE 4.5.3).
 type sizes struct {
-	size, packed, offset uint64
-	disk                 uint32
+	size, compressed, offset uint64
+	disk                     uint32
 }
 
 // resolve replaces sentinels by what the zip64 extra holds for them. It reports
 // false where that is missing or cut off.
 func (s *sizes) resolve(extra []byte) bool {
-	for _, field := range []*uint64{&s.size, &s.packed, &s.offset} {
+	for _, field := range []*uint64{&s.size, &s.compressed, &s.offset} {
 		if *field != max32 {
 			continue
 		}
@@ -99,7 +99,7 @@ func (s *sizes) resolve(extra []byte) bool {
 		}
 		s.disk = le.Uint32(extra)
 	}
-	return s.size < 1<<62 && s.packed < 1<<62 && s.offset < 1<<62
+	return s.size < 1<<62 && s.compressed < 1<<62 && s.offset < 1<<62
 }
 
 // extras are the extra fields that matter.
@@ -148,17 +148,17 @@ func parseLocal(b, name, extra []byte) (header, error) {
 		crc:    le.Uint32(b[14:]),
 	}
 	h.stated = !h.descriptor()
-	s := sizes{packed: uint64(le.Uint32(b[18:])), size: uint64(le.Uint32(b[22:]))}
+	s := sizes{compressed: uint64(le.Uint32(b[18:])), size: uint64(le.Uint32(b[22:]))}
 	if err := h.complete(&s, parseExtras(extra)); err != nil {
 		return h, err
 	}
 	return h, h.check()
 }
 
-// parseRow reads a row (APPNOTE 4.3.12) of rowLen bytes and the name and extra
-// fields behind it.
-func parseRow(b, name, extra []byte) (row, error) {
-	r := row{header: header{
+// parseCentral reads a central directory header (APPNOTE 4.3.12) of centralLen bytes and
+// the name and extra fields behind it.
+func parseCentral(b, name, extra []byte) (centralHeader, error) {
+	r := centralHeader{header: header{
 		name:   string(name),
 		flags:  le.Uint16(b[8:]),
 		method: le.Uint16(b[10:]),
@@ -166,14 +166,14 @@ func parseRow(b, name, extra []byte) (row, error) {
 		stated: true,
 	}}
 	s := sizes{
-		packed: uint64(le.Uint32(b[20:])),
-		size:   uint64(le.Uint32(b[24:])),
-		offset: uint64(le.Uint32(b[42:])),
-		disk:   uint32(le.Uint16(b[34:])),
+		compressed: uint64(le.Uint32(b[20:])),
+		size:       uint64(le.Uint32(b[24:])),
+		offset:     uint64(le.Uint32(b[42:])),
+		disk:       uint32(le.Uint16(b[34:])),
 	}
 	x := parseExtras(extra)
 	if x.damaged {
-		// Python refuses such a row, Go reads on.
+		// Python refuses such a header, Go reads on.
 		return r, r.bad("the extra fields of its central directory record are cut off")
 	}
 	if err := r.complete(&s, x); err != nil {
@@ -192,7 +192,7 @@ func (h *header) complete(s *sizes, x extras) error {
 	if !s.resolve(x.zip64) {
 		return h.bad("its zip64 sizes are missing or out of range")
 	}
-	h.size, h.packed = int64(s.size), int64(s.packed)
+	h.size, h.compressed = int64(s.size), int64(s.compressed)
 	// Version and CRC-32 of the raw name, then the name (APPNOTE 4.6.9).
 	if p := x.unicodePath; p != nil && (len(p) < 5 || string(p[5:]) != h.name) {
 		return h.bad("its Unicode path extra field differs from its name")
@@ -229,9 +229,9 @@ func (h *header) check() error {
 
 const directoryWithContent = "it is a directory with content"
 
-// compare refuses a row that disagrees with the entry that it is for. The
-// fields that honest writers fill differently are not looked at.
-func (h *header) compare(r *row) error {
+// compare refuses a central directory header that disagrees with its entry. It does not
+// compare the fields that honest writers fill differently.
+func (h *header) compare(r *centralHeader) error {
 	differs := func(what string) error {
 		return r.bad("its local header and the central directory disagree on its " + what)
 	}
@@ -244,7 +244,7 @@ func (h *header) compare(r *row) error {
 		return differs("flags")
 	case h.crc != r.crc:
 		return differs("CRC-32")
-	case h.packed != r.packed:
+	case h.compressed != r.compressed:
 		return differs("compressed size")
 	case h.size != r.size:
 		return differs("size")
@@ -267,8 +267,8 @@ const maxDescriptor = 24 + 4
 
 // descriptor is what a data descriptor states.
 type descriptor struct {
-	crc          uint32
-	packed, size uint64
+	crc              uint32
+	compressed, size uint64
 }
 
 // parse reads a descriptor in this layout from the start of b, and says how
@@ -289,9 +289,9 @@ func (l descriptorLayout) parse(b []byte) (d descriptor, n int, ok bool) {
 	}
 	d.crc = le.Uint32(b[n:])
 	if l.wide {
-		d.packed, d.size = le.Uint64(b[n+4:]), le.Uint64(b[n+12:])
+		d.compressed, d.size = le.Uint64(b[n+4:]), le.Uint64(b[n+12:])
 	} else {
-		d.packed, d.size = uint64(le.Uint32(b[n+4:])), uint64(le.Uint32(b[n+8:]))
+		d.compressed, d.size = uint64(le.Uint32(b[n+4:])), uint64(le.Uint32(b[n+8:]))
 	}
 	return d, n + need, true
 }
@@ -303,7 +303,7 @@ func structureFollows(b []byte) bool {
 		return false
 	}
 	switch le.Uint32(b) {
-	case sigLocal, sigRow, sigEnd64, sigEnd:
+	case sigLocal, sigCentral, sigEnd64, sigEnd:
 		return true
 	}
 	return false
@@ -315,7 +315,7 @@ func (h *header) findDescriptor(b []byte) (length int, err error) {
 	fits, wrongCRC := 0, false
 	for _, l := range descriptorLayouts {
 		d, n, ok := l.parse(b)
-		if !ok || !structureFollows(b[n:]) || d.packed != uint64(h.packed) || d.size != uint64(h.size) {
+		if !ok || !structureFollows(b[n:]) || d.compressed != uint64(h.compressed) || d.size != uint64(h.size) {
 			continue
 		}
 		if d.crc != h.crc {
@@ -343,7 +343,7 @@ const noDescriptor = "no data descriptor that matches its bytes follows them"
 func (h *header) endsInDescriptor(b []byte) bool {
 	for _, l := range descriptorLayouts {
 		d, _, ok := l.parse(b)
-		if ok && d == (descriptor{h.crc, uint64(h.packed), uint64(h.size)}) {
+		if ok && d == (descriptor{h.crc, uint64(h.compressed), uint64(h.size)}) {
 			return true
 		}
 	}
@@ -353,15 +353,15 @@ func (h *header) endsInDescriptor(b []byte) bool {
 // end is the end of central directory record (APPNOTE 4.3.16) or its zip64
 // form (4.3.14).
 type end struct {
-	disk, directoryDisk uint32
-	rowsHere, rows      uint64
-	size, offset        uint64 // of the directory
+	disk, directoryDisk  uint32
+	headersHere, headers uint64
+	size, offset         uint64 // of the directory
 }
 
 func parseEnd(b []byte) end {
 	return end{
 		disk: uint32(le.Uint16(b[4:])), directoryDisk: uint32(le.Uint16(b[6:])),
-		rowsHere: uint64(le.Uint16(b[8:])), rows: uint64(le.Uint16(b[10:])),
+		headersHere: uint64(le.Uint16(b[8:])), headers: uint64(le.Uint16(b[10:])),
 		size: uint64(le.Uint32(b[12:])), offset: uint64(le.Uint32(b[16:])),
 	}
 }
@@ -369,7 +369,7 @@ func parseEnd(b []byte) end {
 func parseEnd64(b []byte) end {
 	return end{
 		disk: le.Uint32(b[16:]), directoryDisk: le.Uint32(b[20:]),
-		rowsHere: le.Uint64(b[24:]), rows: le.Uint64(b[32:]),
+		headersHere: le.Uint64(b[24:]), headers: le.Uint64(b[32:]),
 		size: le.Uint64(b[40:]), offset: le.Uint64(b[48:]),
 	}
 }
@@ -379,17 +379,17 @@ func (e end) agrees(wide end) bool {
 	same := func(v, sentinel, w uint64) bool { return v == w || v == sentinel }
 	return same(uint64(e.disk), max16, uint64(wide.disk)) &&
 		same(uint64(e.directoryDisk), max16, uint64(wide.directoryDisk)) &&
-		same(e.rowsHere, max16, wide.rowsHere) && same(e.rows, max16, wide.rows) &&
+		same(e.headersHere, max16, wide.headersHere) && same(e.headers, max16, wide.headers) &&
 		same(e.size, max32, wide.size) && same(e.offset, max32, wide.offset)
 }
 
 // check refuses an end that does not describe the directory that was read.
-func (e end) check(rows int, offset, size int64) error {
+func (e end) check(headers int, offset, size int64) error {
 	switch {
 	case e.disk != 0 || e.directoryDisk != 0:
 		return &stream.FormatError{Reason: "it is one disk of several"}
-	case e.rows != uint64(rows) || e.rowsHere != uint64(rows):
-		return &stream.FormatError{Reason: "its central directory has " + strconv.Itoa(rows) + " records where its end states another number"}
+	case e.headers != uint64(headers) || e.headersHere != uint64(headers):
+		return &stream.FormatError{Reason: "its central directory has " + strconv.Itoa(headers) + " records where its end states another number"}
 	case e.size != uint64(size):
 		return &stream.FormatError{Reason: "its central directory is not as long as its end states"}
 	case e.offset != uint64(offset):

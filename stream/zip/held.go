@@ -11,8 +11,8 @@ import (
 	"spillway/stream/budget"
 )
 
-// held reads an archive that cannot be read forward any further: it holds the
-// rest, and reads it by the central directory. reason says why.
+// held holds the rest of an archive that cannot be read forward any further, and reads
+// it by the central directory. reason says why.
 func (z *reader) held(reason string) error {
 	if err := z.in.Hold(z.rules.Size); err != nil {
 		_, full := errors.AsType[*budget.QuotaError](err)
@@ -33,9 +33,8 @@ func (z *reader) held(reason string) error {
 	return z.laterEntries(start)
 }
 
-// findDirectory finds the central directory from the archive's end, as other
-// readers do, and what all offsets are shifted by. What stands at the end is
-// checked when the directory is read.
+// findDirectory finds the central directory from the archive's end, as other readers
+// do, and sets z.prefix. It leaves it to directory to check the end records.
 func (z *reader) findDirectory() (start int64, err error) {
 	tail := max(z.in.Origin(), z.in.End()-endLen-max16)
 	z.in.SeekTo(tail)
@@ -76,7 +75,7 @@ func (z *reader) findDirectory() (start int64, err error) {
 	if b, err = z.in.Peek(4); err != nil {
 		return 0, err
 	}
-	if len(b) == 4 && le.Uint32(b) == sigRow {
+	if len(b) == 4 && le.Uint32(b) == sigCentral {
 		return 0, &stream.FormatError{Reason: "its central directory can be read in two places"}
 	}
 	return start, z.reach(start)
@@ -92,8 +91,8 @@ func (z *reader) reach(offset int64) error {
 	return nil
 }
 
-// laterEntry enters a row whose entry has not been read yet into the table.
-func (z *reader) laterEntry(r *row) (number int, err error) {
+// laterEntry adds an entry to the table that has not been read yet.
+func (z *reader) laterEntry(r *centralHeader) (number int, err error) {
 	e := &entry{header: r.header, offset: r.offset}
 	if err := z.begin(e); err != nil {
 		return 0, err
@@ -102,8 +101,8 @@ func (z *reader) laterEntry(r *row) (number int, err error) {
 	return e.number, nil
 }
 
-// laterEntries reads the entries that only their rows have told of. They end
-// where the directory starts.
+// laterEntries reads the entries that laterEntry has added. They end where the
+// directory starts.
 func (z *reader) laterEntries(directory int64) error {
 	numbers := make([]int32, z.entries.Len()-z.forward)
 	for i := range numbers {
@@ -131,7 +130,7 @@ func (z *reader) laterEntries(directory int64) error {
 	return z.in.Pass()
 }
 
-// listedEntry reads an entry by its row. It must end before limit.
+// listedEntry reads an entry by its central directory header. It must end before limit.
 func (z *reader) listedEntry(e *entry, limit int64) error {
 	if !z.in.SeekTo(e.offset) {
 		return e.misplaced()
@@ -151,19 +150,19 @@ func (z *reader) listedEntry(e *entry, limit int64) error {
 	z.in.Skip(n)
 	if !local.stated {
 		// Hints; what counts is in the descriptor.
-		local.crc, local.packed, local.size = e.crc, e.packed, e.size
+		local.crc, local.compressed, local.size = e.crc, e.compressed, e.size
 	}
-	if err := local.compare(&row{header: e.header}); err != nil {
+	if err := local.compare(&centralHeader{header: e.header}); err != nil {
 		return err
 	}
 	data := z.in.Offset()
-	if e.packed > limit-data {
+	if e.compressed > limit-data {
 		return e.overlaps()
 	}
 	if err := z.sized(e); err != nil {
 		return err
 	}
-	return z.listedDescriptor(e, data+e.packed, limit)
+	return z.listedDescriptor(e, data+e.compressed, limit)
 }
 
 func (e *entry) misplaced() error {

@@ -36,7 +36,7 @@ type reader struct {
 	// later ones are in the order of the directory, where the archive is held.
 	forward int
 
-	prefix int64 // what is before the byte that offsets count from, in bytes
+	prefix int64 // bytes before the one that the directory's offsets count from
 }
 
 // Read reads a zip archive from r, verifies every entry and hands it to sink,
@@ -44,9 +44,9 @@ type reader struct {
 // central directory lists have been committed, and all others dropped; of entries
 // of one name and size, the last one listed is kept.
 //
-// An entry is refused as soon as its local header or its bytes are seen to be
-// wrong. Beside the errors of [stream.Read], but for [stream.ErrCutOff], there
-// are [ErrNotZip], [*stream.DuplicateError] and [*stream.SpillError].
+// Read refuses an entry as soon as its local header or its bytes prove wrong. Its
+// errors are those of [stream.Read], but [ErrNotZip] instead of [stream.ErrCutOff], and
+// [*stream.DuplicateError] and [*stream.SpillError].
 func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink stream.Sink, rules stream.Rules) (*stream.Report, error) {
 	return stream.Read(ctx, end, r, share, sink, rules, func(p *stream.Pipeline) error {
 		z := &reader{p: p, in: p.Window(p.Source()), rules: rules}
@@ -58,7 +58,7 @@ func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget
 	})
 }
 
-// read goes through the archive once.
+// read reads the archive, forward as far as possible.
 func (z *reader) read() error {
 	for {
 		b, err := z.in.Peek(4)
@@ -76,7 +76,7 @@ func (z *reader) read() error {
 			case reason != "":
 				return z.held(reason)
 			}
-		case sigRow, sigEnd64, sigEnd:
+		case sigCentral, sigEnd64, sigEnd:
 			return z.directory()
 		default:
 			if z.in.Offset() == 0 {
@@ -87,8 +87,7 @@ func (z *reader) read() error {
 	}
 }
 
-// prefixed tells an archive with something before its first header from what
-// is no archive.
+// prefixed reads an archive that does not begin with a header, if it is one.
 func (z *reader) prefixed() error {
 	b, err := z.in.Peek(maxPrefix + 4)
 	if err != nil {
