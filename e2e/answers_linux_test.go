@@ -15,7 +15,7 @@ import (
 	"spillway/testdata/nightly"
 )
 
-// ignoredNames is an archive of n empty files with names of 1,000 bytes. None is
+// ignoredNames returns an archive of n empty files with names of 1,000 bytes. None is
 // stored, and the answer lists all of them.
 func ignoredNames(n int) []byte {
 	entries := make([]archive.Entry, n)
@@ -25,9 +25,8 @@ func ignoredNames(n int) []byte {
 	return archive.Build(entries...)
 }
 
-// post sends an upload's head and content on a connection whose client reads
-// nothing, with a receive buffer as small as the system allows. length is that of
-// the body.
+// post sends the header of an upload and a part of its body. The client reads nothing, and
+// its receive buffer is as small as the system allows. length is the Content-Length.
 func post(t *testing.T, d *daemon.Daemon, contentType string, length int, content []byte) net.Conn {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(d.API, "http://"))
@@ -54,8 +53,8 @@ func post(t *testing.T, d *daemon.Daemon, contentType string, length int, conten
 	return conn
 }
 
-// settle waits until count uploads have that outcome, or until enough time has
-// passed for memory to show.
+// settle waits until count uploads have that outcome, for 5 s at most: memory has been
+// taken by then.
 func settle(t *testing.T, d *daemon.Daemon, outcome string, count int) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -67,8 +66,8 @@ func settle(t *testing.T, d *daemon.Daemon, outcome string, count int) {
 	}
 }
 
-// Answers that nobody reads belong to the memory budget, and keep no turn: the
-// process stays within --memory and 130 MiB, and others are stored meanwhile.
+// Unread answers count against the memory budget and hold no turn. The process stays within
+// --memory + 130 MiB, and other uploads are stored meanwhile.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	const clients, memory = 14, 64
 	names := nightly.Pick(10_000, 20_000)
@@ -103,8 +102,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 	}
 }
 
-// Uploads that are refused keep nothing of their archive while the rest of their
-// body comes.
+// Refused uploads hold no memory while the rest of their body arrives.
 func TestRefusedUploadsThatGoOn(t *testing.T) {
 	const clients, names, memory = 20, 10_000, 64
 	d := startMeasuredAlone(t, fmt.Sprintf("--memory=%dMiB", memory))

@@ -11,7 +11,7 @@ import (
 	"spillway/testdata/client"
 )
 
-// A bad setting is one line that names the flag.
+// A bad setting ends the start with one line that names the flag.
 func TestBadSettings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -17,14 +17,14 @@ import (
 	"spillway/testdata/daemon"
 )
 
-// longChunk is an upload in one long chunk. None of its archive is stored.
+// longChunk is an upload in one long chunk, of an archive that is not stored.
 type longChunk struct {
 	token, contentType string
 	body               []byte
 }
 
-// send sends the chunk in one go, but for some bytes in its middle, which it sends at
-// 10 KB a second. It returns the status of the answer.
+// send sends the chunk at once, except slow bytes in its middle, which it sends at 10 KB/s.
+// It returns the status of the answer.
 func (u longChunk) send(conn io.ReadWriter, slow int) (status int, err error) {
 	const step = 1000
 	half := len(u.body) / 2
@@ -49,8 +49,8 @@ func (u longChunk) send(conn io.ReadWriter, slow int) (status int, err error) {
 	return resp.StatusCode, resp.Body.Close()
 }
 
-// TestLongChunks: an upload in one long chunk takes few reads, and its client may
-// become slow in the middle of it, for longer than --idle-timeout.
+// TestLongChunks: the program reads a long chunk with few calls. Its client may become slow
+// in the middle, for longer than --idle-timeout.
 func TestLongChunks(t *testing.T) {
 	const size = 8 << 20
 	const idle = "--idle-timeout=2s"

@@ -20,8 +20,8 @@ const (
 	statusCutShort   = 4
 )
 
-// command runs the program to its end, checks its exit status, and returns what
-// it wrote.
+// command runs the program until it exits, checks its exit status, and returns what it
+// wrote.
 func command(t *testing.T, wantStatus int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	status, stdout, stderr := runProgram(client.Within(t), t, nil, args...)
@@ -31,9 +31,9 @@ func command(t *testing.T, wantStatus int, args ...string) (stdout, stderr strin
 	return stdout, stderr
 }
 
-// runProgram runs the program to its end, or until ctx ends, which kills it. Of
-// its settings, it has only those in variables, each "NAME=value". The status is
-// -1 if it was killed.
+// runProgram runs the program until it exits, or kills it when ctx ends. The status of a
+// killed program is -1. Of the environment variables that are settings, the program gets
+// only those in variables, each "NAME=value".
 func runProgram(ctx context.Context, t *testing.T, variables []string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	binary, err := checked()

@@ -21,11 +21,11 @@ import (
 	"spillway/testdata/daemon"
 )
 
-// outsideBudget is how much the process may take beside --memory, in bytes.
+// outsideBudget is the memory that the process may use on top of --memory, in bytes.
 const outsideBudget = 130 << 20
 
-// wantWithinBudget checks the most that a process had resident against its
-// --memory, in MiB.
+// wantWithinBudget checks the peak resident memory of a process. memory is its --memory in
+// MiB.
 func wantWithinBudget(t *testing.T, d *daemon.Daemon, memory int64) {
 	t.Helper()
 	u, err := daemon.UsageOf(d.PID())
@@ -38,8 +38,8 @@ func wantWithinBudget(t *testing.T, d *daemon.Daemon, memory int64) {
 	}
 }
 
-// needFiles fails the test where the system allows fewer open files than n, in
-// this process and in the one under test.
+// needFiles fails the test if the system allows fewer than n open files, in this process
+// and in the one under test.
 func needFiles(t *testing.T, n uint64) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -51,8 +51,8 @@ func needFiles(t *testing.T, n uint64) {
 	}
 }
 
-// crowd opens connections to address and sends each the same bytes. They are
-// closed when the test ends. The server may close them before.
+// crowd opens connections and sends the same bytes on each. The test closes them when it
+// ends. The server may close them earlier.
 func crowd(t *testing.T, address string, count int, sends []byte) []net.Conn {
 	t.Helper()
 	conns := make([]net.Conn, count)
@@ -79,10 +79,10 @@ func crowd(t *testing.T, address string, count int, sends []byte) []net.Conn {
 	return conns
 }
 
-// probe asks for url again and again, each time on a new connection, and reports
-// how long the slowest answer took. It is an error if one is not 200, or if two in a
-// row get none: where this process is short of CPU, its own request may come too late
-// to be told from a connection that stalls. stop ends it.
+// probe sends GET requests to url until stop, each on a new connection, and returns how long
+// the slowest answer took. An answer other than 200 is an error, and so are two requests in
+// a row without an answer. A single one may be the fault of this process, if it is short of
+// CPU: to the server, a request that comes late looks like a stalled connection.
 func probe(t *testing.T, url string) (stop func() (slowest time.Duration, answers int)) {
 	t.Helper()
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
@@ -131,8 +131,7 @@ func probe(t *testing.T, url string) (stop func() (slowest time.Duration, answer
 	}
 }
 
-// unfinishedHeader is the beginning of a request with fields of n bytes together and without
-// an end.
+// unfinishedHeader returns the start of a request: n bytes of a header that does not end.
 func unfinishedHeader(n int) []byte {
 	var b bytes.Buffer
 	b.WriteString("POST /upload/ HTTP/1.1\r\nHost: x\r\n")
@@ -142,8 +141,7 @@ func unfinishedHeader(n int) []byte {
 	return b.Bytes()
 }
 
-// unfinishedHello is a TLS record layer that carries n bytes of a ClientHello of
-// 64 KiB.
+// unfinishedHello returns TLS records with the first n bytes of a ClientHello of 64 KiB.
 func unfinishedHello(n int) []byte {
 	message := append([]byte{1, 0, 0xff, 0xf0}, make([]byte, n)...)
 	var b bytes.Buffer
@@ -157,8 +155,8 @@ func unfinishedHello(n int) []byte {
 	return b.Bytes()
 }
 
-// 5,000 connections that never come to a request: the process stays within
-// --memory and 130 MiB, and health probes are answered at once meanwhile.
+// With 5,000 connections that never complete a request, the process stays within --memory +
+// 130 MiB and answers health probes at once.
 func TestConnectionsWithoutARequest(t *testing.T) {
 	const connections, memory = 5000, 64
 	needFiles(t, connections+500)
@@ -200,8 +198,8 @@ func TestConnectionsWithoutARequest(t *testing.T) {
 	}
 }
 
-// Uploads that wait for their turn are bounded: beyond 256, the answer is 503 at
-// once. Those that have their turn are not disturbed by the others' connections.
+// At most 256 uploads wait for a turn. The program refuses more with a 503 at once. Uploads
+// that have a turn are stored.
 func TestManyUploadsThatWait(t *testing.T) {
 	const uploads, turns, places, memory = 2000, 2, 256, 64
 	needFiles(t, uploads+500)
@@ -221,7 +219,7 @@ func TestManyUploadsThatWait(t *testing.T) {
 	t.Logf("%d probes, the slowest took %v", answers, slowest)
 	wantWithinBudget(t, d, memory)
 	awaitMetric(t, d, `spillway_uploads_in_flight{stage="waiting"}`, places)
-	// One of those that came last. It has been answered, so that reading ends.
+	// The last one has been refused, so there is an answer to read.
 	if resp, err := http.ReadResponse(bufio.NewReader(others[uploads-1]), nil); err != nil {
 		t.Error(err)
 	} else if resp.Body.Close(); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {

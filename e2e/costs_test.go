@@ -48,9 +48,8 @@ func awaitSum(t *testing.T, s system, pattern string, wanted func(sum int64) boo
 	})
 }
 
-// TestCosts counts what an upload costs, which is the same on every machine: the
-// requests to S3, the bytes that they send, the disk, and the memory that is
-// allocated.
+// TestCosts counts what is the same on every machine: requests to S3, bytes sent, bytes on
+// disk, and bytes allocated.
 func TestCosts(t *testing.T) {
 	t.Parallel()
 	s := startBeside(t)
@@ -94,14 +93,14 @@ func TestCosts(t *testing.T) {
 		}
 		requests = now
 		after := counters(t, s.Admin, `(spillway_s3_sent_bytes_total)`)
-		// Beside the bodies there is the list of parts.
+		// The list of parts comes on top of the bodies.
 		if n := after["spillway_s3_sent_bytes_total"] - sent["spillway_s3_sent_bytes_total"]; n < upload.sent || n > upload.sent+upload.sent/1000+2000 || upload.sent == 0 && n != 0 {
 			t.Errorf("%s: %d bytes were sent, want %d", upload.name, n, upload.sent)
 		}
 	}
 	wantMetrics(t, s.Admin, "spillway_spilled_bytes_total 0", "spillway_spill_used_bytes 0")
 
-	// Two uploads of 21 MB: parts come from a pool, and the rest is small.
+	// Two uploads of 21 MB. Part buffers come from a pool.
 	total := since(allocated, counters(t, s.Admin, `(go_memstats_alloc_bytes_total)`))["go_memstats_alloc_bytes_total"]
 	if perMB := total / (2 * int64(len(zip)) / 1e6); perMB > 1_600_000 {
 		t.Errorf("%d bytes are allocated for each MB of an archive", perMB)

@@ -15,12 +15,11 @@ import (
 	"spillway/testdata/nightly"
 )
 
-// decodersMemory is what the process may have resident with --memory=64MiB.
+// decodersMemory is how many bytes may be resident with --memory=64MiB.
 const decodersMemory = (64 + 130) << 20
 
-// TestDecodersAreCounted has uploads that need a decoder which takes far more
-// memory than they are large: all at once, and they do not take more than the
-// budget.
+// TestDecodersAreCounted sends many small archives at once whose decoders take far more
+// memory than the archives. Together they stay within the budget.
 func TestDecodersAreCounted(t *testing.T) {
 	for _, load := range []struct {
 		name    string
@@ -29,7 +28,7 @@ func TestDecodersAreCounted(t *testing.T) {
 		same    bool
 	}{
 		{"32 of about 5 KB", 32, func(client int) []byte {
-			// The first file is so that the others' work is in proportion.
+			// The first file makes the archive large enough for the work of the others.
 			return archive.Build(namedEntry(client, 0, archive.Store, archive.Noise(1, 4_000)), wideWindow(client), wideBlock(client))
 		}, false},
 		{"64 with archives of zstd", 64, func(int) []byte { return symbolArchive(archive.Zstd) }, true},
@@ -73,13 +72,13 @@ func TestDecodersAreCounted(t *testing.T) {
 	}
 }
 
-// namedEntry is a file of a client.
+// namedEntry returns an entry with a name of the client's own.
 func namedEntry(client, n int, method uint16, data []byte) archive.Entry {
 	return archive.Entry{Name: fmt.Sprintf("c%d.so/AB%d/c%d.dbg", client, n, client), Data: data, Method: method}
 }
 
-// wideWindow is an entry of a few hundred bytes whose zstd decoder fills a window
-// of 8 MiB (RFC 8878, section 3.1.1).
+// wideWindow returns an entry of a few hundred bytes whose zstd decoder needs a window of
+// 8 MiB (RFC 8878, section 3.1.1).
 func wideWindow(client int) archive.Entry {
 	const window, block = 8 << 20, 128 << 10
 	raw := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3}
@@ -95,13 +94,13 @@ func wideWindow(client int) archive.Entry {
 	return e
 }
 
-// wideBlock is an entry of a few hundred bytes whose bzip2 decoder fills its block.
+// wideBlock returns an entry of a few hundred bytes whose bzip2 decoder fills its block.
 func wideBlock(client int) archive.Entry {
 	return namedEntry(client, 2, archive.BZip2, binary.LittleEndian.AppendUint64(make([]byte, 256<<10), uint64(client)))
 }
 
-// symbolArchive is an archive of a file that fills a decoder's memory. All clients
-// send the same, so that it is verified and not sent to S3.
+// symbolArchive returns an archive that fills a decoder's memory. All clients send the same,
+// so that it is verified and skipped.
 func symbolArchive(method uint16) []byte {
 	data := bytes.Repeat(archive.Symbols(1, 1<<20), 9)
 	var raw []byte

@@ -15,11 +15,11 @@ import (
 	"spillway/testdata/client"
 )
 
-// sampleFile is a file of the sample archive that --dev hands out.
+// sampleFile is an entry of the sample archive that --dev serves.
 const sampleFile = "libsample.so/7C5E3F0A91D24B6688E1A0C2D4F6B8A90/libsample.so.sym"
 
-// What --dev prints works when it is pasted into a shell; where there is no
-// curl, the same requests do.
+// The commands that --dev prints work in a shell. Without curl, the test makes the same
+// requests.
 func TestPrintedCommandsWork(t *testing.T) {
 	t.Parallel()
 	s := startEmbedded(t)
@@ -50,7 +50,7 @@ func TestPrintedCommandsWork(t *testing.T) {
 	}
 }
 
-// printedCommands returns functions that run the two lines that --dev prints.
+// printedCommands returns functions that run the two commands that --dev prints.
 func printedCommands(t *testing.T, s system) (upload, readBack func() string) {
 	t.Helper()
 	uploadLine, err := s.AwaitStdout(client.Within(t), "  curl ", "--form")
@@ -77,7 +77,7 @@ func printedCommands(t *testing.T, s system) (upload, readBack func() string) {
 	return shell(uploadLine), shell(readLine)
 }
 
-// An address that is taken is no bad setting: it may be free the next time.
+// A taken address has exit status 1, not 2: the address may be free the next time.
 func TestTakenAddress(t *testing.T) {
 	t.Parallel()
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -120,8 +120,7 @@ func TestProbes(t *testing.T) {
 	})
 }
 
-// TestHeaderLimitOfEveryPath: it is the same for all that clients can ask for, and
-// the refusal is JSON.
+// TestHeaderLimitOfEveryPath: every path has the same limit, and the refusal is JSON.
 func TestHeaderLimitOfEveryPath(t *testing.T) {
 	t.Parallel()
 	s := startEmbedded(t)

@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// onDisk is how much of the disk the files take that a process has open in a
-// folder, as the file system says. They have no names there: they only show
-// among what the process has open.
+// onDisk returns how many bytes of disk are allocated to the files that a process has open in
+// a folder. Spill files have no names, so they show only among the process's descriptors.
 func onDisk(pid int, folder string) (int64, error) {
 	open := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(open)
@@ -42,20 +41,20 @@ func onDisk(pid int, folder string) (int64, error) {
 	return total, nil
 }
 
-// sampler watches what a process has on the disk.
+// sampler measures the peak of what a process has on disk.
 type sampler struct {
 	pid    int
 	folder string
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 
-	// once done
+	// set once done
 	samples int
 	peak    int64
 	err     error
 }
 
-// sample begins to look, as often as it can without being in the way.
+// sample starts a sampler.
 func sample(pid int, folder string) *sampler {
 	s := &sampler{pid: pid, folder: folder}
 	ctx, stop := context.WithCancel(context.Background())
@@ -85,8 +84,7 @@ func (s *sampler) look() {
 	s.peak = max(s.peak, n)
 }
 
-// end ends it, after a last look, and returns the most that it saw and what it
-// saw last.
+// end stops the sampler. It returns the peak and the last value, in bytes.
 func (s *sampler) end(t *testing.T) (peak, last int64) {
 	t.Helper()
 	s.stop()
@@ -98,7 +96,7 @@ func (s *sampler) end(t *testing.T) (peak, last int64) {
 	return s.peak, last
 }
 
-// wantEmpty checks that there is no file in a folder, with a name or without.
+// wantEmpty checks that a folder has no files, with names or without.
 func wantEmpty(t *testing.T, pid int, folder string) {
 	t.Helper()
 	entries, err := os.ReadDir(folder)

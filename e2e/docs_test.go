@@ -17,9 +17,8 @@ var (
 	matcher  = regexp.MustCompile(`(\w+)=~?"([^"]*)"`)
 )
 
-// TestMetricsThatOperationsNames: each metric that docs/operations.md speaks of, in
-// an alert or elsewhere, is there from the first upload on, with the labels that it
-// is asked for with. An alert on another one would never fire.
+// TestMetricsThatOperationsNames: each metric that docs/operations.md names exists after the
+// first upload, with the labels of the alerts. An alert on any other would never fire.
 func TestMetricsThatOperationsNames(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile("../docs/operations.md")
@@ -29,7 +28,7 @@ func TestMetricsThatOperationsNames(t *testing.T) {
 	s := startEmbedded(t)
 	client.MustSend(t, s.API, "dev", client.Get(t, s.API+"/sample.zip").Body)
 	lines := strings.Split(metrics(t, s.Admin), "\n")
-	// In a table, a vertical bar is escaped.
+	// Tables escape vertical bars.
 	text := strings.ReplaceAll(string(doc), `\|`, "|")
 	found := selector.FindAllStringSubmatch(text, -1)
 	if len(found) < 10 {
@@ -53,8 +52,8 @@ func TestMetricsThatOperationsNames(t *testing.T) {
 	}
 }
 
-// labelsOf returns the sets of labels that matchers in braces ask for: of a pattern,
-// one for each of its alternatives.
+// labelsOf returns the label sets that the matchers in braces select: for a pattern, one set
+// for each alternative.
 func labelsOf(matchers string) [][]string {
 	sets := [][]string{nil}
 	for _, m := range matcher.FindAllStringSubmatch(matchers, -1) {

@@ -11,8 +11,8 @@ import (
 	"spillway/testdata/loopfs"
 )
 
-// A process whose calls hang ends its uploads, says so and exits as far as the
-// kernel lets it: it is gone when the disk has thawed.
+// A process whose disk calls hang ends its uploads and logs that it exits. The kernel keeps it
+// until the disk thaws.
 func TestExitWithDiskThatHangs(t *testing.T) {
 	t.Parallel()
 	disk := loopfs.MountForTest(t)

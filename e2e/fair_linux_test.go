@@ -13,10 +13,10 @@ import (
 	"spillway/testdata/client"
 )
 
-// TestProcessorsAreShared has one token with 60 uploads that are all decoding, and
-// another with a single one, which takes a small multiple of its time alone.
+// TestProcessorsAreShared: beside 60 decoding uploads of one token, an upload of another
+// token takes at most ten times as long as alone.
 func TestProcessorsAreShared(t *testing.T) {
-	// A hundred times its packed size, so that decoding is all there is to it.
+	// It expands a hundredfold, so that decoding takes nearly all of the time.
 	text := bytes.Repeat(archive.Symbols(1, 10_000), 800)
 	raw := archive.Compress(archive.Deflate, text)
 	for _, way := range []struct {
@@ -33,7 +33,7 @@ func TestProcessorsAreShared(t *testing.T) {
 				}
 				return archive.Build(entries...)
 			}
-			// All of the many send the same, and so it is sent to S3 once.
+			// The 60 uploads are the same, so that S3 stores it once.
 			s := startMeasuredBeside(t, "--memory=1GiB")
 			many, single := zip(0, 4), zip(1, 4)
 			for _, warm := range [][]byte{many, single} {

@@ -7,11 +7,11 @@ import (
 	"spillway/testdata/client"
 )
 
-// heldSmall is the size of archives that need no disk.
+// heldSmall is the size of archives that need no disk, in bytes.
 const heldSmall = 10_000
 
-// Archives that cannot be read forward are stored byte for byte. Small ones need
-// no disk.
+// Archives that cannot be read forward are stored with the right content. Small ones need no
+// disk.
 func TestHeldArchives(t *testing.T) {
 	t.Parallel()
 	for _, quota := range []string{"0", "4GiB"} {
@@ -30,8 +30,7 @@ func TestHeldArchives(t *testing.T) {
 	}
 }
 
-// wantHeld uploads an archive and checks that its entries are what the bucket
-// holds.
+// wantHeld uploads an archive and checks that the bucket holds exactly its entries.
 func (s system) wantHeld(t *testing.T, a archive.Archive) {
 	t.Helper()
 	got, err := client.Send(client.Within(t), s.API, "dev", a.Reader())

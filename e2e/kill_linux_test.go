@@ -26,20 +26,20 @@ const (
 	killsVariable = "SPILLWAY_KILLS" // how often TestKilled kills; without it, someKills times
 	someKills     = 3
 
-	// longestLife is how long after the first byte of its uploads a process is
-	// killed at the latest: some have answered by then.
+	// longestLife is the longest time from the first byte of an upload to the kill. Some
+	// uploads have been answered by then.
 	longestLife = 1500 * time.Millisecond
 
-	// sweepAge is as short as may be.
+	// sweepAge is the shortest that --upload-timeout=1s allows.
 	sweepAge = 2 * time.Second
 
-	// An upload is sent in pieces of pieceSize bytes, one each pieceTime.
+	// Uploads are sent in pieces of pieceSize bytes, one each pieceTime.
 	pieceSize = 32 << 10
 	pieceTime = 2500 * time.Microsecond
 )
 
-// TestKilled kills the program at random moments while it takes uploads, of
-// which one needs the disk and one goes up in parts. `make kill` does it often.
+// TestKilled kills the program at random moments of two uploads: one needs the disk, the
+// other is stored in parts. `make kill` kills it more often.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	kills := someKills
@@ -80,7 +80,7 @@ func TestKilled(t *testing.T) {
 		var sending sync.WaitGroup
 		for _, a := range []archive.Archive{held, parts} {
 			sending.Go(func() {
-				// How it ends is for the kill to say.
+				// The kill decides how it ends.
 				_, _ = client.Send(t.Context(), s.API, "dev", newPaced(a.Reader()))
 			})
 		}
@@ -106,8 +106,8 @@ func TestKilled(t *testing.T) {
 	}
 	t.Logf("after %d kills, %d of them while the disk was in use: %d objects are visible, %d uploads unfinished", kills, spilling, visible, left)
 
-	// What the last one has left is swept at the start of the next one if it is
-	// old enough by then. The store's clock counts in seconds.
+	// The next process sweeps what is old enough when it starts. The store's clock counts in
+	// seconds.
 	<-time.NewTimer(sweepAge + time.Second).C
 	s := run("--upload-timeout=1s", fmt.Sprint("--sweep-age=", sweepAge))
 	awaitSwept(t, s)
@@ -125,7 +125,7 @@ func TestKilled(t *testing.T) {
 	s.WantNoUploads(t)
 }
 
-// paced is an archive that comes in pieces.
+// paced is a reader that yields a piece at each tick.
 type paced struct {
 	r    io.Reader
 	tick *time.Ticker
@@ -138,7 +138,7 @@ func (p *paced) Read(b []byte) (int, error) {
 	return p.r.Read(b[:min(len(b), pieceSize)])
 }
 
-// kill ends a process as the kernel does when memory is short.
+// kill ends a process with SIGKILL, as the kernel does when memory is short.
 func kill(t *testing.T, d *daemon.Daemon) {
 	t.Helper()
 	if err := d.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -149,7 +149,7 @@ func kill(t *testing.T, d *daemon.Daemon) {
 	}
 }
 
-// wantWhole checks that what is visible is whole.
+// wantWhole checks that every visible object is a whole entry of one of the uploads.
 func (s system) wantWhole(t *testing.T, uploads []archive.Archive) {
 	t.Helper()
 	keys := s.Store.Keys(t, s.BucketName)
@@ -172,7 +172,7 @@ func awaitSwept(t *testing.T, s system) {
 	client.Until(t, "no upload is unfinished", func() bool { return len(s.Store.Uploads(t, s.BucketName)) == 0 })
 }
 
-// freeSpace is how many bytes the file system of a folder has left.
+// freeSpace returns how many bytes are free in the file system of a folder.
 func freeSpace(t *testing.T, folder string) int64 {
 	t.Helper()
 	var s unix.Statfs_t

@@ -72,8 +72,8 @@ func TestLargeEntry(t *testing.T) {
 	}
 }
 
-// Large ones go through a process of little memory, and its disk is empty when
-// it answers.
+// Large archives that cannot be read forward pass through a process with little memory. Its
+// disk is empty when it answers.
 func TestLargeHeldArchives(t *testing.T) {
 	quota := heldLarge * 11 / 10
 	for i, l := range archive.Layouts {
@@ -100,8 +100,7 @@ func TestLargeHeldArchives(t *testing.T) {
 	}
 }
 
-// largeEntry is an entry whose text is one block again and again, and so is its
-// deflate stream.
+// largeEntry is an entry whose text, and whose deflate stream, repeat one block.
 type largeEntry struct {
 	archive.Entry
 	crc32 uint32
@@ -122,12 +121,12 @@ func newLargeEntry(t *testing.T) *largeEntry {
 	}
 }
 
-// archive is a zip of the entry, as Python's zipfile writes it.
+// archive returns a zip of the entry, as Python's zipfile writes it.
 func (e *largeEntry) archive() io.Reader {
 	return archive.Archive{Entries: []archive.Entry{e.Entry}}.Reader()
 }
 
-// wantObject checks that the object has several parts and expands to the entry.
+// wantObject checks that the object was stored in parts and decompresses to the entry.
 func (e *largeEntry) wantObject(t *testing.T, b backend, key string) {
 	t.Helper()
 	api := s3.New(s3.Options{
@@ -152,8 +151,8 @@ func (e *largeEntry) wantObject(t *testing.T, b backend, key string) {
 	b.WantNoUploads(t)
 }
 
-// wantGzip checks that body is a gzip member (RFC 1952) of the entry. Its deflate
-// stream is known, so that it need not be expanded.
+// wantGzip checks that body is a gzip member (RFC 1952) of the entry. It compares the deflate
+// stream, which is known, instead of decompressing it.
 func (e *largeEntry) wantGzip(t *testing.T, body io.Reader) {
 	t.Helper()
 	r := bufio.NewReader(body)
@@ -171,7 +170,7 @@ func (e *largeEntry) wantGzip(t *testing.T, body io.Reader) {
 	}
 }
 
-// watched looks at something for each megabyte that is read through it.
+// watched calls look for each megabyte that is read through it.
 type watched struct {
 	r           io.Reader
 	look        func()
@@ -187,8 +186,7 @@ func (w *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// wantNoFiles checks that a process has no file open, but for devices and what
-// the kernel tells of itself.
+// wantNoFiles checks that a process has no file open, except in /dev, /proc and /sys.
 func wantNoFiles(t *testing.T, pid int) {
 	folder := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(folder)
@@ -205,7 +203,7 @@ func wantNoFiles(t *testing.T, pid int) {
 	}
 }
 
-// usedBy is what a process has used.
+// usedBy returns what a process has used so far.
 func usedBy(t *testing.T, d *daemon.Daemon) daemon.Usage {
 	t.Helper()
 	u, err := daemon.UsageOf(d.PID())

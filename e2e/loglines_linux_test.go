@@ -12,8 +12,8 @@ import (
 	"spillway/testdata/daemon"
 )
 
-// Clients without TLS, and without a token, do not fill the log: the first line of
-// a kind is there at once, and later ones tell how many were left out.
+// Clients without TLS or a token cannot fill the log. The first line of a kind is written at
+// once, and later lines say how many were omitted.
 func TestLogLinesThatAnybodyCauses(t *testing.T) {
 	t.Parallel()
 	const times = 800

@@ -33,8 +33,8 @@ func wantCheck(t *testing.T, api, check, state string, status int, words ...stri
 	}
 }
 
-// floodLog has the program log more than a pipe and its memory for lines have
-// room for: refused uploads cost little.
+// floodLog makes the program log more than the pipe and its own queue hold, with refused
+// uploads.
 func floodLog(t *testing.T, s system) {
 	t.Helper()
 	label := strings.Repeat("x", 100)
@@ -61,11 +61,10 @@ func floodLog(t *testing.T, s system) {
 	senders.Wait()
 }
 
-// endTime is long for a process that has nothing to wait for, also on a machine
-// with much to do.
+// endTime is enough for a process that waits for nothing to exit, also on a busy machine.
 const endTime = 15 * time.Second
 
-// wantEndInTime has SIGTERM end the process, which has nothing to wait for.
+// wantEndInTime sends SIGTERM to a process that waits for nothing, and checks that it exits.
 func wantEndInTime(t *testing.T, d *daemon.Daemon) {
 	t.Helper()
 	began := time.Now()
@@ -78,9 +77,8 @@ func wantEndInTime(t *testing.T, d *daemon.Daemon) {
 	}
 }
 
-// A pipe that nobody reads any more: uploads are answered and stored, the
-// heartbeat warns, the balancer changes nothing, and SIGTERM ends the process in
-// time.
+// When nobody reads the log's pipe, uploads are still answered and stored, the heartbeat
+// warns, the balancer's heartbeat stays 200, and SIGTERM ends the process in time.
 func TestLogThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	s := startBeside(t)
@@ -107,7 +105,7 @@ func TestLogThatNobodyReads(t *testing.T) {
 	wantEndInTime(t, s.Daemon)
 }
 
-// A reader that hung reads on: the log says how many lines are missing.
+// When a reader that hung reads again, the log says how many lines are missing.
 func TestLogThatIsReadAgain(t *testing.T) {
 	t.Parallel()
 	s := startEmbedded(t)
@@ -131,8 +129,7 @@ func TestLogThatIsReadAgain(t *testing.T) {
 	}
 }
 
-// A pipe whose reader has died does not end the process, and neither does its
-// last line at the end.
+// A process whose log has a dead reader lives on, and exits as usual on SIGTERM.
 func TestLogWhoseReaderDies(t *testing.T) {
 	t.Parallel()
 	s := startBeside(t)
@@ -150,8 +147,7 @@ func TestLogWhoseReaderDies(t *testing.T) {
 	wantEndInTime(t, s.Daemon)
 }
 
-// The exit status of a program whose log nobody reads is the one that it would
-// have had.
+// The exit status does not depend on whether somebody reads the log.
 func TestExitStatusWithoutAReader(t *testing.T) {
 	t.Parallel()
 	for what, lose := range map[string]func(*testing.T, system){
@@ -174,8 +170,8 @@ func TestExitStatusWithoutAReader(t *testing.T) {
 	}
 }
 
-// What the AWS SDK and net/http write by themselves is in our log, and so cannot
-// wait for its reader.
+// Log lines of the AWS SDK and of net/http go through our log, so they never block on its
+// reader.
 func TestLibrariesWriteToOurLog(t *testing.T) {
 	t.Parallel()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

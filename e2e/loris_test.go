@@ -10,10 +10,9 @@ import (
 	"spillway/testdata/client"
 )
 
-// TestSlowLoris: 2,000 connections that never come to their request, or to their
-// body, or send it with a token that nobody knows, or with one that may have two
-// uploads under way. They take no memory of the budget but that of those two, and
-// starve no one.
+// TestSlowLoris: 2,000 connections stall before their request, before their body, or in a
+// body with an unknown token or with a token that may have two uploads at once. Only those
+// two take memory of the budget, and other uploads are stored.
 func TestSlowLoris(t *testing.T) {
 	t.Parallel()
 	const connections, turns, turnsOfOne, floor = 2000, 4, 2, 1 << 20

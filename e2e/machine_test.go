@@ -2,7 +2,7 @@ package e2e
 
 import "testing"
 
-// What the settings ask for and the machine does not have is said at the start.
+// The start warns of settings that need more than the machine has.
 func TestMachineThatIsTooSmall(t *testing.T) {
 	t.Parallel()
 	s := startEmbedded(t, "--max-uploads=1000000000", "--spill-quota=1PiB", "--spill-dir="+t.TempDir())

@@ -16,10 +16,9 @@ import (
 	"spillway/testdata/sentryserver"
 )
 
-// TestSecretsAreNowhere: whatever happens to uploads, neither tokens nor the
-// store's secret get into an answer, the log, the metrics, the live page, or a
-// report to Sentry; e-mail addresses are in the log only, and where the answer to
-// a client says its own.
+// TestSecretsAreNowhere: tokens and the store's secret never appear in an answer, the log,
+// the metrics, the live page or a report to Sentry. E-mail addresses appear only in the log,
+// and in answers that tell a client its own.
 func TestSecretsAreNowhere(t *testing.T) {
 	t.Parallel()
 	const (
@@ -108,7 +107,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 	}
 }
 
-// livePage is the first event of the live page.
+// livePage returns the first event of the live page.
 func livePage(t *testing.T, admin string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(client.Within(t), http.MethodGet, admin+"/events", http.NoBody)

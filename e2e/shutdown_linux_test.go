@@ -13,8 +13,8 @@ import (
 	"spillway/testdata/daemon"
 )
 
-// After --drain-timeout the process ends, whatever clients do, and it does not wait
-// for those that were refused.
+// The process ends after --drain-timeout, whatever clients do. It does not wait for refused
+// clients.
 func TestShutdownTakesWhatItSays(t *testing.T) {
 	const drain, more = 2 * time.Second, 4 * time.Second
 	dial := func(t *testing.T, url, sends string) net.Conn {

@@ -15,7 +15,7 @@ func sendSignal(t *testing.T, s system, sig syscall.Signal) {
 	}
 }
 
-// large is an archive that makes several parts.
+// large returns an archive whose entry is stored in several parts.
 func large() (name string, zip []byte) {
 	name = archive.SymbolsName(1) + ".dbg"
 	return name, archive.Build(archive.Entry{Name: name, Data: archive.Noise(1, 60<<20)})
@@ -36,7 +36,7 @@ func TestIdleProcessEndsOnASignal(t *testing.T) {
 	}
 }
 
-// After SIGTERM an upload that is under way is finished, and no other is taken.
+// After SIGTERM, an upload under way is finished, and others are refused.
 func TestUploadUnderWayIsFinished(t *testing.T) {
 	t.Parallel()
 	s := startBeside(t)
@@ -64,7 +64,7 @@ func TestUploadUnderWayIsFinished(t *testing.T) {
 	s.WantNoUploads(t)
 }
 
-// While load balancers notice, uploads are still taken.
+// During --drain-delay, uploads are still accepted.
 func TestDrainDelay(t *testing.T) {
 	t.Parallel()
 	s := startBeside(t, "--drain-delay=1h")
@@ -78,7 +78,7 @@ func TestDrainDelay(t *testing.T) {
 	wantExit(t, s.Daemon, statusCutShort)
 }
 
-// What does not end within the time to drain is aborted, cleanly.
+// An upload that takes longer than --drain-timeout is aborted and leaves nothing.
 func TestUploadThatStallsIsAborted(t *testing.T) {
 	t.Parallel()
 	s := startBeside(t, "--drain-timeout=100ms")
@@ -92,7 +92,7 @@ func TestUploadThatStallsIsAborted(t *testing.T) {
 	s.WantNothing(t)
 }
 
-// A second signal does not wait for anything.
+// A second signal ends the process at once.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := startBeside(t)

@@ -10,9 +10,8 @@ import (
 	"spillway/testdata/tmpfs"
 )
 
-// A file system that is full refuses with a 503, and takes uploads again once
-// there is room. Where none of a size can be mounted, what a full disk does is
-// in TestDiskThatFails alone.
+// On a full disk, uploads that need it are refused with a 503. Once there is room, they are
+// stored. Where no tmpfs can be mounted, only TestDiskThatFails tests this.
 func TestDiskThatIsFull(t *testing.T) {
 	t.Parallel()
 	disk, err := tmpfs.Mount(16 << 20)

@@ -12,8 +12,7 @@ import (
 	"spillway/testdata/client"
 )
 
-// ways are the two in which clients send an archive: with and without saying how
-// much there is to come.
+// ways are the two in which clients send an archive: with and without a Content-Length.
 var ways = []struct {
 	name string
 	send func(ctx context.Context, api, token string, zip []byte) (client.Answer, error)
@@ -24,8 +23,7 @@ var ways = []struct {
 	}},
 }
 
-// wantRefused sends an archive in each of the ways, and checks the answer and
-// that nothing is left of it.
+// wantRefused sends an archive in both ways. It checks the answer, and that nothing is left.
 func (s system) wantRefused(t *testing.T, zip []byte, status int, says ...string) {
 	t.Helper()
 	for _, way := range ways {
@@ -45,7 +43,7 @@ func (s system) wantRefused(t *testing.T, zip []byte, status int, says ...string
 	s.WantNothing(t)
 }
 
-// wantOrdinary checks that an archive that can be read forward is taken.
+// wantOrdinary checks that an archive that can be read forward is stored.
 func (s system) wantOrdinary(t *testing.T) {
 	t.Helper()
 	files := archive.Samples(1)
@@ -55,8 +53,7 @@ func (s system) wantOrdinary(t *testing.T) {
 	s.WantStored(t, "v1/", files)
 }
 
-// Where a retry can never help, the answer is a 413 that names the setting and
-// its value.
+// If a retry can never help, the answer is a 413 that names the setting and its value.
 func TestArchiveThatNeverFits(t *testing.T) {
 	t.Parallel()
 	zip := archive.NeedsDisk(1, 20<<20).Bytes()
@@ -79,8 +76,8 @@ func TestArchiveThatNeverFits(t *testing.T) {
 	}
 }
 
-// Where others hold the room, the answer is a 503 that says so, and a retry
-// succeeds when they are done.
+// If other uploads hold the room, the answer is a 503 that says so. A retry succeeds when they
+// are done.
 func TestRoomThatOthersHold(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -107,7 +104,7 @@ func TestRoomThatOthersHold(t *testing.T) {
 	wantEmpty(t, s.PID(), folder)
 }
 
-// The file system keeps its free space.
+// Spilling leaves --spill-min-free free.
 func TestFreeSpaceIsKept(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()

@@ -13,12 +13,12 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// raceVariable is the environment variable that has the program built with the race
-// detector.
+// raceVariable is the environment variable that makes the tests build the program with the
+// race detector.
 const raceVariable = "SPILLWAY_RACE"
 
 var (
-	// checked is the program under test, with the race detector if that is asked for.
+	// checked is the program with the race detector, if raceVariable asks for it.
 	checked = sync.OnceValues(func() (string, error) {
 		if os.Getenv(raceVariable) == "" {
 			return released()
@@ -26,8 +26,8 @@ var (
 		return build("checked", "-race")
 	})
 
-	// released is the program as it is released. The race detector takes several times
-	// the memory and the CPU, so tests that measure those start this one.
+	// released is the program without the race detector, which takes several times the memory
+	// and the CPU. Tests that measure those start this one.
 	released = sync.OnceValues(func() (string, error) { return build("released") })
 )
 
@@ -109,8 +109,8 @@ func startMeasuredBeside(t *testing.T, args ...string) system {
 	return newBackend(t).start(t, released, args...)
 }
 
-// startWithTokens starts the program as in production: with a tokens file, and an S3
-// server of which it is told by flags.
+// startWithTokens starts the program as in production, without --dev: with a tokens file and
+// a real S3 server.
 func startWithTokens(t *testing.T, file string, args ...string) system {
 	t.Helper()
 	b := newBackend(t)

@@ -20,10 +20,9 @@ import (
 	"spillway/testdata/sentryserver"
 )
 
-// The tests of this file replay what the people on call of the service before
-// this one could not see.
+// The tests in this file replay incidents that the service before this one could not explain.
 
-// metrics are what the program says of itself.
+// metrics returns the program's metrics in Prometheus's text format.
 func metrics(t *testing.T, admin string) string {
 	t.Helper()
 	got := client.Get(t, admin+"/metrics")
@@ -43,7 +42,7 @@ func wantMetrics(t *testing.T, admin string, lines ...string) {
 	}
 }
 
-// stalls sends what it has, and then nothing until ctx ends.
+// stalls yields what Reader has, and then blocks until ctx ends.
 type stalls struct {
 	io.Reader
 	ctx context.Context
@@ -57,9 +56,8 @@ func (s stalls) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// An upload that its timeout ends: the log, the metrics and Sentry say how big
-// it was, how many files it had of which kinds, at which entry it was, and what
-// it was waiting for.
+// When an upload times out, the log, the metrics and Sentry say how large it was, how many
+// files of which kinds it had, which entry it was at, and what it waited for.
 func TestUploadThatTimesOutIsExplained(t *testing.T) {
 	t.Parallel()
 	sentry := sentryserver.Start(t)
@@ -131,8 +129,8 @@ func TestUploadThatTimesOutIsExplained(t *testing.T) {
 	}
 }
 
-// A store that is down: the heartbeat says so, the balancer is told to leave the
-// instance where it is, and the disk is cleaned as ever.
+// When the store is down, the heartbeat says so, the balancer's heartbeat stays 200, and the
+// disk is cleaned as usual.
 func TestStoreThatIsDown(t *testing.T) {
 	t.Parallel()
 	nobody, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -181,7 +179,7 @@ func TestStoreThatIsDown(t *testing.T) {
 	}
 }
 
-// TestUploadsAreWatched has sixteen uploads under way looked at from all sides.
+// TestUploadsAreWatched: the live page and the metrics show sixteen uploads under way.
 func TestUploadsAreWatched(t *testing.T) {
 	t.Parallel()
 	s := startEmbedded(t)

@@ -16,7 +16,7 @@ import (
 	"spillway/testdata/client"
 )
 
-// authInfo is the status of a question who somebody is.
+// authInfo returns the status of POST /upload/auth_info/.
 func authInfo(ctx context.Context, t *testing.T, api, token string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/upload/auth_info/", http.NoBody)
@@ -31,7 +31,7 @@ func authInfo(ctx context.Context, t *testing.T, api, token string) int {
 	return a.Status
 }
 
-// A token works from when it is made until it is revoked, without a restart.
+// A token works from its creation until it is revoked, without a restart.
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.json")
@@ -87,8 +87,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// A revoked token stops working, also where the command and the service reach the
-// file through different links.
+// A revoked token stops working, also if the command and the service open the file through
+// different links.
 func TestRevokeThroughALink(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -111,8 +111,7 @@ func TestRevokeThroughALink(t *testing.T) {
 	}
 }
 
-// Whatever is in a tokens file, and whatever is wrong with it, what is printed of
-// it does nothing to a terminal.
+// Whatever a tokens file contains, the commands print nothing that controls a terminal.
 func TestTokenCommandsAreHarmless(t *testing.T) {
 	t.Parallel()
 	const hostile = "\x1b[31mred\u009b31m\r\n\x07\u202etxt.exe\u2066"
@@ -184,7 +183,7 @@ func TestTokensAreReadAgainOnSIGHUP(t *testing.T) {
 	awaitLog(t, d, "tokens file loaded", `"tokens":1`)
 }
 
-// A tokens file that cannot be used stops the start, with one line.
+// A tokens file that cannot be used ends the start with one line.
 func TestBadTokensFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.json")

@@ -15,7 +15,7 @@ import (
 	"spillway/testdata/hungfs"
 )
 
-// tokensLink is a link to a tokens file that can be led elsewhere at once.
+// tokensLink is a symbolic link to a tokens file. A test can change its target atomically.
 type tokensLink struct {
 	path  string
 	good  string // the file that it first leads to
@@ -64,9 +64,9 @@ func wantTokensMetrics(t *testing.T, d *daemon.Daemon, failed, leastAge float64)
 	}
 }
 
-// mountHung mounts a file system that hangs. One process can touch it: the kernel
-// has others wait for the first, and ends none of them. It is unmounted by the
-// function that is returned, or at the end of the test.
+// mountHung mounts a file system that hangs. Only one process may touch it: the kernel makes
+// others wait for the first, and they cannot be killed. The returned function unmounts it, or
+// else the end of the test.
 func mountHung(t *testing.T) (path string, unmount func()) {
 	t.Helper()
 	hung, err := hungfs.Mount()
@@ -82,9 +82,9 @@ func mountHung(t *testing.T) (path string, unmount func()) {
 	return hung.Path, unmount
 }
 
-// The tokens file is suddenly on a file system that hangs: what is in force stays,
-// the heartbeat and the metrics say so, and SIGHUP waits for nobody. When the file
-// can be read again, it is.
+// When the tokens file is suddenly on a file system that hangs, the tokens in force stay, the
+// heartbeat and the metrics say so, and SIGHUP does not block. Once the file can be read, it
+// is loaded.
 func TestTokensFileThatHangs(t *testing.T) {
 	t.Parallel()
 	hung, unmount := mountHung(t)
@@ -124,7 +124,7 @@ func TestEndWithATokensFileThatHangs(t *testing.T) {
 	wantEndInTime(t, d)
 }
 
-// A tokens file that cannot be used for other reasons.
+// A tokens file that cannot be read or is invalid leaves the tokens in force.
 func TestTokensFileThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	fifo := filepath.Join(t.TempDir(), "fifo")
@@ -161,7 +161,7 @@ func TestTokensFileThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// When nobody can upload any more, that is an error.
+// A service without a token that may upload is in error.
 func TestNoTokenIsLeft(t *testing.T) {
 	t.Parallel()
 	l := newTokensLink(t)
@@ -177,7 +177,7 @@ func TestNoTokenIsLeft(t *testing.T) {
 	wantCheck(t, d.API, "tokens", "error", http.StatusInternalServerError, "No token may upload", "no such file or directory")
 }
 
-// A file that the start needs and that hangs stops it, with one line.
+// A file that hangs ends the start with one line.
 func TestStartWithAFileThatHangs(t *testing.T) {
 	t.Parallel()
 	tokens, _ := mountHung(t)

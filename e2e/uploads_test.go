@@ -12,8 +12,7 @@ import (
 	"spillway/testdata/client"
 )
 
-// The archives of every writer are stored file by file, and a second time
-// nothing is sent.
+// The archives of every zip writer are stored. A second upload skips every entry.
 func TestEveryWriter(t *testing.T) {
 	t.Parallel()
 	for _, store := range stores {
@@ -57,7 +56,7 @@ func TestTrySymbols(t *testing.T) {
 	s.WantStored(t, "try/v1/", files)
 }
 
-// What is refused leaves nothing behind, small or large.
+// Refused archives leave nothing behind, small or large.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	wide := archive.SymbolsName(1)
@@ -97,8 +96,8 @@ func TestRefused(t *testing.T) {
 
 var errClientGone = errors.New("the client goes away")
 
-// An upload whose client goes away in the middle of an entry of several parts
-// leaves nothing, and its time comes to an end.
+// When a client disconnects in the middle of an entry of several parts, its upload ends and
+// leaves nothing.
 func TestClientGoesAway(t *testing.T) {
 	t.Parallel()
 	for _, store := range stores {
@@ -121,8 +120,8 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// TestNamesOfEveryKind: all that a name may have gets into the store as it is, and
-// stays under the prefix.
+// TestNamesOfEveryKind: names with every allowed character are stored unchanged, under the
+// prefix.
 func TestNamesOfEveryKind(t *testing.T) {
 	t.Parallel()
 	var odd strings.Builder

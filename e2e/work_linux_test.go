@@ -11,12 +11,12 @@ import (
 	"spillway/testdata/client"
 )
 
-// workPerUpload is the processor time that an archive of next to no bytes may take,
-// four times what docs/security.md says: tests run beside others.
+// workPerUpload is the CPU time that a tiny archive may take: four times what docs/security.md
+// says, because the machine may be busy.
 const workPerUpload = 4 * 16 * time.Millisecond
 
-// TestWorkIsBounded sends small archives that take far more processor time than
-// they are large. Each is refused with a 413 that names the entry.
+// TestWorkIsBounded: small archives that would take much CPU time are refused with a 413 that
+// names the entry.
 func TestWorkIsBounded(t *testing.T) {
 	const size = 16 << 20
 	entry := func(data []byte) archive.Entry {
