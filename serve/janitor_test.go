@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,8 +28,8 @@ type rig struct {
 	*janitor
 	began time.Time
 	log   *observer.ObservedLogs
-	told  []string // reported failures
-	runs  int      // of the tried task, begun
+	told  []string     // reported failures
+	runs  atomic.Int64 // of the tried task, begun
 }
 
 // step is one run of the task that is tried.
@@ -62,8 +63,7 @@ func newRig(t *testing.T, steps ...step) *rig {
 		},
 		tasks: []*janitorTask{
 			{name: "tried", deadline: 10 * time.Second, run: func(ctx context.Context) (int, error) {
-				r.runs++
-				return steps[min(r.runs, len(steps))-1](ctx)
+				return steps[min(int(r.runs.Add(1)), len(steps))-1](ctx)
 			}},
 			{name: "beside", deadline: 10 * time.Second, run: removes(0)},
 		},
@@ -105,7 +105,7 @@ func TestJanitorRunsAtTheStartAndEveryMinute(t *testing.T) {
 		for minute, want := range []health.Task{{Succeeded: 1, Removed: 3}, {Succeeded: 2, Removed: 3}, {Succeeded: 3, Removed: 5}} {
 			passed := time.Duration(minute) * time.Minute
 			want.Name, want.LastSuccess = "tried", r.began.Add(passed)
-			if got := r.at(t, passed); got != want || r.runs != minute+1 {
+			if got := r.at(t, passed); got != want || r.runs.Load() != int64(minute+1) {
 				t.Errorf("at minute %d: %+v, want %+v", minute, got, want)
 			}
 		}
@@ -147,17 +147,17 @@ func TestJanitorTriesAgain(t *testing.T) {
 						t.Errorf("after run %d reported: %q", n+1, r.told)
 					}
 					again := ended + time.Duration(pause)*time.Second
-					if _ = r.at(t, again-time.Millisecond); r.runs != n+1 {
-						t.Errorf("run %d begins before %d s have passed", r.runs, pause)
+					if _ = r.at(t, again-time.Millisecond); r.runs.Load() != int64(n+1) {
+						t.Errorf("run %d begins before %d s have passed", r.runs.Load(), pause)
 					}
 					ended = again + c.lasts
 				}
 				last := ended - c.lasts
 				got := r.at(t, last)
-				if r.runs != failures+1 || got.Failures != 0 || !got.LastSuccess.Equal(r.began.Add(last)) {
+				if r.runs.Load() != int64(failures+1) || got.Failures != 0 || !got.LastSuccess.Equal(r.began.Add(last)) {
 					t.Errorf("when it works again: %+v", got)
 				}
-				if got := r.at(t, last+time.Minute); r.runs != failures+2 {
+				if got := r.at(t, last+time.Minute); r.runs.Load() != int64(failures+2) {
 					t.Errorf("a minute later: %+v", got)
 				}
 				events := slices.DeleteFunc(r.events(), func(e string) bool { return e == "cleaned up" })
@@ -193,7 +193,7 @@ func TestJanitorTaskThatHangs(t *testing.T) {
 		}
 		for _, passed := range []time.Duration{12 * time.Second, time.Hour} {
 			got := r.at(t, passed)
-			if r.runs != 1 || got.Failures != 1 || !got.HangsSince.Equal(r.began) {
+			if r.runs.Load() != 1 || got.Failures != 1 || !got.HangsSince.Equal(r.began) {
 				t.Errorf("after %v: %+v", passed, got)
 			}
 		}
@@ -204,7 +204,7 @@ func TestJanitorTaskThatHangs(t *testing.T) {
 		if got := r.at(t, time.Hour); got.Removed != 4 || !got.HangsSince.IsZero() {
 			t.Errorf("when it has ended: %+v", got)
 		}
-		if got := r.at(t, time.Hour+time.Second); r.runs != 2 || got.Failures != 0 {
+		if got := r.at(t, time.Hour+time.Second); r.runs.Load() != 2 || got.Failures != 0 {
 			t.Errorf("a second later: %+v", got)
 		}
 	})
@@ -214,7 +214,7 @@ func TestJanitorTaskThatHangs(t *testing.T) {
 func TestJanitorWhoseReportPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(context.Context) (int, error) { return 0, errUnreportable }, removes(0))
-		if got := r.at(t, time.Second); r.runs != 2 || got.Failures != 0 {
+		if got := r.at(t, time.Second); r.runs.Load() != 2 || got.Failures != 0 {
 			t.Errorf("%+v", got)
 		}
 		if r.log.FilterMessage("the failure of a cleaning task could not be reported").Len() != 1 {
@@ -244,7 +244,7 @@ func TestJanitorStops(t *testing.T) {
 				free = make(chan struct{})
 				r := newRig(t, c.step)
 				before := r.at(t, c.after)
-				begun := r.runs
+				begun := r.runs.Load()
 				stopping := time.Now()
 				r.stop()
 				if took := time.Since(stopping); took != c.takes {
@@ -252,7 +252,7 @@ func TestJanitorStops(t *testing.T) {
 				}
 				close(free)
 				time.Sleep(time.Hour)
-				if after := r.report()[0]; r.runs != begun || after.Failures != before.Failures {
+				if after := r.report()[0]; r.runs.Load() != begun || after.Failures != before.Failures {
 					t.Errorf("before: %+v, after: %+v", before, after)
 				}
 			})

@@ -20,8 +20,9 @@ func noSpace(err error) (full, quota bool) {
 
 // failure is the error of an upload whose call, which needs n bytes, failed with err:
 // the context's cause, a [*QuotaError] if the file system is full, else a [*DiskError].
-// It reports the error as trouble if the call should have succeeded.
-func (s *Spill) failure(ctx context.Context, op string, err error, n int64) error {
+// It reports the error as trouble if the call should have succeeded. before is the value
+// of s.returns before the call.
+func (s *Spill) failure(ctx context.Context, op string, err error, n, before int64) error {
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
 		return err
 	}
@@ -30,14 +31,22 @@ func (s *Spill) failure(ctx context.Context, op string, err error, n int64) erro
 		return failed
 	}
 	if full, quota := noSpace(err); full || quota {
-		// Others may have taken the space since then.
+		// Others may have taken the space since then. Or our own files had it, and have
+		// given it back since then.
 		free, freeErr := s.free(ctx)
-		if freeErr == nil && (quota || free-s.cfg.MinFree < n) {
+		if freeErr == nil && (quota || free-s.cfg.MinFree < n || n > 0 && s.returns.Load() != before) {
 			return s.tooFull(free, n)
 		}
 	}
 	s.trouble(failed)
 	return failed
+}
+
+// returning makes a call that gives space back.
+func (s *Spill) returning(call func() error) error {
+	s.returns.Add(1)
+	defer s.returns.Add(1)
+	return call()
 }
 
 // trouble reports a call that failed and should have succeeded.
@@ -59,7 +68,7 @@ func (s *Spill) tooFull(free, n int64) error {
 func (s *Spill) enoughFree(ctx context.Context, n int64) error {
 	free, err := s.free(ctx)
 	if err != nil {
-		return s.failure(ctx, "free space", err, 0)
+		return s.failure(ctx, "free space", err, 0, s.returns.Load())
 	}
 	if free-n < s.cfg.MinFree {
 		return s.tooFull(free, n)
@@ -111,10 +120,11 @@ func (s *Spill) took(n int64) {
 
 // Probe proves that the disk takes a block. It waits as long as Free does. The error is
 // a [*DiskError], or a [*QuotaError] if others have filled the disk. It is nil if our
-// own files have.
+// own files have, also if they have given space back since then.
 func (s *Spill) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.calls.hangAfter, ErrDiskHangs)
 	defer cancel()
+	before := s.returns.Load()
 	err := s.probing.do(ctx, s.calls, s.writeBlock)
 	if err == nil {
 		return nil
@@ -128,7 +138,7 @@ func (s *Spill) Probe(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case own >= spillBlock && (quota || free < spillBlock):
+	case own >= spillBlock && (quota || free < spillBlock), s.returns.Load() != before:
 		return nil
 	case full && free < spillBlock:
 		return &QuotaError{Quota: FreeSpace, Limit: s.cfg.MinFree, Free: free, Need: spillBlock}
@@ -146,7 +156,10 @@ func (s *Spill) writeBlock() error {
 	if err == nil {
 		_, err = f.WriteAt(make([]byte, spillBlock), 0)
 	}
-	return errors.Join(err, f.Close())
+	if err != nil {
+		return errors.Join(err, f.Close()) // it may have no space to give back
+	}
+	return s.returning(f.Close)
 }
 
 // Clean removes the files of processes that are gone, and returns how many those were.

@@ -49,9 +49,10 @@ func (f *File) call(ctx context.Context, op string, n int64, call func(DiskFile)
 	}
 	f.calls++
 	f.mu.Unlock()
+	before := f.spill.returns.Load()
 	ended, err := f.spill.calls.do(ctx, func() error { return call(f.disk) }, f.callEnded)
 	if err != nil {
-		err = f.spill.failure(ctx, op, err, n)
+		err = f.spill.failure(ctx, op, err, n, before)
 	}
 	if ended {
 		f.callEnded()
@@ -62,6 +63,13 @@ func (f *File) call(ctx context.Context, op string, n int64, call func(DiskFile)
 	f.mu.Unlock()
 	f.end() // its users may all have left meanwhile
 	return err
+}
+
+// punchRange gives n bytes of the disk back.
+func (f *File) punchRange(ctx context.Context, off, n int64) error {
+	return f.call(ctx, "punch", 0, func(disk DiskFile) error {
+		return f.spill.returning(func() error { return disk.Punch(off, n) })
+	})
 }
 
 func (f *File) callEnded() {
@@ -220,7 +228,7 @@ func (f *File) Complete(ctx context.Context) error {
 	f.mu.Unlock()
 	used := n * spillBlock
 	if over := f.allocated - used; over > 0 {
-		if err := f.call(ctx, "punch", 0, func(disk DiskFile) error { return disk.Punch(used, over) }); err != nil {
+		if err := f.punchRange(ctx, used, over); err != nil {
 			return err
 		}
 		f.took(-over)
@@ -278,7 +286,7 @@ func (f *File) unused(from, to int64) (runs []run) {
 func (f *File) punch(ctx context.Context, runs []run) error {
 	for _, r := range runs {
 		n := (r.to - r.from) * spillBlock
-		err := f.call(ctx, "punch", 0, func(disk DiskFile) error { return disk.Punch(r.from*spillBlock, n) })
+		err := f.punchRange(ctx, r.from*spillBlock, n)
 		if err != nil {
 			if _, ok := errors.AsType[*DiskError](err); ok {
 				f.mu.Lock()
@@ -329,7 +337,7 @@ func (f *File) end() {
 		wait = 0
 	}
 	// The system takes the space back whatever Close returns.
-	ended := f.spill.calls.always(f.disk.Close, f.forget)
+	ended := f.spill.calls.always(func() error { return f.spill.returning(f.disk.Close) }, f.forget)
 	f.mu.Unlock()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

@@ -3,6 +3,7 @@ package budget
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,6 +52,9 @@ type Spill struct {
 	calls  *diskCalls
 
 	cleaning, probing single
+
+	// returns changes before and after each call that gives space back.
+	returns atomic.Int64
 
 	// guarded by Budget.mu
 	stuck     int64 // bytes of the quota in files whose upload is over, but whose calls hang
@@ -132,6 +136,7 @@ func (s *Share) newFile(ctx context.Context) (*File, error) {
 		file DiskFile
 		err  error
 	)
+	before := spill.returns.Load()
 	_, failed := spill.calls.do(ctx, func() error {
 		file, err = spill.cfg.Disk.Create()
 		return err
@@ -141,7 +146,7 @@ func (s *Share) newFile(ctx context.Context) (*File, error) {
 		}
 	})
 	if failed != nil {
-		return nil, spill.failure(ctx, "create", failed, spillBlock)
+		return nil, spill.failure(ctx, "create", failed, spillBlock, before)
 	}
 	f := &File{spill: spill, share: s, disk: file}
 	s.budget.mu.Lock()
