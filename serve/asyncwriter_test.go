@@ -17,8 +17,8 @@ import (
 	"spillway/health"
 )
 
-// standIn is a standard error that hangs while it is shut, and fails while it
-// has an error.
+// standIn stands in for standard error. Writes block while shut is open, and fail while err
+// is set.
 type standIn struct {
 	mu   sync.Mutex
 	shut chan struct{} // closed when writes may go on; nil if they may
@@ -55,9 +55,9 @@ func (s *standIn) lines() []string {
 	return strings.Split(strings.TrimSuffix(s.text.String(), "\n"), "\n")
 }
 
-// A log that nobody reads takes a bounded number of lines and drops the others.
-// An error still finds room when other lines do not. Once the log is read again,
-// its last line says how many lines are missing.
+// A log that nobody reads queues a bounded number of lines and drops the others. Errors have
+// reserved room. Once somebody reads the log again, its last line says how many lines are
+// missing.
 func TestLogThatHangs(t *testing.T) {
 	for _, format := range []string{"json", "mozlog", "console"} {
 		t.Run(format, func(t *testing.T) {
@@ -111,8 +111,8 @@ func TestLogThatHangs(t *testing.T) {
 	}
 }
 
-// A log that cannot be written loses the lines that come meanwhile and no others:
-// what comes after a line that was cut off begins a line of its own.
+// A log that cannot be written loses only the lines of that time. After a line that was cut
+// off, the next one begins on a line of its own.
 func TestLogThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &standIn{}
@@ -156,8 +156,8 @@ func TestLogThatFails(t *testing.T) {
 	})
 }
 
-// Closing writes what waits. It does not wait for a log that hangs, and what is
-// logged later is dropped.
+// Closing the log writes the queue, without waiting for a log that hangs. Later lines are
+// dropped.
 func TestLogIsFlushedAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &standIn{shut: make(chan struct{})}

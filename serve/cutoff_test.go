@@ -10,8 +10,8 @@ import (
 	"spillway/testdata/nightly"
 )
 
-// TestCutOff closes the connection at many places of an upload. Nothing of it
-// is left: a whole archive in a form that lacks its end is cut off as well.
+// TestCutOff closes the connection at many places of an upload, of which nothing is left. An
+// upload whose archive is whole, and whose form lacks its end, is cut off as well.
 func TestCutOff(t *testing.T) {
 	t.Parallel()
 	in := startInside(t, overrides{})
@@ -29,8 +29,8 @@ func TestCutOff(t *testing.T) {
 		in.sendBroken(t, contentType, len(body), bytes.NewReader(body[:cut]))
 		in.wantNothing(t, fmt.Sprintf("cut off %d bytes before the end", missing))
 	}
-	// The request is complete, but for its form's closing boundary. A line's end
-	// behind the boundary is not part of it.
+	// The request is complete, except for the closing boundary of its form. The line break
+	// after the boundary is not part of it.
 	for missing := 3; missing <= 60; missing++ {
 		cut := body[:len(body)-missing]
 		in.sendBroken(t, contentType, len(cut), bytes.NewReader(cut))
@@ -38,8 +38,8 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// TestCutOffWithinParts closes the connection in the middle of an entry of many
-// parts, some of which are staged.
+// TestCutOffWithinParts closes the connection in the middle of an entry of many parts, when
+// some of them are staged.
 func TestCutOffWithinParts(t *testing.T) {
 	t.Parallel()
 	in := startInside(t, overrides{})

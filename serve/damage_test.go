@@ -13,9 +13,9 @@ import (
 	"spillway/testdata/nightly"
 )
 
-// smallArchive is one of 3 KB in which there is everything that can be in one:
-// every method and data descriptor that is read forward, an empty file, a
-// directory, a file that is ignored, zip64 fields, a comment.
+// smallArchive returns an archive of 3 KB with everything that can be in one: each method and
+// data descriptor that can be read forward, an empty file, a directory, an ignored file,
+// zip64 fields, a comment.
 func smallArchive() (zip []byte, files map[string][]byte) {
 	text := func(n uint64) []byte { return archive.Symbols(n, 200) }
 	entries := []archive.Entry{

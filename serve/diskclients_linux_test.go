@@ -18,13 +18,13 @@ import (
 	"spillway/testdata/tmpfs"
 )
 
-// tended is a service that looks after its disk, and whose looks are counted.
+// tended is a service that probes its disk. The probes are counted.
 type tended struct {
 	*inside
 	disk countedDisk
 }
 
-// countedDisk counts the files that are made, of which each look makes one.
+// countedDisk counts the files that are created. Each probe creates one.
 type countedDisk struct {
 	budget.Disk
 	made atomic.Int64
@@ -35,15 +35,14 @@ func (d *countedDisk) Create() (budget.DiskFile, error) {
 	return d.Disk.Create()
 }
 
-// awaitLooks waits until the service has looked at its disk n more times. Nobody
-// else makes files meanwhile.
-func (in *tended) awaitLooks(t *testing.T, n int64) {
+// awaitProbes waits for n more probes of the disk. Nobody else may create files meanwhile.
+func (in *tended) awaitProbes(t *testing.T, n int64) {
 	t.Helper()
 	seen := in.disk.made.Load() + n
-	client.Until(t, "the service looks at its disk", func() bool { return in.disk.made.Load() >= seen })
+	client.Until(t, "the service probes its disk", func() bool { return in.disk.made.Load() >= seen })
 }
 
-// connection is one that the server has accepted.
+// connection is a connection that the server has accepted.
 type connection struct {
 	net.Conn
 	r *bufio.Reader
@@ -90,8 +89,7 @@ func (c *connection) do(t *testing.T, header string, body []byte) (status int, s
 	return resp.StatusCode, string(text)
 }
 
-// limitFiles leaves this process without a free file descriptor, until lift is
-// called.
+// limitFiles leaves this process without a free file descriptor until lift is called.
 func limitFiles(t *testing.T) (lift func()) {
 	t.Helper()
 	var before syscall.Rlimit
@@ -108,8 +106,8 @@ func limitFiles(t *testing.T) (lift func()) {
 	}
 }
 
-// declare begins an upload that states a length, sends some of it, and reads the
-// answer's status.
+// declare starts an upload with that Content-Length, sends a part of it, and returns the
+// status line.
 func declare(t *testing.T, address string, length int64, zip []byte) string {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(client.Within(t), "tcp", address)
@@ -132,8 +130,8 @@ func declare(t *testing.T, address string, length int64, zip []byte) string {
 	return string(status)
 }
 
-// What clients can do to the disk of an instance is refused, and does not take
-// the instance out.
+// Whatever clients do to the disk, they are refused, and the instance stays in the load
+// balancer.
 func TestClientsTakeNoInstanceOut(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -161,7 +159,7 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 			}
 		}},
 		{"archives down to the mark", 32 << 20, []string{"--spill-min-free=20MiB"}, false, func(t *testing.T, in *tended, api string) {
-			// It stays there while the machine looks.
+			// It holds the space during the probes.
 			u := client.SendHalf(t, api, archive.NeedsDisk(1, 18<<20).Bytes())
 			in.awaitSpilling(t, 1)
 			for range 3 {
@@ -170,7 +168,7 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 				}
 				<-in.events
 			}
-			in.awaitLooks(t, 10)
+			in.awaitProbes(t, 10)
 			close(u.Rest)
 			u.Wait(t)
 			<-in.events
@@ -191,7 +189,7 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 			if _, says := conns[0].get(t, "/__heartbeat__"); !strings.Contains(says, `"files":"error"`) {
 				t.Errorf("the heartbeat says %s", says)
 			}
-			in.awaitLooks(t, 4)
+			in.awaitProbes(t, 4)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -215,7 +213,7 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 			defer in.watch(t)()
 			api := in.api()
 			c.do(t, in, api)
-			in.awaitLooks(t, 4)
+			in.awaitProbes(t, 4)
 			if got := client.Get(t, api+"/__lbheartbeat__"); got.Status != http.StatusOK {
 				t.Errorf("the balancer is told %d", got.Status)
 			}

@@ -20,7 +20,7 @@ import (
 	"spillway/testdata/tmpfs"
 )
 
-// watch has the service look after itself, as run does, until it is stopped.
+// watch starts the probes and the janitor, as run does. stop ends them.
 func (in *inside) watch(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -99,7 +99,8 @@ func TestDiskThatFreezes(t *testing.T) {
 	client.Until(t, "the janitor works again", func() bool { state, _ := client.CheckState(t, api, "janitor"); return state == "ok" })
 }
 
-// A spill disk that breaks while nobody uses it, and is mended.
+// A spill disk that breaks takes the instance out, also if nobody uses the disk. Once it is
+// mended, the instance comes back.
 func TestDiskThatBreaksUnseen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -146,7 +147,7 @@ func TestDiskThatBreaksUnseen(t *testing.T) {
 			if state, says := client.CheckState(t, api, "spill"); state != "ok" {
 				t.Fatalf("in the beginning the heartbeat says %s: %s", state, says)
 			}
-			// A write that is under way keeps a file system from becoming read-only.
+			// A write in progress keeps a file system from becoming read-only.
 			client.Until(t, "the disk breaks", func() bool { return c.set(t, disk, true) == nil })
 			client.AwaitStatus(t, api+"/__lbheartbeat__", http.StatusServiceUnavailable)
 			if state, _ := client.CheckState(t, api, "spill"); state != "error" {

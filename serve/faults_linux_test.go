@@ -26,11 +26,10 @@ import (
 // It shares no factor with the sides of the matrix, so that the sample has all of them.
 const sampleOf = 23
 
-// faultAttempt is how long an attempt at a request may take here. Only those
-// that are left without an answer take it.
+// faultAttempt is the time limit of a request here. Only requests without an answer take it.
 const faultAttempt = 5 * time.Second
 
-// faulty is a service before a real S3 server that can be made to fail.
+// faulty is a service whose S3 server can be made to fail.
 type faulty struct {
 	*inside
 	proxy *s3fault.Proxy
@@ -47,8 +46,8 @@ func startFaulty(t *testing.T, server *s3server.Server) *faulty {
 	return f
 }
 
-// The ways into S3: an entry that is held in memory, one that is held on disk,
-// and one that goes up in parts while it arrives.
+// The ways into S3: an entry held in memory, one held on disk, and one that is sent in parts
+// while it arrives.
 var (
 	heldInMemory = archive.Entry{Name: "held.pdb/A0/held.sym", Data: archive.Symbols(1, 20_000), Method: archive.Deflate}
 	heldOnDisk   = archive.Entry{Name: "disk.pdb/A0/disk.pd_", Data: archive.Noise(2, 300<<10), Descriptor: archive.Signed32}
@@ -59,16 +58,15 @@ var (
 	}
 )
 
-// scenario is something that a service does with S3. One of its calls fails.
+// scenario is something that the service does with S3. One of its calls fails.
 type scenario struct {
 	name    string
 	entries []archive.Entry
 
-	// run does it, while the fault is there, if it is not nil, and calls done when
-	// the fault is to be taken away.
+	// run runs the scenario. The fault is injected, unless it is nil, until run calls done.
 	run func(t *testing.T, f *faulty, s *scenario, fault *s3fault.Fault, done func())
 
-	// of the calls that run makes, those whose names begin so are to fail
+	// calls are prefixes of the calls that fail, one after the other
 	calls []string
 }
 
@@ -80,7 +78,7 @@ var scenarios = []scenario{
 	{"a probe", nil, runProbe, []string{"HeadObject v1/", "GetObject v1/", "PutObject v1/", "CreateMultipartUpload v1/", "UploadPart v1/", "AbortMultipartUpload v1/"}},
 }
 
-// upload sends the scenario's archive, and waits until all of it is put away.
+// upload sends the scenario's archive and waits until the upload has given its room back.
 func (f *faulty) upload(t *testing.T, s *scenario) client.Answer {
 	t.Helper()
 	a, err := client.Send(client.Within(t), f.api(), "dev", bytes.NewReader(archive.Build(s.entries...)))
@@ -91,8 +89,8 @@ func (f *faulty) upload(t *testing.T, s *scenario) client.Answer {
 	return a
 }
 
-// wantWhole checks that what is visible are entries of the scenario, whole, and
-// says how many.
+// wantWhole checks that each visible object is a whole entry of the scenario, and returns how
+// many there are.
 func (f *faulty) wantWhole(t *testing.T, s *scenario) (visible int) {
 	t.Helper()
 	keys := f.Store.Keys(t, f.BucketName)
@@ -116,8 +114,8 @@ func (f *faulty) wantWhole(t *testing.T, s *scenario) (visible int) {
 	return visible
 }
 
-// wantAborted checks that no upload is unfinished but one that nobody can name,
-// because the answer to its create was lost, or that could not be aborted.
+// wantAborted checks that no multipart upload is unfinished, except where the answer to its
+// create was lost, so that nobody knows its ID, or where the abort failed.
 func (f *faulty) wantAborted(t *testing.T, fault *s3fault.Fault) {
 	t.Helper()
 	if fault != nil {
@@ -133,8 +131,8 @@ func (f *faulty) wantAborted(t *testing.T, fault *s3fault.Fault) {
 	}
 }
 
-// runUpload: the archive is stored or refused, as it would be without the fault,
-// or the client is told to come back, and then it is.
+// runUpload: the archive is stored or refused as without the fault, or the client is told to
+// retry, and the retry is.
 func runUpload(t *testing.T, f *faulty, s *scenario, fault *s3fault.Fault, done func()) {
 	sound, want := len(s.entries), http.StatusCreated
 	if s.entries[sound-1].Name == damaged.Name {
@@ -163,7 +161,7 @@ func runUpload(t *testing.T, f *faulty, s *scenario, fault *s3fault.Fault, done 
 	f.wantRoom(t, "without the fault")
 }
 
-// sweep aborts every multipart upload there is, as the janitor does with old ones.
+// sweep aborts every multipart upload, whatever its age.
 func (f *faulty) sweep(t *testing.T) error {
 	t.Helper()
 	f.settings.SweepAge = -time.Hour
@@ -171,7 +169,7 @@ func (f *faulty) sweep(t *testing.T) error {
 	return err
 }
 
-// runSweep: a sweep that has not failed has left nothing.
+// runSweep: a sweep without an error leaves nothing.
 func runSweep(t *testing.T, f *faulty, _ *scenario, fault *s3fault.Fault, done func()) {
 	f.Store.Begin(t, f.BucketName, "v1/left.pdb/A0/left.pd_")
 	err := f.sweep(t)
@@ -184,8 +182,8 @@ func runSweep(t *testing.T, f *faulty, _ *scenario, fault *s3fault.Fault, done f
 	}
 }
 
-// runProbe: the heartbeat says that the store fails, or it works all the same.
-// The balancer never hears of it.
+// runProbe: the heartbeat says that the store fails, or a retry succeeds. The balancer's
+// heartbeat stays 200.
 func runProbe(t *testing.T, f *faulty, _ *scenario, fault *s3fault.Fault, done func()) {
 	r := client.Get(t, f.api()+"/__heartbeat__")
 	done()
@@ -232,8 +230,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 	t.Logf("%d combinations", combinations.Load())
 }
 
-// faults are all that can happen to the scenario's calls, which it is run once
-// to find.
+// faults runs the scenario once to find its calls, and returns all faults that they can have.
 func (s *scenario) faults(t *testing.T, server *s3server.Server) (all []s3fault.Fault) {
 	t.Helper()
 	clean := startFaulty(t, server)

@@ -82,7 +82,7 @@ func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, o 
 // api is the base URL of the service.
 func (in *inside) api() string { return "http://" + in.public.address() }
 
-// observed is a core that takes every entry and writes none.
+// observed is a log core that accepts every entry and writes nothing.
 type observed struct{ zapcore.LevelEnabler }
 
 func (observed) Enabled(zapcore.Level) bool          { return true }
@@ -93,7 +93,7 @@ func (o observed) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.Check
 func (observed) Write(zapcore.Entry, []zapcore.Field) error { return nil }
 func (observed) Sync() error                                { return nil }
 
-// sendBroken sends the first part of a request and closes the connection.
+// sendBroken sends the start of a request and closes the connection.
 func (in *inside) sendBroken(t *testing.T, contentType string, length int, body io.Reader) {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", in.public.address())
@@ -110,8 +110,8 @@ func (in *inside) sendBroken(t *testing.T, contentType string, length int, body 
 	<-in.events
 }
 
-// wantNothing checks that an upload left nothing: no object, no unfinished
-// upload, no memory.
+// wantNothing checks that an upload left no object, no unfinished multipart upload, and no
+// memory or disk in use.
 func (in *inside) wantNothing(t *testing.T, what string) {
 	t.Helper()
 	if keys := in.Store.Keys(t, in.BucketName); len(keys) != 0 {
@@ -123,9 +123,8 @@ func (in *inside) wantNothing(t *testing.T, what string) {
 	in.wantRoom(t, what)
 }
 
-// wantRoom checks that neither memory nor disk is in use. What an answer takes is
-// given back when the answer has been written, which may be a moment after its client
-// has read it.
+// wantRoom checks that no memory and no disk is in use. The memory of an answer may be given
+// back a moment after the client has read it.
 func (in *inside) wantRoom(t *testing.T, what string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -159,7 +158,7 @@ func (in *inside) stop(t *testing.T) {
 	}
 }
 
-// drop removes all objects, so that the next upload begins with none.
+// drop removes all objects from the bucket.
 func (in *inside) drop(t *testing.T) {
 	t.Helper()
 	for _, key := range in.Store.Keys(t, in.BucketName) {

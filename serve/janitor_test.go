@@ -16,7 +16,7 @@ import (
 	"spillway/health"
 )
 
-// The tests of this file run in the time of synctest.
+// The tests in this file run in synctest's fake time.
 
 var (
 	errDown         = errors.New("it is down")
@@ -47,8 +47,7 @@ func waits(ctx context.Context) (int, error) {
 	return 1, context.Cause(ctx)
 }
 
-// newRig starts a janitor, which ends with the test. The last of the steps
-// repeats.
+// newRig starts a janitor, which ends with the test. The last step repeats.
 func newRig(t *testing.T, steps ...step) *rig {
 	t.Helper()
 	core, log := observer.New(zapcore.InfoLevel)
@@ -73,8 +72,8 @@ func newRig(t *testing.T, steps ...step) *rig {
 	return r
 }
 
-// at lets time pass until that long after the start, and returns how the tried
-// task does. The other one has run every minute, whatever became of the first.
+// at lets time pass until d after the start, and returns the report of the tried task. It
+// checks that the other task ran every minute.
 func (r *rig) at(t *testing.T, d time.Duration) health.Task {
 	t.Helper()
 	time.Sleep(d - time.Since(r.began))
@@ -90,7 +89,7 @@ func (r *rig) at(t *testing.T, d time.Duration) health.Task {
 	return report[0]
 }
 
-// events are the messages that were logged of the tried task.
+// events returns the log messages about the tried task.
 func (r *rig) events() []string {
 	events := []string{}
 	for _, e := range r.log.FilterField(zap.String("task", "tried")).All() {
@@ -118,8 +117,8 @@ func TestJanitorRunsAtTheStartAndEveryMinute(t *testing.T) {
 	})
 }
 
-// A task that fails, in whatever way, is tried again: after a second, then two,
-// and at last after a minute. It says so, and says when it works again.
+// A task that fails is tried again after a second, then two, and in the end every minute. The
+// log says so, and says when the task works again.
 func TestJanitorTriesAgain(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -170,7 +169,7 @@ func TestJanitorTriesAgain(t *testing.T) {
 	}
 }
 
-// A panic is logged with where it came from.
+// A panic is logged with its stack.
 func TestJanitorLogsTheStackOfAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, panics)
@@ -182,7 +181,7 @@ func TestJanitorLogsTheStackOfAPanic(t *testing.T) {
 	})
 }
 
-// A run that does not end at all has failed, and no other is begun beside it.
+// A run that hangs has failed, and no other run starts beside it.
 func TestJanitorTaskThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})
@@ -210,7 +209,7 @@ func TestJanitorTaskThatHangs(t *testing.T) {
 	})
 }
 
-// Whoever is told of a failure may fail as well.
+// The janitor survives a panic in the report of a failure.
 func TestJanitorWhoseReportPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(context.Context) (int, error) { return 0, errUnreportable }, removes(0))
@@ -223,8 +222,8 @@ func TestJanitorWhoseReportPanics(t *testing.T) {
 	})
 }
 
-// The end comes at once, between runs and within one, and is no failure. A run
-// that hangs is not waited for.
+// Stopping takes no time, between runs and during one, and is no failure. It does not wait for
+// a run that hangs.
 func TestJanitorStops(t *testing.T) {
 	free := make(chan struct{})
 	for _, c := range []struct {

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// linesOf is what is written of what write logs.
+// linesOf returns the text of what write logs.
 func linesOf(t *testing.T, format string, write func(*zap.Logger)) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -27,7 +27,7 @@ func linesOf(t *testing.T, format string, write func(*zap.Logger)) string {
 	return out.String()
 }
 
-// logged is what a format makes of an event of each level.
+// logged returns an event of each level in a format, decoded.
 func logged(t *testing.T, format string) []map[string]any {
 	t.Helper()
 	out := linesOf(t, format, func(log *zap.Logger) {
@@ -95,8 +95,8 @@ func TestJSONLog(t *testing.T) {
 	}
 }
 
-// TestLogsAreHarmless: what clients choose does nothing to the terminal of
-// whoever reads a log, in any format, and still means the same.
+// TestLogsAreHarmless: text from clients cannot control the terminal of whoever reads a log,
+// in any format, and stays readable.
 func TestLogsAreHarmless(t *testing.T) {
 	const hostile = "\x1b[31m\u009b31m\r\n\x07\x7f\u0085\u202etxt.exe\u2066\u2028é"
 	for _, format := range []string{"json", "mozlog", "console"} {

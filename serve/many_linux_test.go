@@ -80,8 +80,8 @@ func (in *inside) awaitSpilling(t *testing.T, n int) {
 	client.Until(t, fmt.Sprintf("%d files are on disk", n), func() bool { return in.budget.Spill().Usage().Files >= n })
 }
 
-// trickle sends the first n bytes of a body at once and then one every two
-// seconds, until stop or until the server does not want any more.
+// trickle sends the first n bytes of a body at once, and then one every two seconds until
+// stop, or until the server closes the connection.
 func trickle(t *testing.T, address, contentType string, body []byte, n int, stop <-chan struct{}) error {
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 	if err != nil {

@@ -12,10 +12,9 @@ import (
 	"spillway/testdata/client"
 )
 
-// A disk that is full again and again: the first time is a warning, the third
-// takes the instance out of the balancer, what is under way ends well, and once
-// there is room for long enough the instance comes back. What clients are
-// refused for does nothing of it.
+// A disk that fails once makes the heartbeat warn, and a disk that fails three times takes the
+// instance out of the load balancer. Uploads under way are stored. After a quiet time the
+// instance comes back. Uploads that are refused for their size count for nothing.
 func TestPressure(t *testing.T) {
 	t.Parallel()
 	disk := &faultyDisk{}
@@ -58,7 +57,7 @@ func TestPressure(t *testing.T) {
 	if a := underWay.Wait(t); a.Status != http.StatusCreated {
 		t.Errorf("what was under way: %+v", a)
 	}
-	// Uploads go on: the balancer decides who gets more of them.
+	// The instance still accepts uploads: the balancer decides where to send them.
 	if a, err := client.Send(client.Within(t), api, "dev", archive.NeedsDisk(11, 3<<20).Reader()); err != nil || a.Status != http.StatusCreated {
 		t.Errorf("under pressure: %+v, error %v", a, err)
 	}

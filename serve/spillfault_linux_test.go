@@ -12,7 +12,7 @@ import (
 	"spillway/testdata/client"
 )
 
-// faultyDisk is a disk of which one operation fails, if it is told to.
+// faultyDisk is a disk with one operation that can be made to fail.
 type faultyDisk struct {
 	budget.Disk
 
@@ -22,7 +22,7 @@ type faultyDisk struct {
 	failed int
 }
 
-// fail has an operation fail from now on; with nil none does.
+// fail makes an operation fail from now on. With a nil error, none fails.
 func (d *faultyDisk) fail(op string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -93,8 +93,8 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.DiskFile.ReadAt(p, off)
 }
 
-// Whatever a disk fails at, the upload is refused with a 503 and leaves nothing;
-// the next one is taken, without a restart.
+// Whichever operation of the disk fails, the upload is refused with a 503 and leaves nothing.
+// The next one is stored, without a restart.
 func TestDiskThatFails(t *testing.T) {
 	t.Parallel()
 	disk := &faultyDisk{}

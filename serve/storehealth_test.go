@@ -17,9 +17,8 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// startForHeartbeat starts a service whose requests to a real S3 server go through
-// a proxy, and whose heartbeat asks that store whenever it is asked itself. Outcomes
-// of uploads count for outcomeWindow.
+// startForHeartbeat starts a service behind a proxy to a real S3 server. Each heartbeat probes
+// the store anew. Outcomes of uploads count for outcomeWindow.
 func startForHeartbeat(t *testing.T, outcomeWindow time.Duration, args ...string) (*inside, *s3fault.Proxy, string) {
 	t.Helper()
 	server := s3server.Start(t)
@@ -35,9 +34,9 @@ func startForHeartbeat(t *testing.T, outcomeWindow time.Duration, args ...string
 	return in, proxy, in.api()
 }
 
-// A store that begins uploads and takes no bodies: the heartbeat names what it says,
-// of the probe and of the uploads that failed. The balancer does not hear of it. With
-// the store well again, the next upload is stored and the heartbeat green.
+// When a store accepts no bodies, the heartbeat names the error of the probe and of the failed
+// uploads, and the balancer's heartbeat stays 200. Once the store works again, the next
+// upload is stored and the heartbeat is ok.
 func TestStoreThatTakesNoBodies(t *testing.T) {
 	t.Parallel()
 	_, proxy, api := startForHeartbeat(t, 0)
@@ -78,8 +77,7 @@ func TestStoreThatTakesNoBodies(t *testing.T) {
 	}
 }
 
-// A store that answers every request, and takes bodies at 30 KB/s: parts of uploads
-// never arrive in time, and the heartbeat says so.
+// When a store reads bodies at 30 KB/s, parts never arrive in time, and the heartbeat says so.
 func TestStoreThatIsSlow(t *testing.T) {
 	t.Parallel()
 	_, proxy, api := startForHeartbeat(t, 0)
@@ -94,8 +92,8 @@ func TestStoreThatIsSlow(t *testing.T) {
 	}
 }
 
-// Slow clients have all turns, and others are refused for minutes: the heartbeat
-// warns, then fails, and names the uploads that have the turns.
+// When slow clients hold all turns and others are refused for long, the heartbeat first warns
+// and then is in error. It names the uploads that hold the turns.
 func TestTurnsOfSlowClients(t *testing.T) {
 	t.Parallel()
 	in, _, api := startForHeartbeat(t, 3*time.Second, "--max-uploads=2", "--room-wait=100ms")
@@ -135,8 +133,8 @@ func TestTurnsOfSlowClients(t *testing.T) {
 	client.AwaitCheck(t, api, "uploads", "ok")
 }
 
-// A store that was down while uploads came: once it answers again, every upload is
-// stored, although one request in ten fails, as for an instance that has just begun.
+// When a store answers again after an outage under load, every upload is stored, even if one
+// request in ten fails.
 func TestUploadsAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	_, proxy, api := startForHeartbeat(t, 0)

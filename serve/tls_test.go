@@ -14,7 +14,7 @@ import (
 	"spillway/testdata/client"
 )
 
-// TestHTTPS: with a certificate the API is https, and no less than TLS 1.2.
+// TestHTTPS: with a certificate, the API speaks https, with TLS 1.2 or later.
 func TestHTTPS(t *testing.T) {
 	cert, key := client.SelfSigned(t)
 	if _, err := certificate(&settings.Serve{TLSCert: cert, TLSKey: cert}); err == nil {
