@@ -21,7 +21,7 @@ func TestProcessorsAreShared(t *testing.T) {
 	raw := archive.Compress(archive.Deflate, text)
 	for _, way := range []struct {
 		name       string
-		descriptor archive.Descriptor
+		descriptor archive.DescriptorLayout
 	}{{"sizes in front", archive.NoDescriptor}, {"descriptors", archive.Signed32}} {
 		t.Run(way.name, func(t *testing.T) {
 			zip := func(client, files int) []byte {

@@ -17,7 +17,7 @@ func TestHeldArchives(t *testing.T) {
 	for _, quota := range []string{"0", "4GiB"} {
 		t.Run("--spill-quota="+quota, func(t *testing.T) {
 			t.Parallel()
-			for i, l := range archive.Layouts {
+			for i, l := range archive.SpillLayouts {
 				t.Run(l.Name, func(t *testing.T) {
 					t.Parallel()
 					folder := t.TempDir()

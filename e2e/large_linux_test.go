@@ -76,7 +76,7 @@ func TestLargeEntry(t *testing.T) {
 // disk is empty when it answers.
 func TestLargeHeldArchives(t *testing.T) {
 	quota := heldLarge * 11 / 10
-	for i, l := range archive.Layouts {
+	for i, l := range archive.SpillLayouts {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
 			folder := t.TempDir()

@@ -70,7 +70,7 @@ func TestRefused(t *testing.T) {
 				archive.Entry{Name: wide, Data: archive.Noise(1, 20<<20)},
 				archive.Entry{
 					Name: archive.SymbolsName(3), Data: archive.Symbols(3, 5000), Method: archive.Deflate,
-					Local: func(h *archive.LocalHeader) { h.CRC32++ }, Row: func(r *archive.Row) { r.CRC32++ },
+					Local: func(h *archive.LocalHeader) { h.CRC32++ }, Central: func(r *archive.CentralHeader) { r.CRC32++ },
 				},
 			)
 			for _, c := range []struct {

@@ -26,7 +26,7 @@ func smallArchive() (zip []byte, files map[string][]byte) {
 		{Name: "b.so/B2/b.dbg", Data: text(4), Method: archive.Deflate, Descriptor: archive.Unsigned64},
 		{Name: "c.so/C3/c.sym", Data: text(5)},
 		{Name: "c.so/C3/c.dbg", Data: text(6), Method: archive.Zstd},
-		{Name: "d.so/D4/d.sym", Data: text(7), Method: archive.Deflate, Zip64Local: true, Zip64Row: true},
+		{Name: "d.so/D4/d.sym", Data: text(7), Method: archive.Deflate, Zip64Local: true, Zip64Central: true},
 		{Name: "d.so/D4/d.dbg", Data: archive.Noise(8, 60), Descriptor: archive.Signed32, LocalSizes: true},
 		{Name: "œ€.so/E5/œ€.sym", Data: text(9), Method: archive.Deflate, Flags: archive.FlagUTF8, Comment: "a comment"},
 		{Name: "f.so/F6/empty.sym", Descriptor: archive.Signed32},

@@ -126,7 +126,7 @@ func liveHeap(t *testing.T, entries, nameLength int, held bool) int64 {
 		runtime.ReadMemStats(&m)
 		live = int64(m.HeapAlloc) - int64(cap(data))
 	}
-	rules := stream.Rules{Form: ziptest.FormByName, MaxEntries: entries, MaxExpanded: 1}
+	rules := stream.Rules{Form: ziptest.FormByName, MaxEntries: entries, MaxUncompressed: 1}
 	var source io.Reader = atEnd{bytes.NewReader(data), func() { measure(entries) }}
 	var objects stream.Sink = batch
 	if held { // it has been read before there is a table

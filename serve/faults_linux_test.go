@@ -54,7 +54,7 @@ var (
 	sentInParts  = archive.Entry{Name: "large.pdb/A0/large.pd_", Data: archive.Noise(3, 5<<20+1)}
 	damaged      = archive.Entry{
 		Name: "bad.pdb/A0/bad.sym", Data: archive.Symbols(4, 1000), Method: archive.Deflate,
-		Local: func(h *archive.LocalHeader) { h.CRC32++ }, Row: func(r *archive.Row) { r.CRC32++ },
+		Local: func(h *archive.LocalHeader) { h.CRC32++ }, Central: func(r *archive.CentralHeader) { r.CRC32++ },
 	}
 )
 

@@ -5,25 +5,24 @@ import (
 	"strings"
 )
 
-// symbolHead is how many bytes at the start of a symbol file are looked at.
+// symbolHead is how many bytes at the start of a symbol file are parsed.
 const symbolHead = 4 << 10
 
-// Symbol is what the first lines of a breakpad symbol file say of it (breakpad,
-// "Symbol File Format": MODULE and INFO records). Fields that it does not state
-// are empty.
+// Symbol is what the first records of a breakpad symbol file state (breakpad, "Symbol
+// File Format": MODULE and INFO). Missing fields are empty.
 type Symbol struct {
 	OS, Arch, DebugID, DebugFile string // MODULE
 	CodeID, CodeFile             string // INFO CODE_ID
 	Generator                    string // INFO GENERATOR
 }
 
-// parseSymbol reads the MODULE record that a symbol file starts with and the
-// INFO records behind it. A last line without its end counts only if whole says
-// that head is the whole file.
-func parseSymbol(head []byte, whole bool) (s Symbol) {
+// parseSymbol parses the MODULE record at the start of a symbol file and the INFO
+// records after it. A last line without a newline counts only if head is the complete
+// file.
+func parseSymbol(head []byte, complete bool) (s Symbol) {
 	for first := true; len(head) > 0; first = false {
 		line, rest, ended := bytes.Cut(head, []byte("\n"))
-		if !ended && !whole {
+		if !ended && !complete {
 			return s
 		}
 		head = rest

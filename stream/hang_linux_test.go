@@ -101,7 +101,7 @@ func freeze(t *testing.T, op string, change ...func(*budget.Config)) (*frozenDis
 // context does, or else after half a minute; its room in memory is free then. Its
 // space on the disk stays counted until the call has ended.
 func TestUploadOnDiskThatHangs(t *testing.T) {
-	data := ziptest.HeldKinds()["gaps between entries"]
+	data := ziptest.SpillArchives()["gaps between entries"]
 	late := errors.New("the upload took too long")
 	for _, op := range []string{"create", "free", "allocate", "write", "read", "punch"} {
 		for _, limit := range []time.Duration{3 * time.Second, time.Hour} {
@@ -150,7 +150,7 @@ func TestBodiesReleasedTogether(t *testing.T) {
 		disk, m := freeze(t, "")
 		ctx, share := admit(t, m)
 		sink := &keeper{}
-		if _, err := ziptest.Read(ctx, newReader(ziptest.HeldKinds()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
+		if _, err := ziptest.Read(ctx, newReader(ziptest.SpillArchives()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
 			t.Fatal(err)
 		}
 		bodies := slices.DeleteFunc(sink.bodies, func(b stream.Body) bool { return b == nil })
@@ -175,11 +175,11 @@ func TestCloseThatHangs(t *testing.T) {
 		disk, m := freeze(t, "close")
 		spill := m.Spill()
 		begun := time.Now()
-		s, _, err := ziptest.Reading{Data: ziptest.HeldKinds()["gaps between entries"], Budget: m}.Do(t)
+		s, _, err := ziptest.Reading{Data: ziptest.SpillArchives()["gaps between entries"], Budget: m}.Do(t)
 		if d := time.Since(begun); err != nil || d > 5*time.Second {
 			t.Errorf("it ends after %v with %v", d, err)
 		}
-		ziptest.CheckHeldFiles(t, s)
+		ziptest.CheckSpillFiles(t, s)
 		if u := spill.Usage(); u.Used == 0 || u.Used != u.Stuck || u.Hanging != 1 {
 			t.Errorf("while it hangs: %+v", u)
 		}
@@ -194,7 +194,7 @@ func TestCloseThatHangs(t *testing.T) {
 func TestManyCallsThatHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, m := freeze(t, "create", func(c *budget.Config) { c.Memory, c.Uploads = 1<<30, 30 })
-		data := ziptest.HeldKinds()["gaps between entries"]
+		data := ziptest.SpillArchives()["gaps between entries"]
 		var first []<-chan outcome
 		for range 8 {
 			first = append(first, background(t, m, bytes.NewReader(data), 0))
@@ -230,7 +230,7 @@ func TestBodyOnDiskThatHangs(t *testing.T) {
 		spill := m.Spill()
 		ctx, share := admit(t, m)
 		sink := &keeper{}
-		if _, err := ziptest.Read(ctx, newReader(ziptest.HeldKinds()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
+		if _, err := ziptest.Read(ctx, newReader(ziptest.SpillArchives()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
 			t.Fatal(err)
 		}
 		bodies := slices.DeleteFunc(sink.bodies, func(b stream.Body) bool { return b == nil })
@@ -317,7 +317,7 @@ func TestLooksAtDiskThatHangs(t *testing.T) {
 // TestWhatIsTrouble: only what the machine does to us. What clients can bring
 // about is refused, and nobody is told.
 func TestWhatIsTrouble(t *testing.T) {
-	data := ziptest.HeldKinds()["gaps between entries"]
+	data := ziptest.SpillArchives()["gaps between entries"]
 	for _, c := range []struct {
 		name    string
 		op      string
@@ -395,7 +395,7 @@ func TestOwnSpace(t *testing.T) {
 		return own
 	}
 	ctx, share := admit(t, m)
-	data := ziptest.HeldKinds()["gaps between entries"]
+	data := ziptest.SpillArchives()["gaps between entries"]
 	rules := ziptest.Ordinary
 	rules.Size = 40 * mib // more than comes
 	source := newPausing(data, 700<<10)
@@ -454,7 +454,7 @@ func TestProbeOfFullDisk(t *testing.T) {
 			ctx, share := admit(t, m)
 			sink := &keeper{}
 			if c.own {
-				if _, err := ziptest.Read(ctx, newReader(ziptest.HeldKinds()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
+				if _, err := ziptest.Read(ctx, newReader(ziptest.SpillArchives()["gaps between entries"]), share, sink, ziptest.Ordinary); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -21,10 +21,10 @@ import (
 func TestBombIsRefusedEarly(t *testing.T) {
 	const limit = 1 << 20
 	bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, 64*mib), Raw: zeroStream(64 * mib), Method: archive.Deflate, Descriptor: archive.Signed32})
-	_, report, err := ziptest.Reading{Data: bomb, Rules: &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1, MaxExpanded: limit}}.Do(t)
-	ziptest.CheckError(t, err, &stream.LimitError{What: stream.ExpandedBound, Limit: limit})
-	if report.Expanded > limit+mib {
-		t.Errorf("refused after %d bytes", report.Expanded)
+	_, report, err := ziptest.Reading{Data: bomb, Rules: &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1, MaxUncompressed: limit}}.Do(t)
+	ziptest.CheckError(t, err, &stream.LimitError{What: stream.UncompressedBound, Limit: limit})
+	if report.Uncompressed > limit+mib {
+		t.Errorf("refused after %d bytes", report.Uncompressed)
 	}
 }
 
@@ -33,12 +33,12 @@ const (
 	ratioFree = 16 * mib // may be of any ratio
 )
 
-var unlimited = &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1 << 20, MaxExpanded: 1 << 40}
+var unlimited = &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1 << 20, MaxUncompressed: 1 << 40}
 
 // TestExpansionRatio: what expands too far is refused long before the limit of
 // the whole archive, in whatever way it is read. What is small may be of zeros.
 func TestExpansionRatio(t *testing.T) {
-	for name, descriptor := range map[string]archive.Descriptor{"sizes in front": archive.NoDescriptor, "a descriptor": archive.Signed32} {
+	for name, descriptor := range map[string]archive.DescriptorLayout{"sizes in front": archive.NoDescriptor, "a descriptor": archive.Signed32} {
 		for size, refused := range map[int]bool{ratioFree - 1: false, ratioFree: false, ratioFree + 1: true, 4 * ratioFree: true} {
 			t.Run(fmt.Sprintf("%s, %d bytes", name, size), func(t *testing.T) {
 				bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, size), Raw: zeroStream(int64(size)), Method: archive.Deflate, Descriptor: descriptor})
@@ -48,8 +48,8 @@ func TestExpansionRatio(t *testing.T) {
 					want = &stream.LimitError{What: stream.RatioBound, Limit: maxRatio, Entry: "a.sym"}
 				}
 				ziptest.CheckError(t, err, want)
-				if report.Expanded > ratioFree+mib {
-					t.Errorf("refused after %d bytes", report.Expanded)
+				if report.Uncompressed > ratioFree+mib {
+					t.Errorf("refused after %d bytes", report.Uncompressed)
 				}
 			})
 		}
@@ -119,7 +119,7 @@ func TestBombInPieces(t *testing.T) {
 	for pieces, refused := range map[int]bool{ratioFree/piece - 1: false, ratioFree / piece: false, ratioFree/piece + 1: true, 8 * ratioFree / piece: true} {
 		for _, way := range []struct {
 			method     uint16
-			descriptor archive.Descriptor // what is read ahead is the next piece's
+			descriptor archive.DescriptorLayout // what is read ahead is the next piece's
 		}{{archive.Deflate, archive.NoDescriptor}, {archive.Deflate, archive.Signed32}, {archive.Zstd, archive.NoDescriptor}} {
 			t.Run(fmt.Sprintf("%d pieces, %+v", pieces, way), func(t *testing.T) {
 				var entries []archive.Entry
@@ -133,8 +133,8 @@ func TestBombInPieces(t *testing.T) {
 					want = &stream.LimitError{What: stream.RatioBound, Limit: maxRatio}
 				}
 				ziptest.CheckError(t, err, want)
-				if report.Expanded > ratioFree+8*mib {
-					t.Errorf("refused after %d bytes", report.Expanded)
+				if report.Uncompressed > ratioFree+8*mib {
+					t.Errorf("refused after %d bytes", report.Uncompressed)
 				}
 			})
 		}

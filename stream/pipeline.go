@@ -8,92 +8,92 @@ import (
 	"spillway/stream/budget"
 )
 
-// Rules is what an archive is read under.
+// Rules are the limits on an archive, and what becomes of its files.
 type Rules struct {
-	// Form says what becomes of the file of that name. Its error ends the reading
-	// and is returned as it is.
-	Form        func(name string) (Form, error)
-	MaxEntries  int
-	MaxExpanded int64 // uncompressed bytes of all entries together
+	// Form returns how the file of that name is stored. Read returns its error
+	// unchanged.
+	Form            func(name string) (Form, error)
+	MaxEntries      int
+	MaxUncompressed int64 // uncompressed bytes of all entries together
 
-	// Size is how many bytes the archive has at the most, if that is known. An
-	// archive that has to be held waits for the whole of its room then.
+	// Size is the most bytes that the archive can have, or 0 if that is not known.
+	// If it is known, an archive that has to be spilled waits for all of its disk
+	// space.
 	Size int64
 
-	// Progress, if not nil, is where the archive is reported on meanwhile.
+	// Progress, if not nil, shows how far the archive has been read.
 	Progress *Progress
 }
 
-// A Pipeline verifies the entries of one archive, fills the bodies of their objects,
-// and stages and commits them. It knows no archive format: a reader tells it where each
-// entry begins and ends. The reader calls these methods from one goroutine, and hears
-// nothing back but errors:
+// A Pipeline verifies the entries of one archive, fills their bodies, stages
+// them and commits them. It knows no archive format. The reader of a format
+// tells it where each entry begins and ends, and gets nothing back but errors.
+// It calls the methods from one goroutine:
 //
 //	Begin              for every entry
-//	Sized              where the size of its compressed bytes is stated, or
-//	Decode and Commit  where they end with the compressed stream
-//	Drop               for an entry that the archive's directory does not list
+//	Sized              if the compressed size is stated, or
+//	Decode and Commit  if the compressed stream tells where it ends
+//	Drop               if the archive turns out not to list the entry
 //
-// The compressed bytes of an entry come from a [Window] over the archive. Where the
-// archive is compressed as a whole, the window is over the decompressed archive, and
-// its entries are [Stored]. Their compression ratio is then the reader's to limit.
+// The compressed bytes of an entry come from a [Window] over the archive. If the
+// archive is compressed as a unit, the window is over the decompressed archive,
+// and its entries are [Stored].
 //
-// The fields belong to the goroutine that reads, unless they say otherwise.
+// Unless noted otherwise, the fields belong to the reader's goroutine.
 type Pipeline struct {
 	ctx     context.Context
 	end     func(cause error) // ends ctx
 	archive *source
-	window  *Window // nil until there is one
+	window  *Window // nil until Window is called
 	share   *budget.Share
 	sink    Sink
 	rules   Rules
-	total   expansion // shared by the verifiers
+
+	expansion expansion // shared with the workers
 
 	entries Table[entryRef] // by number
 	names   names           // of entries
 	created int             // objects
 
-	own     *verifier    // of the entry that is decoded as it arrives
+	own     *verifier    // of the reader's goroutine
 	turn    *budget.Turn // likewise
-	workers workers      // entries on their way beside it
+	workers workers
 }
 
 // entryRef is what a pipeline keeps of an entry.
 type entryRef struct {
-	name    uint32 // where its name is kept
-	object  int32  // 1 more than its number in the sink; 0 if it has none
+	name    uint32 // its position in the names
+	object  int32  // 1 more than the object's number in the sink; 0 if there is none
 	length  uint16 // of the name, in bytes
 	dropped bool
 }
 
-// EntryMemory is what an entry takes in memory beside its name, in bytes, until its
-// upload is answered: a reference in the pipeline, what a reader keeps to compare it
-// with the archive's directory, and what a store keeps of it.
+// EntryMemory is the memory of an entry beside its name, in bytes, until its upload
+// is answered. It includes what the pipeline keeps, what the reader keeps to compare
+// with the archive's directory, and what the store keeps.
 const EntryMemory = 120
 
-// Read calls read with a pipeline from r to sink. read is the reader of an archive
-// format. It reads the archive to its end, and calls no method of the pipeline after
-// it has returned.
+// Read has read, the reader of a format, take the archive in r through a pipeline to
+// sink. read reads the archive to its end. It must not use the pipeline after it
+// has returned.
 //
-// When Read returns a nil error, every entry has been committed or dropped. After an
-// error, all have been dropped. Read always returns a report. Where several entries are
-// at fault, the error is the first one's.
+// If Read returns nil, all entries have been committed, except those that were
+// dropped. After an error, all have been dropped. The report is never nil. If several
+// entries are at fault, Read returns the error of the first.
 //
 // Errors are [ErrCutOff], [*FormatError], [*ChecksumError], [*LimitError],
 // [*budget.QuotaError], [*budget.NoRoomError], [*budget.DiskError], [*SourceError],
-// [*guard.PanicError], what read, rules.Form or sink returned, or the cause of
-// ctx's end. Where there is one, Read calls end with it, which ends ctx with that
-// cause unless it has ended before. It does so at once when a worker fails. A read of
-// r that waits for the client must return when ctx ends.
+// [*guard.PanicError], the errors of read, rules.Form and sink, and the cause of ctx.
+// On an error, Read calls end, which must cancel ctx with that cause. It does so as
+// soon as a worker fails: calls of r that wait for the client have to return then.
 //
-// Table memory stays reserved until share is closed, because sink keeps a part of each
-// entry.
+// Table memory stays reserved until share is closed, because sink keeps some of it.
 func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink Sink, rules Rules, read func(p *Pipeline) error) (*Report, error) {
 	p := newPipeline(ctx, end, r, share, sink, rules)
 	defer p.close()
 	err := p.run(read)
 	p.drop(err != nil)
-	p.rules.Progress.end(p.archive.n.Load(), p.total.count())
+	p.rules.Progress.end(p.archive.n.Load(), p.expansion.total())
 	report := p.rules.Progress.Report()
 	return &report, err
 }
@@ -106,10 +106,10 @@ func newPipeline(ctx context.Context, end func(cause error), r io.Reader, share 
 	archive := &source{ctx: ctx, r: r, share: share, turn: turn}
 	p := &Pipeline{
 		ctx: ctx, end: end, archive: archive, share: share, sink: sink, rules: rules,
-		total: expansion{limit: rules.MaxExpanded, received: archive.n.Load},
-		own:   verifiers.Get().(*verifier), turn: turn,
+		expansion: expansion{limit: rules.MaxUncompressed, received: archive.n.Load},
+		own:       verifiers.Get().(*verifier), turn: turn,
 	}
-	p.own.apart = true
+	p.own.concurrent = true
 	p.workers.init(share.Account(), end)
 	return p
 }
@@ -126,8 +126,7 @@ func (p *Pipeline) run(read func(p *Pipeline) error) error {
 	err := guard.Do(func() error { return read(p) })
 	p.share.AllArrived()
 	if p.archive.err == nil {
-		// Where the archive is at fault, report an earlier entry's fault rather
-		// than a later one's.
+		// An earlier entry may be at fault as well: its error goes first.
 		p.workers.wait()
 	}
 	if err != nil {
@@ -140,7 +139,7 @@ func (p *Pipeline) run(read func(p *Pipeline) error) error {
 	return err
 }
 
-// drop drops the objects whose entries were dropped, or all objects.
+// drop drops the objects of dropped entries, or all objects.
 func (p *Pipeline) drop(all bool) {
 	for i := range p.entries.Len() {
 		if e := p.entries.At(i); e.object > 0 && (all || e.dropped) {
@@ -149,19 +148,18 @@ func (p *Pipeline) drop(all bool) {
 	}
 }
 
-// Source returns the archive as it arrives.
+// Source returns the archive, as it arrives.
 func (p *Pipeline) Source() io.Reader { return p.archive }
 
-// Window returns the window over r, which is [Pipeline.Source] or reads from it.
-// It is called once. The window ends with the reading.
+// Window returns a window over r, which is [Pipeline.Source] or reads from it. It is
+// called once. The pipeline closes the window.
 func (p *Pipeline) Window(r io.Reader) *Window {
 	p.window = newWindow(p.ctx, r, p.share, p.turn)
 	return p.window
 }
 
-// Begin adds an entry to the table, with a copy of its name, and finds out what becomes
-// of it. It returns a [*LimitError] if there are too many entries. It is called first
-// for every entry.
+// Begin adds an entry to the table, with a copy of its name, and sets h.Number, h.Name
+// and h.Form. It checks the limit on entries. It is the first call for every entry.
 func (p *Pipeline) Begin(h *Header) error {
 	if p.entries.Len() >= p.rules.MaxEntries {
 		return &LimitError{What: EntriesBound, Limit: int64(p.rules.MaxEntries)}
@@ -183,27 +181,26 @@ func (p *Pipeline) Begin(h *Header) error {
 	return err
 }
 
-// Drop makes Read drop the entry with that number, which has been committed or will
-// be.
+// Drop marks the entry with that number as not listed. Its object is dropped at the end.
 func (p *Pipeline) Drop(number int) {
 	p.entries.At(number).dropped = true
 }
 
-// Name is the name of the entry with that number.
+// Name returns the name of the entry with that number.
 func (p *Pipeline) Name(number int) string {
 	e := p.entries.At(number)
 	return p.names.at(e.name, e.length)
 }
 
-// At reports that the reader is at the entry of that name.
+// At reports that the reader has reached the entry of that name.
 func (p *Pipeline) At(name string) { p.rules.Progress.at(name) }
 
-// Ignored reports that the entry of that name was verified and is not stored.
+// Ignored reports that the entry of that name is verified and not stored.
 func (p *Pipeline) Ignored(name string) {
 	p.rules.Progress.note(func(r *Report) { r.Ignored = append(r.Ignored, name) })
 }
 
-// create begins the object of an entry. It is nil if none is stored.
+// create creates the object of an entry. It returns nil if the entry is not stored.
 func (p *Pipeline) create(h *Header) Object {
 	if h.Form == Ignore {
 		return nil

@@ -8,29 +8,29 @@ import (
 	"sync"
 )
 
-// Report is what an archive was found to be, as far as it was read.
+// Report describes an archive, as far as it has been read.
 type Report struct {
-	Bytes       int64    // read of the archive
-	Entries     int      // files begun, without directories
-	Expanded    int64    // bytes of all entries, uncompressed
-	Ignored     []string // names of the entries that were verified and not stored, in directory order
-	Biggest     string   // the entry of the most uncompressed bytes
-	BiggestSize int64
-	At          string // the entry last begun
+	Bytes        int64    // of the archive
+	Entries      int      // begun, without directories
+	Uncompressed int64    // uncompressed bytes of all entries
+	Ignored      []string // names of the entries that are verified and not stored, in the directory's order
+	Biggest      string   // the entry with the most uncompressed bytes
+	BiggestSize  int64    // of that entry, uncompressed
+	At           string   // the current entry, or the last
 
-	// Kinds are the files by the extension of their names, in lower case:
-	// "sym", or OtherKind for the ones that have none, or an odd one, and for
-	// those of any more than maxKinds.
+	// Kinds counts the files by the extension of their names, in lower case, such as
+	// "sym". Files with an unusual extension or none are OtherKind, and so are files
+	// of further kinds once there are maxKinds.
 	Kinds map[string]Kind
 }
 
-// Kind is what there is of one kind of file.
+// Kind counts the files of one kind.
 type Kind struct {
 	Files int
 	Bytes int64 // uncompressed
 }
 
-// OtherKind is the kind of the files that have no kind of their own.
+// OtherKind is the kind of files without a kind of their own.
 const OtherKind = "other"
 
 const (
@@ -38,14 +38,13 @@ const (
 	maxExtension = 8 // bytes
 )
 
-// Progress is the report on an archive while it is being read, for any goroutine
-// to look at.
+// Progress is the report on an archive that is being read. It may be used concurrently.
 type Progress struct {
 	mu     sync.Mutex
 	report Report
 }
 
-// Report returns what is known by now. Bytes and Expanded are counted at the end.
+// Report returns the report so far. Bytes and Uncompressed are set at the end.
 func (p *Progress) Report() Report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,26 +54,26 @@ func (p *Progress) Report() Report {
 	return r
 }
 
-// end completes the report, which may outlive the table that the names are in.
+// end completes the report. It copies the names: the report may outlive the entry table.
 func (p *Progress) end(read, uncompressed int64) {
 	p.note(func(r *Report) {
-		r.Bytes, r.Expanded = read, uncompressed
+		r.Bytes, r.Uncompressed = read, uncompressed
 		r.Biggest, r.At = strings.Clone(r.Biggest), strings.Clone(r.At)
 		r.Ignored = CopyNames(r.Ignored)
 	})
 }
 
-// note changes the report.
+// note changes the report under the lock.
 func (p *Progress) note(change func(r *Report)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change(&p.report)
 }
 
-// at takes note of the entry that is begun.
+// at reports the current entry.
 func (p *Progress) at(name string) { p.note(func(r *Report) { r.At = name }) }
 
-// count takes note of a file's size.
+// count adds a file and its size.
 func (p *Progress) count(h *Header, size int64) {
 	if !h.Directory {
 		p.note(func(r *Report) { r.count(h.Name, size) })
@@ -89,8 +88,8 @@ func (r *Report) count(name string, size int64) {
 		r.Kinds = make(map[string]Kind)
 	}
 	kind := kindOf(name)
-	k, known := r.Kinds[kind]
-	if !known && len(r.Kinds) >= maxKinds {
+	k, seen := r.Kinds[kind]
+	if !seen && len(r.Kinds) >= maxKinds {
 		kind = OtherKind
 		k = r.Kinds[kind]
 	}
@@ -99,11 +98,11 @@ func (r *Report) count(name string, size int64) {
 	r.Kinds[kind] = k
 }
 
-// kindOf is the extension of a name, if it is one that people use.
+// kindOf returns the extension of a name, or OtherKind if it is unusual.
 func kindOf(name string) string {
 	extension := strings.ToLower(strings.TrimPrefix(path.Ext(path.Base(name)), "."))
-	odd := func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }
-	if extension == "" || len(extension) > maxExtension || strings.ContainsFunc(extension, odd) {
+	unusual := func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }
+	if extension == "" || len(extension) > maxExtension || strings.ContainsFunc(extension, unusual) {
 		return OtherKind
 	}
 	return extension

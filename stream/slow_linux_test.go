@@ -166,7 +166,7 @@ func TestWhatMakesProgressIsWaitedFor(t *testing.T) {
 // TestTheDiskIsTakenInTurn has uploads that need the disk, which has room for
 // two, and no more than that.
 func TestTheDiskIsTakenInTurn(t *testing.T) {
-	data := ziptest.HeldKinds()["gaps between entries"]
+	data := ziptest.SpillArchives()["gaps between entries"]
 	half := len(data) / 2
 	synctest.Test(t, func(t *testing.T) {
 		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 3 * mib })
@@ -201,7 +201,7 @@ func TestTheDiskIsTakenInTurn(t *testing.T) {
 // TestSlowArchivesLeaveTheDisk has clients that stop while their archives are
 // held, and another upload that waits for the disk.
 func TestSlowArchivesLeaveTheDisk(t *testing.T) {
-	data := ziptest.HeldKinds()["gaps between entries"]
+	data := ziptest.SpillArchives()["gaps between entries"]
 	synctest.Test(t, func(t *testing.T) {
 		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 3 * mib })
 		var slow []<-chan outcome
@@ -266,7 +266,7 @@ func TestSlowPartsLeaveTheDisk(t *testing.T) {
 // TestManyOnLittleDisk has many uploads at once that need the disk, which has
 // room for four of them.
 func TestManyOnLittleDisk(t *testing.T) {
-	data := ziptest.HeldKinds()["gaps between entries"]
+	data := ziptest.SpillArchives()["gaps between entries"]
 	clients := nightly.Pick(16, 64)
 	for _, known := range []int{0, len(data)} {
 		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 6 * mib })

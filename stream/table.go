@@ -2,11 +2,11 @@ package stream
 
 import "strings"
 
-// blockRecords is how many records a block of a table has: with the allocator's header,
-// which blocks with pointers have, they still fit into a power of two.
+// blockRecords is how many records a block of a table has. Together with the allocator's
+// header of blocks with pointers, they fit into a power of two.
 const blockRecords = 127
 
-// A Table is a list of records that grows without moving them.
+// A Table is a growing list of records that never move.
 type Table[T any] struct {
 	blocks [][]T // of blockRecords each
 	length int
@@ -26,19 +26,19 @@ func (t *Table[T]) Add(r T) *T {
 // At returns the record with index i.
 func (t *Table[T]) At(i int) *T { return &t.blocks[i/blockRecords][i%blockRecords] }
 
-// Len is how many records there are.
+// Len returns the number of records.
 func (t *Table[T]) Len() int { return t.length }
 
 // nameBlock is the size of a block of names, in bytes. No name is longer.
 const nameBlock = 16 << 10
 
-// names keeps names in blocks, so that each takes its bytes and no more.
+// names keeps names in blocks, so that a name takes no more memory than its bytes.
 type names struct {
-	blocks []string // what has been written to each
+	blocks []string // their contents
 	last   strings.Builder
 }
 
-// add keeps a copy of name, which has at most nameBlock bytes, and says where.
+// add keeps a copy of name, which has at most nameBlock bytes, and returns its position.
 func (n *names) add(name string) (at uint32) {
 	if len(n.blocks) == 0 || n.last.Len()+len(name) > nameBlock {
 		n.last = strings.Builder{}
@@ -46,18 +46,18 @@ func (n *names) add(name string) (at uint32) {
 		n.blocks = append(n.blocks, "")
 	}
 	i, offset := len(n.blocks)-1, n.last.Len()
-	n.last.WriteString(name) // which never moves what is there
+	n.last.WriteString(name) // never moves the bytes before
 	n.blocks[i] = n.last.String()
 	return uint32(i*nameBlock + offset)
 }
 
-// at returns the name of length bytes that is kept there.
+// at returns the name of that length at that position.
 func (n *names) at(at uint32, length uint16) string {
 	return n.blocks[at/nameBlock][at%nameBlock:][:length]
 }
 
-// CopyNames copies names into memory of their own. Names of entries share blocks with
-// each other, so that one of them keeps many in memory.
+// CopyNames copies names into a block of their own. The names of entries share blocks, so
+// one name keeps many others in memory.
 func CopyNames(shared []string) []string {
 	size := 0
 	for _, name := range shared {

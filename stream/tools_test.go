@@ -101,7 +101,7 @@ func TestManyEntriesShareADecoder(t *testing.T) {
 			data := archive.Build(entries...)
 			s := ziptest.NewStore(t, m)
 			s.Discard = true
-			rules := &stream.Rules{Form: ziptest.FormByName, MaxEntries: len(entries), MaxExpanded: mib}
+			rules := &stream.Rules{Form: ziptest.FormByName, MaxEntries: len(entries), MaxUncompressed: mib}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			if _, _, err := (ziptest.Reading{Source: bytes.NewReader(data), Budget: m, Rules: rules, Store: s}).Do(t); err != nil {

@@ -3,10 +3,10 @@ package stream
 import (
 	"crypto/md5"
 	"errors"
+	"fmt"
 	"hash"
 	"hash/crc32"
 	"io"
-	"strconv"
 	"sync"
 	"time"
 
@@ -14,98 +14,93 @@ import (
 	"spillway/stream/inflate"
 )
 
-// A verifier decodes and counts the bytes of one entry at a time.
+// A verifier decodes and checks one entry at a time.
 type verifier struct {
-	inflater *inflate.Reader
-	input    peeker
-	reads    reads
-	taken    counted // the compressed bytes of the entry
-	sums     sums
-	head     []byte
+	inflater   *inflate.Reader
+	input      inputBuffer
+	reader     chunkReader
+	compressed countingReader
+	tools      tools // of the entry; none if it needs none
+	hashes     hashes
+	head       []byte // of the entry
 
-	apart  bool          // long entries are summed beside their decoding
-	worked time.Duration // by that, for the last entry
+	concurrent bool          // long entries are hashed in another goroutine
+	worked     time.Duration // by that goroutine, for the last entry
 }
 
 func newVerifier() *verifier {
 	return &verifier{
 		inflater: inflate.New(),
-		input:    peeker{buf: make([]byte, inputSize)},
-		reads:    reads{buf: make([]byte, readSize), other: make([]byte, readSize)},
-		sums:     sums{md5: md5.New()},
+		input:    inputBuffer{buf: make([]byte, inputSize)},
+		reader:   chunkReader{buf: make([]byte, chunkSize), other: make([]byte, chunkSize)},
+		hashes:   hashes{md5: md5.New()},
 		head:     make([]byte, 0, symbolHead),
 	}
 }
 
 var verifiers = sync.Pool{New: func() any { return newVerifier() }}
 
-// sums are what is counted of the bytes of an entry.
-type sums struct {
-	md5 hash.Hash // the store's metadata has it; nothing trusts it
+// hashes are the hashes of an entry's uncompressed bytes.
+type hashes struct {
+	md5 hash.Hash // for the store's metadata only
 	crc uint32
 }
 
-func (s *sums) reset() {
+func (s *hashes) reset() {
 	s.crc = 0
 	s.md5.Reset()
 }
 
-func (s *sums) add(b []byte) {
+func (s *hashes) add(b []byte) {
 	s.crc = crc32.Update(s.crc, crc32.IEEETable, b)
 	s.md5.Write(b)
 }
 
-// summer adds runs to sums in a goroutine of its own, while the next one is
-// decoded. A run has been added once the next one has been taken.
-type summer struct {
-	runs  chan []byte
-	ended chan struct{}
-	took  time.Duration // by adding; valid once ended is closed
+// hashWorker hashes chunks in a goroutine of its own while the next one is decoded. It
+// is done with a chunk once it has taken the next one.
+type hashWorker struct {
+	chunks chan []byte
+	ended  chan struct{}
+	took   time.Duration // spent on hashing; valid once ended is closed
 }
 
-func newSummer(s *sums) *summer {
-	a := &summer{runs: make(chan []byte), ended: make(chan struct{})}
+func newHashWorker(s *hashes) *hashWorker {
+	w := &hashWorker{chunks: make(chan []byte), ended: make(chan struct{})}
 	go func() {
-		defer close(a.ended)
-		for run := range a.runs {
+		defer close(w.ended)
+		for chunk := range w.chunks {
 			begun := time.Now()
-			s.add(run)
-			a.took += time.Since(begun)
+			s.add(chunk)
+			w.took += time.Since(begun)
 		}
 	}()
-	return a
+	return w
 }
 
-// end waits until all has been added, and says how long adding took.
-func (a *summer) end() time.Duration {
-	close(a.runs)
-	<-a.ended
-	return a.took
+// end waits until all chunks are hashed, and returns the time spent on hashing.
+func (w *hashWorker) end() time.Duration {
+	close(w.chunks)
+	<-w.ended
+	return w.took
 }
 
-// equipment is what an entry is decoded with, beside a verifier.
-type equipment struct {
-	tools tools        // none if it needs none
-	turn  *budget.Turn // of the goroutine that decodes
-}
-
-// count takes uncompressed to its end, writes it to out and returns what it
-// counted. A size and a CRC-32 that h states must be what is counted. A failure
-// to decode is a *decodeError.
-func (v *verifier) count(h *Header, uncompressed runs, with equipment, total *expansion, out io.Writer) (f Facts, err error) {
-	v.sums.reset()
+// count reads the entry's chunks to their end, writes them to out, and returns their
+// facts. They must match the size and CRC-32 that h states. An error of the decoder is
+// a [*decodeError].
+func (v *verifier) count(h *Header, in chunks, turn *budget.Turn, total *expansion, out io.Writer) (f Facts, err error) {
+	v.hashes.reset()
 	v.head = v.head[:0]
 	if err := total.add(h.Name, 0, 0, entryWork); err != nil {
 		return f, err
 	}
-	if f.Size, err = v.expand(h, uncompressed, with, total, out); err != nil {
+	if f.Size, err = v.readAll(h, in, turn, total, out); err != nil {
 		return f, err
 	}
-	f.CRC32 = v.sums.crc
-	v.sums.md5.Sum(f.MD5[:0])
+	f.CRC32 = v.hashes.crc
+	v.hashes.md5.Sum(f.MD5[:0])
 	f.Symbol = parseSymbol(v.head, f.Size == int64(len(v.head)))
 	if h.SizeStated && f.Size != h.Size {
-		return f, h.bad("it has " + strconv.FormatInt(f.Size, 10) + " bytes where " + strconv.FormatInt(h.Size, 10) + " are stated")
+		return f, h.bad(fmt.Sprintf("it has %d bytes, but states %d", f.Size, h.Size))
 	}
 	if h.CRCStated && f.CRC32 != h.CRC32 {
 		return f, &ChecksumError{Entry: h.Name}
@@ -113,32 +108,32 @@ func (v *verifier) count(h *Header, uncompressed runs, with equipment, total *ex
 	return f, nil
 }
 
-// expand is the loop of count, which sums in a goroutine of its own if v is
-// apart, but for a first run, which is not worth one.
-func (v *verifier) expand(h *Header, uncompressed runs, with equipment, total *expansion, out io.Writer) (size int64, err error) {
+// readAll is the loop of count. If v is concurrent, another goroutine hashes all chunks
+// but the first.
+func (v *verifier) readAll(h *Header, in chunks, turn *budget.Turn, total *expansion, out io.Writer) (size int64, err error) {
 	var (
-		beside *summer
-		taken  int64 // compressed bytes that are counted
-		worked work  // likewise, by the tools
-		each   = byteWork(h.Codec)
+		hasher  *hashWorker
+		counted int64 // compressed bytes that total has
+		worked  work  // by the tools, that total has
+		each    = byteWork(h.Codec)
 	)
 	v.worked = 0
-	alone := func() { // from here on
-		if beside != nil {
-			v.worked += beside.end()
-			beside = nil
+	stopHasher := func() {
+		if hasher != nil {
+			v.worked += hasher.end()
+			hasher = nil
 		}
 	}
-	defer alone()
-	if err := with.turn.Begin(); err != nil {
+	defer stopHasher()
+	if err := turn.Begin(); err != nil {
 		return 0, err
 	}
-	defer with.turn.End()
+	defer turn.End()
 	for {
-		if err := with.turn.Yield(); err != nil {
+		if err := turn.Yield(); err != nil {
 			return size, err
 		}
-		run, err := uncompressed.Next()
+		chunk, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			return size, nil
 		}
@@ -146,40 +141,40 @@ func (v *verifier) expand(h *Header, uncompressed runs, with equipment, total *e
 			return size, &decodeError{err}
 		}
 		first := size == 0
-		size += int64(len(run))
+		size += int64(len(chunk))
 		if h.SizeStated && size > h.Size {
-			return size, h.bad("it has more bytes than the " + strconv.FormatInt(h.Size, 10) + " that it states")
+			return size, h.bad(fmt.Sprintf("it has more bytes than the %d that it states", h.Size))
 		}
-		compressed := v.consumed(h.Codec)
-		if tooFar(size, compressed) {
+		consumed := v.consumed(h.Codec)
+		if ratioExceeded(size, consumed) {
 			return size, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.Name}
 		}
-		spent := with.tools.work()
-		if err := total.add(h.Name, int64(len(run)), compressed-taken, work(len(run))*each+spent-worked); err != nil {
+		spent := v.tools.work()
+		if err := total.add(h.Name, int64(len(chunk)), consumed-counted, work(len(chunk))*each+spent-worked); err != nil {
 			return size, err
 		}
-		taken, worked = compressed, spent
+		counted, worked = consumed, spent
 		switch {
-		case first || !v.apart || with.turn.Contended():
-			alone()
-			v.sums.add(run)
-		case beside == nil:
-			beside = newSummer(&v.sums)
+		case first || !v.concurrent || turn.Contended():
+			stopHasher()
+			v.hashes.add(chunk)
+		case hasher == nil:
+			hasher = newHashWorker(&v.hashes)
 			fallthrough
 		default:
-			beside.runs <- run
+			hasher.chunks <- chunk
 		}
-		if room := cap(v.head) - len(v.head); room > 0 {
-			v.head = append(v.head, run[:min(room, len(run))]...)
+		if missing := cap(v.head) - len(v.head); missing > 0 {
+			v.head = append(v.head, chunk[:min(missing, len(chunk))]...)
 		}
-		if _, err := out.Write(run); err != nil {
+		if _, err := out.Write(chunk); err != nil {
 			return size, err
 		}
 	}
 }
 
-// decodeError is a failure to read an entry's uncompressed bytes: damage, or a
-// failure of what they are decoded from.
+// decodeError is an error of a decoder: the entry is damaged, or its bytes could not be
+// read.
 type decodeError struct{ err error }
 
 func (e *decodeError) Error() string { return "decoding: " + e.err.Error() }

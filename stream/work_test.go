@@ -56,8 +56,8 @@ func TestWork(t *testing.T) {
 				data := archive.Build(archive.Entry{Name: "b.dll", Data: []byte("before")}, c.bomb)
 				_, report, err := ziptest.Reading{Data: data, Rules: unlimited}.Do(t)
 				ziptest.CheckError(t, err, workLimit(name))
-				if report.Expanded > c.most {
-					t.Errorf("refused after %d bytes", report.Expanded)
+				if report.Uncompressed > c.most {
+					t.Errorf("refused after %d bytes", report.Uncompressed)
 				}
 			})
 		}
@@ -72,8 +72,8 @@ func TestWorkInPieces(t *testing.T) {
 			entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.dll", i), Data: make([]byte, mib), Method: methods[name], Raw: raw})
 		}
 		_, report, err := ziptest.Reading{Data: archive.Build(entries...), Rules: unlimited}.Do(t)
-		if limit, ok := errors.AsType[*stream.LimitError](err); !ok || limit.What != stream.WorkBound || report.Expanded > 16*mib {
-			t.Errorf("%s: error %v after %d bytes", name, err, report.Expanded)
+		if limit, ok := errors.AsType[*stream.LimitError](err); !ok || limit.What != stream.WorkBound || report.Uncompressed > 16*mib {
+			t.Errorf("%s: error %v after %d bytes", name, err, report.Uncompressed)
 		}
 	}
 }

@@ -11,28 +11,28 @@ import (
 	"spillway/internal/guard"
 )
 
-// atOnce is how many entries of an archive may be on their way through
-// verification and the store's answers at once.
-const atOnce = 64
+// maxWorkers is how many entries of an archive are verified or committed at once.
+const maxWorkers = 64
 
-// workers take the entries of one archive on while its reader goes on to the
-// next. What they keep the reader waiting for goes to its account.
+// workers verify and commit the entries of one archive while its reader goes on. The
+// reader's account is charged for the time that it waits for them.
 type workers struct {
-	group   errgroup.Group // its functions return no errors: fail has them
+	group   errgroup.Group // its functions return nil: fail gets the errors
 	account *account.Account
 	fail    func(error)
 
-	mu      sync.Mutex // guards what follows; taken before Account.mu
-	storing int        // those that wait for the store
-	waits   bool       // the reader waits for workers
+	mu         sync.Mutex // guards the fields below; taken before Account.mu
+	storing    int        // workers that wait for the store
+	readerWait bool       // the reader waits for workers
 }
 
 func (w *workers) init(a *account.Account, fail func(error)) {
 	w.account, w.fail = a, fail
-	w.group.SetLimit(atOnce)
+	w.group.SetLimit(maxWorkers)
 }
 
-// do has a worker call f, once there is one. Its error ends the reading.
+// do calls f in a worker. It waits while all workers are busy. An error of f ends the
+// reading.
 func (w *workers) do(f func() error) {
 	defer w.waiting()()
 	w.group.Go(func() error {
@@ -43,55 +43,55 @@ func (w *workers) do(f func() error) {
 	})
 }
 
-// wait waits until all of them are done.
+// wait waits until all workers have finished.
 func (w *workers) wait() {
 	defer w.waiting()()
 	_ = w.group.Wait()
 }
 
-// commit commits the object of an entry, in a worker.
+// commit commits an object. It is called by a worker.
 func (w *workers) commit(ctx context.Context, obj Object, body Body, facts Facts) error {
-	w.stores(1)
-	defer w.stores(-1)
-	return handOver(body, func() error { return obj.Commit(ctx, body, facts) })
+	w.addStoring(1)
+	defer w.addStoring(-1)
+	return transfer(body, func() error { return obj.Commit(ctx, body, facts) })
 }
 
-// waiting says that the reader waits for workers, until it calls done.
+// waiting marks the reader as waiting for workers until done is called.
 func (w *workers) waiting() (done func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.waits = true
-	before := w.account.Switch(w.on())
+	w.readerWait = true
+	before := w.account.Switch(w.label())
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.waits = false
+		w.readerWait = false
 		w.account.Switch(before)
 	}
 }
 
-// stores says that n more workers wait for the store.
-func (w *workers) stores(n int) {
+// addStoring counts workers that wait for the store.
+func (w *workers) addStoring(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.storing += n
-	if w.waits {
-		w.account.Switch(w.on())
+	if w.readerWait {
+		w.account.Switch(w.label())
 	}
 }
 
-// on is what a reader that waits for workers is blocked on. While all of them
-// work, the upload does. The caller holds w.mu.
-func (w *workers) on() account.Label {
+// label returns what a waiting reader is blocked on: the store if a worker is, else the
+// processor. The caller holds w.mu.
+func (w *workers) label() account.Label {
 	if w.storing > 0 {
 		return account.OnStore
 	}
 	return account.OnCPU
 }
 
-// handOver calls what takes b over. b may be nil. If the call panics, b is released
-// all the same.
-func handOver(b Body, call func() error) error {
+// transfer calls a function that takes ownership of b, which may be nil. If it panics,
+// transfer releases b.
+func transfer(b Body, call func() error) error {
 	err := guard.Do(call)
 	if _, ok := errors.AsType[*guard.PanicError](err); ok && b != nil {
 		b.Release()

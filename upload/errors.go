@@ -218,7 +218,7 @@ func overLimit(e *stream.LimitError) string {
 	switch e.What {
 	case stream.EntriesBound:
 		return fmt.Sprintf("The archive has more than the %d entries that --max-entries allows.", e.Limit) + remedy
-	case stream.ExpandedBound:
+	case stream.UncompressedBound:
 		return fmt.Sprintf("The archive expands to more than the %s that --max-expanded-size allows.", size(e.Limit)) + remedy
 	case stream.DirectoryBound:
 		return fmt.Sprintf("The central directory of the archive is longer than the %s that it may have. Leave out comments and extra fields, or split the archive into several.", size(e.Limit))
@@ -232,7 +232,7 @@ func overLimit(e *stream.LimitError) string {
 	if e.Entry != "" {
 		what = fmt.Sprintf("Entry '%s'", e.Entry)
 	}
-	return fmt.Sprintf("%s expands to more than %d times its packed size, which no symbols do. Leave out what is mostly zeros, or store it without compression.", what, e.Limit)
+	return fmt.Sprintf("%s expands to more than %d times its compressed size, which no symbols do. Leave out what is mostly zeros, or store it without compression.", what, e.Limit)
 }
 
 // size formats a number of bytes, rounded and in full.

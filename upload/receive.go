@@ -167,7 +167,7 @@ func (u *upload) ingest(src source) error {
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
 	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
 	_, err := zip.Read(u.life.ctx, u.life.end, &archiveReader{u, src}, u.share, entries, stream.Rules{
-		Form: names.form, MaxEntries: cfg.MaxEntries, MaxExpanded: cfg.MaxExpanded,
+		Form: names.form, MaxEntries: cfg.MaxEntries, MaxUncompressed: cfg.MaxExpanded,
 		Size:     src.Size(),
 		Progress: &u.progress,
 	})

@@ -13,7 +13,7 @@ import (
 // BenchmarkRead reads archives out of memory into a store that keeps
 // nothing. The rate is of archive bytes.
 func BenchmarkRead(b *testing.B) {
-	many := func(entries, size int, descriptor archive.Descriptor) []byte {
+	many := func(entries, size int, descriptor archive.DescriptorLayout) []byte {
 		var all []archive.Entry
 		for i := range entries {
 			seed := uint64(i)

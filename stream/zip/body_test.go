@@ -110,9 +110,9 @@ func TestPartsThatAreNotWanted(t *testing.T) {
 			m := budgettest.New(t)
 			s := ziptest.NewStore(t, m)
 			s.OnPart = func(context.Context, *ziptest.Object) (bool, error) { return false, nil }
-			e.Row = func(r *archive.Row) { r.CRC32++ }
+			e.Central = func(r *archive.CentralHeader) { r.CRC32++ }
 			e.Local = func(h *archive.LocalHeader) { h.CRC32++ }
-			e.Footer = func(f *archive.Footer) { f.CRC32++ }
+			e.DataDescriptor = func(f *archive.DataDescriptor) { f.CRC32++ }
 			_, _, err := ziptest.Reading{Data: archive.Build(e), Budget: m, Store: s}.Do(t)
 			ziptest.CheckError(t, err, &stream.ChecksumError{Entry: e.Name})
 		})
@@ -207,7 +207,7 @@ func TestLongEntryTable(t *testing.T) {
 		want[name] = nil
 	}
 	m := budgettest.New(t)
-	rules := &stream.Rules{Form: ziptest.FormByName, MaxEntries: len(entries), MaxExpanded: 1}
+	rules := &stream.Rules{Form: ziptest.FormByName, MaxEntries: len(entries), MaxUncompressed: 1}
 	s := ziptest.NewStore(t, m)
 	var grown atomic.Bool
 	s.OnCommit = func(context.Context, *ziptest.Object) error {
@@ -265,7 +265,7 @@ func TestSymbolFacts(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, method := range []uint16{archive.Store, archive.Deflate} {
-			for _, descriptor := range []archive.Descriptor{archive.NoDescriptor, archive.Signed32} {
+			for _, descriptor := range []archive.DescriptorLayout{archive.NoDescriptor, archive.Signed32} {
 				t.Run(fmt.Sprintf("%s/%d/%d", tt.name, method, descriptor), func(t *testing.T) {
 					s, _, err := ziptest.Reading{Data: archive.Build(archive.Entry{
 						Name: "a.sym", Data: []byte(tt.content), Method: method, Descriptor: descriptor, LocalSizes: true,
@@ -290,7 +290,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := stream.Report{
-		Bytes: int64(len(data)), Entries: 4, Expanded: int64(5000 + len(text("a.sym")+text("z-symbols.txt")+text("a-symbols.txt"))),
+		Bytes: int64(len(data)), Entries: 4, Uncompressed: int64(5000 + len(text("a.sym")+text("z-symbols.txt")+text("a-symbols.txt"))),
 		Ignored: []string{"z-symbols.txt", "a-symbols.txt"}, Biggest: "big.dll", BiggestSize: 5000, At: "a-symbols.txt",
 		Kinds: map[string]stream.Kind{
 			"sym": {Files: 1, Bytes: int64(len(text("a.sym")))},

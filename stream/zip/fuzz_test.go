@@ -30,7 +30,7 @@ func newFuzzed(f *testing.F) fuzzed {
 
 // read returns what was taken, nil if the archive was refused.
 func (f fuzzed) read(t *testing.T, data []byte) map[string][]byte {
-	rules := &stream.Rules{MaxEntries: 100, MaxExpanded: 4 * mib, Form: ziptest.FormByName}
+	rules := &stream.Rules{MaxEntries: 100, MaxUncompressed: 4 * mib, Form: ziptest.FormByName}
 	s, report, err := ziptest.Reading{Data: data, Budget: f.budget, Rules: rules}.Do(t)
 	if err != nil {
 		if kept := s.Kept(); len(kept) > 0 {

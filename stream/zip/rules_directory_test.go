@@ -13,15 +13,15 @@ import (
 // for.
 func directoryRules() []rule {
 	a, b := entry("a.sym"), entry("b.dll")
-	ofA := func(r *archive.Row) { r.Offset = 0 } // where the first entry stands
-	unlisted := func(e archive.Entry) archive.Entry { e.NoRow = true; return e }
+	ofA := func(r *archive.CentralHeader) { r.Offset = 0 } // where the first entry stands
+	unlisted := func(e archive.Entry) archive.Entry { e.Unlisted = true; return e }
 	called := func(name, content string) archive.Entry {
 		return archive.Entry{Name: name, Data: []byte(content), Method: archive.Deflate}
 	}
-	build := func(change func([]archive.Row) []archive.Row, entries ...archive.Entry) []byte {
-		return archive.Archive{Entries: entries, Rows: change}.Bytes()
+	build := func(change func([]archive.CentralHeader) []archive.CentralHeader, entries ...archive.Entry) []byte {
+		return archive.Archive{Entries: entries, Central: change}.Bytes()
 	}
-	reversed := func(rows []archive.Row) []archive.Row { slices.Reverse(rows); return rows }
+	reversed := func(rows []archive.CentralHeader) []archive.CentralHeader { slices.Reverse(rows); return rows }
 
 	var rules []rule
 	kept := func(name string, files []file, data []byte) {
@@ -39,32 +39,32 @@ func directoryRules() []rule {
 		e.Local = func(h *archive.LocalHeader) { h.CRC32++ }
 	}), b))
 	broken("a row where no entry is", damaged("b.dll", "where no entry starts"), archive.Build(a, with(b, func(e *archive.Entry) {
-		e.Row = func(r *archive.Row) { r.Offset++ }
+		e.Central = func(r *archive.CentralHeader) { r.Offset++ }
 	})))
 	broken("a row for what stands in another entry", damaged("b.dll", "where no entry starts"), func() []byte {
 		const at = 30 + len("a.zip") // of the inner archive
 		outer := archive.Entry{Name: "a.zip", Data: archive.Build(b)}
 		return archive.Build(outer, with(b, func(e *archive.Entry) {
-			e.Row = func(r *archive.Row) { r.Offset = uint32(at) }
+			e.Central = func(r *archive.CentralHeader) { r.Offset = uint32(at) }
 		}))
 	}())
 	broken("a row behind the entries", damaged("b.dll", "where no entry starts"), archive.Build(a, with(b, func(e *archive.Entry) {
-		e.Row = func(r *archive.Row) { r.Offset = 1 << 30 }
+		e.Central = func(r *archive.CentralHeader) { r.Offset = 1 << 30 }
 	})))
 	broken("a row on another disk", damaged("b.dll", "disk"), archive.Build(a, with(b, func(e *archive.Entry) {
-		e.Row = func(r *archive.Row) { r.Disk = 1 }
+		e.Central = func(r *archive.CentralHeader) { r.Disk = 1 }
 	})))
-	broken("two rows for one entry", damaged("a.sym", "twice"), build(func(rows []archive.Row) []archive.Row {
+	broken("two rows for one entry", damaged("a.sym", "twice"), build(func(rows []archive.CentralHeader) []archive.CentralHeader {
 		return append(rows, rows[0])
 	}, a, b))
-	broken("two rows of different names for one entry", damaged("b.dll", "twice"), archive.Build(a, with(b, func(e *archive.Entry) { e.Row = ofA })))
-	broken("a row of another entry", damaged("b.dll", "name"), archive.Build(unlisted(a), with(b, func(e *archive.Entry) { e.Row = ofA })))
+	broken("two rows of different names for one entry", damaged("b.dll", "twice"), archive.Build(a, with(b, func(e *archive.Entry) { e.Central = ofA })))
+	broken("a row of another entry", damaged("b.dll", "name"), archive.Build(unlisted(a), with(b, func(e *archive.Entry) { e.Central = ofA })))
 	broken("a row that is cut off", zip.ErrNotZip, cutAt(archive.Build(a, b), "PK\x01\x02", 45))
-	broken("a row with another signature", damaged("", "not followed by its end"), build(func(rows []archive.Row) []archive.Row {
+	broken("a row with another signature", damaged("", "not followed by its end"), build(func(rows []archive.CentralHeader) []archive.CentralHeader {
 		rows[1].Signature++
 		return rows
 	}, a, b))
-	broken("an entry behind a row", damaged("", "not followed by its end"), build(func(rows []archive.Row) []archive.Row {
+	broken("an entry behind a row", damaged("", "not followed by its end"), build(func(rows []archive.CentralHeader) []archive.CentralHeader {
 		rows[1].Signature = archive.LocalSignature
 		return rows
 	}, a, b))
@@ -72,8 +72,8 @@ func directoryRules() []rule {
 	kept("two entries of one name and size", []file{{"a.sym", "later"}}, archive.Build(called("a.sym", "first"), called("a.sym", "later")))
 	kept("two entries of one name and size, in another order", []file{{"a.sym", "first"}},
 		build(reversed, called("a.sym", "first"), called("a.sym", "later")))
-	kept("three entries of one name and size", []file{{"a.dll", "other"}}, build(func(rows []archive.Row) []archive.Row {
-		return []archive.Row{rows[2], rows[0], rows[1]}
+	kept("three entries of one name and size", []file{{"a.dll", "other"}}, build(func(rows []archive.CentralHeader) []archive.CentralHeader {
+		return []archive.CentralHeader{rows[2], rows[0], rows[1]}
 	}, called("a.dll", "first"), called("a.dll", "other"), called("a.dll", "third")))
 	kept("two entries of one name, the earlier without a row", []file{{"a.sym", "longer"}},
 		archive.Build(unlisted(called("a.sym", "first")), called("a.sym", "longer")))
@@ -141,9 +141,9 @@ func archiveEndRules() []rule {
 	add("on another disk", damaged("", several), end(func(e *archive.End) { e.Disk = 1 }))
 	add("the directory on another disk", damaged("", several), end(func(e *archive.End) { e.DirectoryDisk = 1 }))
 	add("something behind the rows", damaged("", "not followed by its end"), archive.Archive{AfterDirectory: []byte{0}})
-	add("something behind it", damaged("", "behind its end"), archive.Archive{Trailing: []byte{0}})
-	add("another archive behind it", damaged("", "behind its end"), archive.Archive{Trailing: archive.Build(entry("c.sym"))})
-	add("a second end record behind it", damaged("", "behind its end"), archive.Archive{Trailing: archive.Build()})
+	add("something behind it", damaged("", "after its end"), archive.Archive{Trailing: []byte{0}})
+	add("another archive behind it", damaged("", "after its end"), archive.Archive{Trailing: archive.Build(entry("c.sym"))})
+	add("a second end record behind it", damaged("", "after its end"), archive.Archive{Trailing: archive.Build()})
 
 	comment := func(text string) archive.Archive { return end(func(e *archive.End) { e.Comment = []byte(text) }) }
 	add("a comment", nil, comment("a comment"))
@@ -151,7 +151,7 @@ func archiveEndRules() []rule {
 	add("a comment with a local header's signature", nil, comment("PK\x03\x04PK\x01\x02"))
 	add("a comment with the end's signature", damaged("", "comment"), comment("PK\x05\x06"))
 	add("a comment with another end record", damaged("", "comment"), comment(string(archive.Build())))
-	add("a comment longer than stated", damaged("", "behind its end"), end(func(e *archive.End) { e.Comment, e.CommentLength = []byte("ab"), 1 }))
+	add("a comment longer than stated", damaged("", "after its end"), end(func(e *archive.End) { e.Comment, e.CommentLength = []byte("ab"), 1 }))
 	add("a comment shorter than stated", zip.ErrNotZip, end(func(e *archive.End) { e.Comment, e.CommentLength = []byte("ab"), 3 }))
 	add("the end's signature in its own fields", damaged("", "comment"), end(func(e *archive.End) { e.Offset = archive.EndSignature }))
 
@@ -211,7 +211,7 @@ func startRules() []rule {
 	entries := []archive.Entry{entry("a.sym"), entry("b.dll")}
 	prefixed := func(n int) archive.Archive { return archive.Archive{Prefix: make([]byte, n), Entries: entries} }
 	shifted := prefixed(7)
-	shifted.Shifted = true
+	shifted.OffsetsAfterPrefix = true
 	var rules []rule
 	add := func(name string, err error, data []byte) {
 		rules = append(rules, rule{name: "start: " + name, archive: data, err: err})
@@ -236,9 +236,9 @@ func startRules() []rule {
 		sum := e.Data
 		e.Local = func(h *archive.LocalHeader) {
 			h.Flags = 0
-			h.CRC32, h.Compressed, h.Expanded = checksum(sum), uint32(len(archive.Compress(archive.Deflate, sum))), uint32(len(sum))
+			h.CRC32, h.Compressed, h.Uncompressed = checksum(sum), uint32(len(archive.Compress(archive.Deflate, sum))), uint32(len(sum))
 		}
-		e.Row = func(r *archive.Row) { r.Flags = 0 }
+		e.Central = func(r *archive.CentralHeader) { r.Flags = 0 }
 	}), entries[1]))
 	add("nothing", zip.ErrNotZip, nil)
 	add("a text", zip.ErrNotZip, []byte("hello, world\n"))

@@ -18,8 +18,8 @@ func localHeaderRules() []rule {
 		e.Local = change
 		return archive.Build(e, entry("b.dll"))
 	}
-	row := func(e archive.Entry, change func(*archive.Row)) []byte {
-		e.Row = change
+	row := func(e archive.Entry, change func(*archive.CentralHeader)) []byte {
+		e.Central = change
 		return archive.Build(e, entry("b.dll"))
 	}
 	files := texts("a.sym", "b.dll")
@@ -34,59 +34,59 @@ func localHeaderRules() []rule {
 	rules := []rule{
 		kept("agrees with its row", archive.Build(a, entry("b.dll"))),
 		kept("another version", local(a, func(h *archive.LocalHeader) { h.Version = 63 })),
-		kept("another version in the row", row(a, func(r *archive.Row) { r.Needed, r.Made = 63, 0 })),
+		kept("another version in the row", row(a, func(r *archive.CentralHeader) { r.Needed, r.Made = 63, 0 })),
 		kept("bits 1 and 2 in it alone", local(a, func(h *archive.LocalHeader) { h.Flags |= 6 })),
-		kept("bits 1 and 2 in the row alone", row(a, func(r *archive.Row) { r.Flags |= 6 })),
+		kept("bits 1 and 2 in the row alone", row(a, func(r *archive.CentralHeader) { r.Flags |= 6 })),
 		kept("another time", local(a, func(h *archive.LocalHeader) { h.Time, h.Date = 0, 0 })),
 		kept("other extra fields", local(a, func(h *archive.LocalHeader) { h.Extra = archive.Extra(0x5455, []byte("\x01abcd")) })),
 		kept("extra fields that are cut off", local(a, func(h *archive.LocalHeader) { h.Extra = []byte{0x55, 0x54, 9, 0, 1} })),
-		kept("other attributes", row(a, func(r *archive.Row) { r.External, r.Internal = 0xffffffff, 1 })),
+		kept("other attributes", row(a, func(r *archive.CentralHeader) { r.External, r.Internal = 0xffffffff, 1 })),
 		kept("a comment in the row", archive.Build(with(a, func(e *archive.Entry) { e.Comment = "a comment" }), entry("b.dll"))),
 		kept("zip64 in it alone", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local = true }), entry("b.dll"))),
-		kept("zip64 in the row alone", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Row = true }), entry("b.dll"))),
-		kept("zip64 in both", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local, e.Zip64Row = true, true }), entry("b.dll"))),
+		kept("zip64 in the row alone", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Central = true }), entry("b.dll"))),
+		kept("zip64 in both", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local, e.Zip64Central = true, true }), entry("b.dll"))),
 		kept("zip64 and a descriptor", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local, e.Descriptor = true, archive.Signed64 }), entry("b.dll"))),
 		kept("with a descriptor, sizes all the same", archive.Build(with(described, func(e *archive.Entry) { e.LocalSizes = true }), entry("b.dll"))),
 		kept("with a descriptor, other sizes and another CRC-32", local(described, func(h *archive.LocalHeader) {
-			h.CRC32, h.Compressed, h.Expanded = 1, 2, 3
+			h.CRC32, h.Compressed, h.Uncompressed = 1, 2, 3
 		})),
 
-		broken("another name", row(a, func(r *archive.Row) { r.Name = []byte("c.sym") }), damaged("c.sym", disagree+"name")),
-		broken("another case of its name", row(a, func(r *archive.Row) { r.Name = []byte("A.sym") }), damaged("A.sym", disagree+"name")),
-		broken("another length of its name", row(a, func(r *archive.Row) { r.Name = []byte("a.symbols") }), damaged("a.symbols", disagree+"name")),
-		broken("a slash in the row's name alone", row(a, func(r *archive.Row) { r.Name, r.Expanded = []byte("a.sym/"), 0 }), damaged("a.sym/", disagree+"name")),
-		broken("another method", row(a, func(r *archive.Row) { r.Method = archive.Store }), damaged("a.sym", disagree+"compression method")),
-		broken("bit 3 in it alone", row(described, func(r *archive.Row) { r.Flags = 0 }), damaged("a.sym", disagree+"flags")),
-		broken("bit 3 in the row alone", row(a, func(r *archive.Row) { r.Flags |= archive.FlagDescriptor }), damaged("a.sym", disagree+"flags")),
+		broken("another name", row(a, func(r *archive.CentralHeader) { r.Name = []byte("c.sym") }), damaged("c.sym", disagree+"name")),
+		broken("another case of its name", row(a, func(r *archive.CentralHeader) { r.Name = []byte("A.sym") }), damaged("A.sym", disagree+"name")),
+		broken("another length of its name", row(a, func(r *archive.CentralHeader) { r.Name = []byte("a.symbols") }), damaged("a.symbols", disagree+"name")),
+		broken("a slash in the row's name alone", row(a, func(r *archive.CentralHeader) { r.Name, r.Uncompressed = []byte("a.sym/"), 0 }), damaged("a.sym/", disagree+"name")),
+		broken("another method", row(a, func(r *archive.CentralHeader) { r.Method = archive.Store }), damaged("a.sym", disagree+"compression method")),
+		broken("bit 3 in it alone", row(described, func(r *archive.CentralHeader) { r.Flags = 0 }), damaged("a.sym", disagree+"flags")),
+		broken("bit 3 in the row alone", row(a, func(r *archive.CentralHeader) { r.Flags |= archive.FlagDescriptor }), damaged("a.sym", disagree+"flags")),
 		broken("bit 11 in it alone", local(a, func(h *archive.LocalHeader) { h.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
-		broken("bit 11 in the row alone", row(a, func(r *archive.Row) { r.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
-		broken("encrypted in the row alone", row(a, func(r *archive.Row) { r.Flags |= archive.FlagEncrypted }), damaged("a.sym", disagree+"flags")),
-		broken("another CRC-32 in the row", row(a, func(r *archive.Row) { r.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
-		broken("another compressed size in the row", row(a, func(r *archive.Row) { r.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
-		broken("another size in the row", row(a, func(r *archive.Row) { r.Expanded++ }), damaged("a.sym", disagree+"size")),
-		broken("another CRC-32 in the row than in the descriptor", row(described, func(r *archive.Row) { r.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
-		broken("another compressed size in the row than in the descriptor", row(described, func(r *archive.Row) { r.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
-		broken("another size in the row than in the descriptor", row(described, func(r *archive.Row) { r.Expanded++ }), damaged("a.sym", disagree+"size")),
+		broken("bit 11 in the row alone", row(a, func(r *archive.CentralHeader) { r.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
+		broken("encrypted in the row alone", row(a, func(r *archive.CentralHeader) { r.Flags |= archive.FlagEncrypted }), damaged("a.sym", disagree+"flags")),
+		broken("another CRC-32 in the row", row(a, func(r *archive.CentralHeader) { r.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
+		broken("another compressed size in the row", row(a, func(r *archive.CentralHeader) { r.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
+		broken("another size in the row", row(a, func(r *archive.CentralHeader) { r.Uncompressed++ }), damaged("a.sym", disagree+"uncompressed size")),
+		broken("another CRC-32 in the row than in the descriptor", row(described, func(r *archive.CentralHeader) { r.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
+		broken("another compressed size in the row than in the descriptor", row(described, func(r *archive.CentralHeader) { r.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
+		broken("another size in the row than in the descriptor", row(described, func(r *archive.CentralHeader) { r.Uncompressed++ }), damaged("a.sym", disagree+"uncompressed size")),
 
-		broken("zip64 sizes that the extra field has not", local(a, func(h *archive.LocalHeader) { h.Expanded = archive.Sentinel }), damaged("a.sym", "zip64")),
-		broken("zip64 sizes that the row's extra field has not", row(a, func(r *archive.Row) { r.Expanded = archive.Sentinel }), damaged("a.sym", "zip64")),
-		broken("a zip64 extra field that is too short", row(a, func(r *archive.Row) {
-			r.Compressed, r.Expanded = archive.Sentinel, archive.Sentinel
+		broken("zip64 sizes that the extra field has not", local(a, func(h *archive.LocalHeader) { h.Uncompressed = archive.Sentinel }), damaged("a.sym", "zip64")),
+		broken("zip64 sizes that the row's extra field has not", row(a, func(r *archive.CentralHeader) { r.Uncompressed = archive.Sentinel }), damaged("a.sym", "zip64")),
+		broken("a zip64 extra field that is too short", row(a, func(r *archive.CentralHeader) {
+			r.Compressed, r.Uncompressed = archive.Sentinel, archive.Sentinel
 			r.Extra = archive.Zip64Extra(uint64(len(a.Data)))
 		}), damaged("a.sym", "zip64")),
-		broken("a zip64 size out of range", row(a, func(r *archive.Row) {
-			r.Expanded, r.Extra = archive.Sentinel, archive.Zip64Extra(1<<63)
+		broken("a zip64 size out of range", row(a, func(r *archive.CentralHeader) {
+			r.Uncompressed, r.Extra = archive.Sentinel, archive.Zip64Extra(1<<63)
 		}), damaged("a.sym", "zip64")),
-		broken("another zip64 size in the row", row(a, func(r *archive.Row) {
-			r.Expanded, r.Extra = archive.Sentinel, archive.Zip64Extra(uint64(len(a.Data))+1)
-		}), damaged("a.sym", disagree+"size")),
-		broken("two zip64 extra fields", row(a, func(r *archive.Row) {
+		broken("another zip64 size in the row", row(a, func(r *archive.CentralHeader) {
+			r.Uncompressed, r.Extra = archive.Sentinel, archive.Zip64Extra(uint64(len(a.Data))+1)
+		}), damaged("a.sym", disagree+"uncompressed size")),
+		broken("two zip64 extra fields", row(a, func(r *archive.CentralHeader) {
 			size := archive.Zip64Extra(uint64(len(a.Data)))
-			r.Expanded, r.Extra = archive.Sentinel, append(size, size...)
+			r.Uncompressed, r.Extra = archive.Sentinel, append(size, size...)
 		}), damaged("a.sym", "two extra fields")),
-		broken("extra fields of the row that are cut off", row(a, func(r *archive.Row) { r.Extra = []byte{0x55, 0x54, 9, 0, 1} }),
+		broken("extra fields of the row that are cut off", row(a, func(r *archive.CentralHeader) { r.Extra = []byte{0x55, 0x54, 9, 0, 1} }),
 			damaged("a.sym", "cut off")),
-		kept("padding behind the row's extra fields", row(a, func(r *archive.Row) { r.Extra = append(archive.Extra(0x5455, nil), 0, 0, 0) })),
+		kept("padding behind the row's extra fields", row(a, func(r *archive.CentralHeader) { r.Extra = append(archive.Extra(0x5455, nil), 0, 0, 0) })),
 	}
 
 	for bit := range 16 {
@@ -125,10 +125,10 @@ func entryEndRules() []rule {
 			}
 			claim := func(e archive.Entry, crc, compressed, expanded uint32) archive.Entry {
 				e.Local = func(h *archive.LocalHeader) {
-					h.CRC32, h.Compressed, h.Expanded = h.CRC32+crc, h.Compressed+compressed, h.Expanded+expanded
+					h.CRC32, h.Compressed, h.Uncompressed = h.CRC32+crc, h.Compressed+compressed, h.Uncompressed+expanded
 				}
-				e.Row = func(r *archive.Row) {
-					r.CRC32, r.Compressed, r.Expanded = r.CRC32+crc, r.Compressed+compressed, r.Expanded+expanded
+				e.Central = func(r *archive.CentralHeader) {
+					r.CRC32, r.Compressed, r.Uncompressed = r.CRC32+crc, r.Compressed+compressed, r.Uncompressed+expanded
 				}
 				return e
 			}
@@ -142,9 +142,9 @@ func entryEndRules() []rule {
 				continue
 			}
 			add("a byte less than it has, expanded", claim(a, 0, 0, less), damaged(name, "more bytes"))
-			add("a byte more than it has, expanded", claim(a, 0, 0, 1), damaged(name, "are stated"))
+			add("a byte more than it has, expanded", claim(a, 0, 0, 1), damaged(name, "but states"))
 			add("a byte less than it has, packed", claim(a, 0, less, 0), damaged(name, "damaged"))
-			trailing := damaged(name, "ends before")
+			trailing := damaged(name, "is shorter than")
 			if method == archive.Zstd {
 				trailing = damaged(name, "damaged")
 			}
@@ -183,8 +183,8 @@ func entryEndRules() []rule {
 		rule{
 			name: "end of an entry: a directory with content that it does not state", archive: archive.Build(archive.Entry{
 				Name: "a/", Data: []byte("x"), Method: archive.Deflate,
-				Local: func(h *archive.LocalHeader) { h.Expanded = 0 },
-				Row:   func(r *archive.Row) { r.Expanded = 0 },
+				Local:   func(h *archive.LocalHeader) { h.Uncompressed = 0 },
+				Central: func(r *archive.CentralHeader) { r.Uncompressed = 0 },
 			}),
 			err: damaged("a/", "more bytes"),
 		},
@@ -196,7 +196,7 @@ func entryEndRules() []rule {
 		},
 		rule{
 			name: "end of an entry: a directory with content and a descriptor, unlisted", archive: archive.Build(archive.Entry{
-				Name: "a/", Data: []byte("x"), Method: archive.Deflate, Descriptor: archive.Signed32, NoRow: true,
+				Name: "a/", Data: []byte("x"), Method: archive.Deflate, Descriptor: archive.Signed32, Unlisted: true,
 			}),
 			err: damaged("a/", "directory"),
 		},
@@ -207,7 +207,7 @@ func entryEndRules() []rule {
 func descriptorRules() []rule {
 	layouts := []struct {
 		name   string
-		layout archive.Descriptor
+		layout archive.DescriptorLayout
 	}{
 		{"signed, 32 bit", archive.Signed32},
 		{"unsigned, 32 bit", archive.Unsigned32},
@@ -230,20 +230,20 @@ func descriptorRules() []rule {
 			label := layout + ", " + name + ": "
 			a := with(entry(name), func(e *archive.Entry) { e.Descriptor = d })
 			stored := with(a, func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true })
-			footer := func(e archive.Entry, change func(*archive.Footer)) []byte {
-				e.Footer = change
+			footer := func(e archive.Entry, change func(*archive.DataDescriptor)) []byte {
+				e.DataDescriptor = change
 				return archive.Build(e, entry("b.dll"))
 			}
 
 			add(label+"before an entry", nil, texts(name, "b.dll"), archive.Build(a, entry("b.dll")))
 			add(label+"before the directory", nil, texts("b.dll", name), archive.Build(entry("b.dll"), a))
-			add(label+"before the end", nil, nil, archive.Build(with(a, func(e *archive.Entry) { e.NoRow = true })))
+			add(label+"before the end", nil, nil, archive.Build(with(a, func(e *archive.Entry) { e.Unlisted = true })))
 			add(label+"before the zip64 end", nil, nil, archive.Archive{
-				Entries: []archive.Entry{with(a, func(e *archive.Entry) { e.NoRow = true })}, Zip64: true,
+				Entries: []archive.Entry{with(a, func(e *archive.Entry) { e.Unlisted = true })}, Zip64: true,
 			}.Bytes())
-			add(label+"another CRC-32", &stream.ChecksumError{Entry: name}, nil, footer(a, func(f *archive.Footer) { f.CRC32++ }))
-			add(label+"another compressed size", damaged(name, "descriptor"), nil, footer(a, func(f *archive.Footer) { f.Compressed++ }))
-			add(label+"another size", damaged(name, "descriptor"), nil, footer(a, func(f *archive.Footer) { f.Expanded++ }))
+			add(label+"another CRC-32", &stream.ChecksumError{Entry: name}, nil, footer(a, func(f *archive.DataDescriptor) { f.CRC32++ }))
+			add(label+"another compressed size", damaged(name, "descriptor"), nil, footer(a, func(f *archive.DataDescriptor) { f.Compressed++ }))
+			add(label+"another size", damaged(name, "descriptor"), nil, footer(a, func(f *archive.DataDescriptor) { f.Uncompressed++ }))
 			add(label+"with something behind it", damaged(name, "descriptor"), nil,
 				archive.Build(a, with(entry("b.dll"), func(e *archive.Entry) { e.Gap = []byte("gap!") })))
 			add(label+"damaged deflate stream", damaged(name, "damaged"), nil,
@@ -256,10 +256,10 @@ func descriptorRules() []rule {
 			add(label+"empty, stored", nil, append(empty(name), texts("b.dll")...), archive.Build(
 				archive.Entry{Name: name, Descriptor: d}, entry("b.dll")))
 			add(label+"stored, its size known", nil, texts(name, "b.dll"), archive.Build(stored, entry("b.dll")))
-			add(label+"stored, another CRC-32", &stream.ChecksumError{Entry: name}, nil, footer(stored, func(f *archive.Footer) { f.CRC32++ }))
-			add(label+"stored, another size", damaged(name, "descriptor"), nil, footer(stored, func(f *archive.Footer) { f.Compressed++ }))
+			add(label+"stored, another CRC-32", &stream.ChecksumError{Entry: name}, nil, footer(stored, func(f *archive.DataDescriptor) { f.CRC32++ }))
+			add(label+"stored, another size", damaged(name, "descriptor"), nil, footer(stored, func(f *archive.DataDescriptor) { f.Compressed++ }))
 			add(label+"stored, its size a byte too small", damaged(name, "descriptor"), nil, archive.Build(with(stored, func(e *archive.Entry) {
-				e.Local = func(h *archive.LocalHeader) { h.Compressed--; h.Expanded-- }
+				e.Local = func(h *archive.LocalHeader) { h.Compressed--; h.Uncompressed-- }
 			}), entry("b.dll")))
 			add(label+"stored, its size unknown", nil, texts(name, "b.dll"), archive.Build(
 				with(stored, func(e *archive.Entry) { e.LocalSizes = false }), entry("b.dll")))

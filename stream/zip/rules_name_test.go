@@ -133,28 +133,28 @@ func nameRules() []rule {
 	broken("of 65,535 bytes", damaged("", "65535"), entry(strings.Repeat("n", 65535)))
 	broken("of 1,025 bytes, a directory's", damaged("", "1025"), archive.Entry{Name: long + "/"})
 	broken("of 1,025 bytes, in the row alone", damaged("", "1025"), with(entry("a.sym"), func(e *archive.Entry) {
-		e.Row = func(r *archive.Row) { r.Name = []byte(long + "n") }
+		e.Central = func(r *archive.CentralHeader) { r.Name = []byte(long + "n") }
 	}))
 	kept("the same in Unicode", with(entry("a.sym"), func(e *archive.Entry) {
-		e.LocalExtra, e.RowExtra = unicodePath("a.sym", "a.sym"), unicodePath("a.sym", "a.sym")
+		e.LocalExtra, e.CentralExtra = unicodePath("a.sym", "a.sym"), unicodePath("a.sym", "a.sym")
 	}))
 	broken("another in Unicode", damaged("a.sym", "Unicode path"), with(entry("a.sym"), func(e *archive.Entry) {
 		e.LocalExtra = unicodePath("a.sym", "b.sym")
 	}))
 	broken("another in Unicode, in the row alone", damaged("a.sym", "Unicode path"), with(entry("a.sym"), func(e *archive.Entry) {
-		e.RowExtra = unicodePath("a.sym", "b.sym")
+		e.CentralExtra = unicodePath("a.sym", "b.sym")
 	}))
 	broken("another in Unicode that is cut off", damaged("a.sym", "Unicode path"), with(entry("a.sym"), func(e *archive.Entry) {
-		e.RowExtra = archive.Extra(0x7075, []byte{1, 0})
+		e.CentralExtra = archive.Extra(0x7075, []byte{1, 0})
 	}))
 	broken("two in Unicode", damaged("a.sym", "two extra fields"), with(entry("a.sym"), func(e *archive.Entry) {
-		e.RowExtra = append(unicodePath("a.sym", "a.sym"), unicodePath("a.sym", "a.sym")...)
+		e.CentralExtra = append(unicodePath("a.sym", "a.sym"), unicodePath("a.sym", "a.sym")...)
 	}))
 
 	// What else names must be is the caller's to say, of every name but a
 	// directory's, listed or not.
 	refused := errors.New("no name for a symbol")
-	picky := &stream.Rules{MaxEntries: 10, MaxExpanded: 1 << 20, Form: func(name string) (stream.Form, error) {
+	picky := &stream.Rules{MaxEntries: 10, MaxUncompressed: 1 << 20, Form: func(name string) (stream.Form, error) {
 		if name != "a.sym" {
 			return stream.AsIs, refused
 		}
@@ -167,7 +167,7 @@ func nameRules() []rule {
 		rule{name: "name: an empty one that the caller refuses", limits: picky, archive: archive.Build(entry("")), err: refused},
 		rule{
 			name: "name: one that the caller refuses, without a row", limits: picky, err: refused,
-			archive: archive.Build(entry("a.sym"), with(bad, func(e *archive.Entry) { e.NoRow = true })),
+			archive: archive.Build(entry("a.sym"), with(bad, func(e *archive.Entry) { e.Unlisted = true })),
 		},
 	)
 }
@@ -175,9 +175,9 @@ func nameRules() []rule {
 // limitRules are about the limits that the caller sets.
 func limitRules() []rule {
 	limits := func(entries int, expanded int64) *stream.Rules {
-		return &stream.Rules{Form: ziptest.FormByName, MaxEntries: entries, MaxExpanded: expanded}
+		return &stream.Rules{Form: ziptest.FormByName, MaxEntries: entries, MaxUncompressed: expanded}
 	}
-	entries := []archive.Entry{{Name: "d/"}, entry("a.sym"), entry("b.dll"), with(entry("c.dll"), func(e *archive.Entry) { e.NoRow = true })}
+	entries := []archive.Entry{{Name: "d/"}, entry("a.sym"), entry("b.dll"), with(entry("c.dll"), func(e *archive.Entry) { e.Unlisted = true })}
 	var size int64
 	for _, e := range entries {
 		size += int64(len(e.Data))
@@ -190,7 +190,7 @@ func limitRules() []rule {
 	bomb := make([]byte, 8<<20)
 	for _, name := range named {
 		for _, method := range []uint16{archive.Store, archive.Deflate, archive.Zstd} {
-			for _, d := range []archive.Descriptor{archive.NoDescriptor, archive.Signed32} {
+			for _, d := range []archive.DescriptorLayout{archive.NoDescriptor, archive.Signed32} {
 				if d != archive.NoDescriptor && method == archive.Zstd {
 					continue // needs its size
 				}
@@ -201,24 +201,24 @@ func limitRules() []rule {
 					rule{name: "limit: as many bytes as allowed, " + label, archive: data, limits: limits(1, size), files: texts(name)},
 					rule{
 						name: "limit: a byte more than allowed, " + label, archive: data, limits: limits(1, size-1),
-						err: &stream.LimitError{What: stream.ExpandedBound, Limit: size - 1},
+						err: &stream.LimitError{What: stream.UncompressedBound, Limit: size - 1},
 					})
 			}
 		}
 		rules = append(rules,
 			rule{
-				name: "limit: a bomb, " + name, limits: limits(1, 1<<20), err: &stream.LimitError{What: stream.ExpandedBound, Limit: 1 << 20},
+				name: "limit: a bomb, " + name, limits: limits(1, 1<<20), err: &stream.LimitError{What: stream.UncompressedBound, Limit: 1 << 20},
 				archive: archive.Build(archive.Entry{Name: name, Data: bomb, Method: archive.Deflate}),
 			},
 			rule{
-				name: "limit: a bomb with a descriptor, " + name, limits: limits(1, 1<<20), err: &stream.LimitError{What: stream.ExpandedBound, Limit: 1 << 20},
+				name: "limit: a bomb with a descriptor, " + name, limits: limits(1, 1<<20), err: &stream.LimitError{What: stream.UncompressedBound, Limit: 1 << 20},
 				archive: archive.Build(archive.Entry{Name: name, Data: bomb, Method: archive.Deflate, Descriptor: archive.Signed32}),
 			},
 			rule{
 				name: "limit: a bomb that states to be small, " + name, limits: limits(1, 1<<20), err: damaged(name, "more bytes"),
 				archive: archive.Build(archive.Entry{
 					Name: name, Data: bomb, Method: archive.Deflate,
-					Local: func(h *archive.LocalHeader) { h.Expanded = 100 }, Row: func(r *archive.Row) { r.Expanded = 100 },
+					Local: func(h *archive.LocalHeader) { h.Uncompressed = 100 }, Central: func(r *archive.CentralHeader) { r.Uncompressed = 100 },
 				}),
 			})
 	}

@@ -17,7 +17,7 @@ const (
 )
 
 // unlimited are rules under which an archive may have any size.
-var unlimited = &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1 << 20, MaxExpanded: 1 << 40}
+var unlimited = &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1 << 20, MaxUncompressed: 1 << 40}
 
 // rule is an archive that keeps one rule of the reader, or breaks it.
 type rule struct {

@@ -45,7 +45,7 @@ func TestZipRulesInPieces(t *testing.T) {
 
 // mixed is an archive of less than 3 KB with an entry of every kind.
 func mixed() rule {
-	described := func(name string, d archive.Descriptor) archive.Entry {
+	described := func(name string, d archive.DescriptorLayout) archive.Entry {
 		return with(entry(name), func(e *archive.Entry) { e.Descriptor = d })
 	}
 	r := rule{archive: archive.Archive{
@@ -58,7 +58,7 @@ func mixed() rule {
 			with(entry("d/stored.dll"), func(e *archive.Entry) { e.Method = archive.Store }),
 			with(described("d/hinted.dll", archive.Signed32), func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true }),
 			with(entry("d/zstd.dll"), func(e *archive.Entry) { e.Method = archive.Zstd }),
-			with(entry("d/wide.dll"), func(e *archive.Entry) { e.Zip64Local, e.Zip64Row = true, true }),
+			with(entry("d/wide.dll"), func(e *archive.Entry) { e.Zip64Local, e.Zip64Central = true, true }),
 			with(entry("é.sym"), func(e *archive.Entry) { e.Flags, e.Comment = archive.FlagUTF8, "comment" }),
 			{Name: "d/empty.sym", Descriptor: archive.Signed32},
 			entry("build-symbols.txt"),
@@ -134,7 +134,7 @@ func TestCutOff(t *testing.T) {
 func TestTheEarlierFaultIsSaid(t *testing.T) {
 	damaged := entry("a.sym")
 	damaged.Local = func(h *archive.LocalHeader) { h.CRC32++ }
-	damaged.Row = func(r *archive.Row) { r.CRC32++ }
+	damaged.Central = func(r *archive.CentralHeader) { r.CRC32++ }
 	data := archive.Build(damaged, entry("b.dll"))
 	m := budgettest.New(t)
 	for range 200 {

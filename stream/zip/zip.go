@@ -2,9 +2,9 @@
 // [stream.Pipeline] where each entry begins and ends.
 //
 // An archive is read forward by its local headers, which are an early copy of
-// the central directory. At the end every entry is matched with its central
-// directory header, and what disagrees is refused. An archive that cannot be read
-// forward is held from there on, and read by its central directory.
+// the central directory. At the end, each entry is compared with its central
+// directory header. The archive is refused if they disagree. If an archive cannot
+// be read forward, the rest of it is spilled and read by its central directory.
 package zip
 
 import (
@@ -17,11 +17,10 @@ import (
 	"spillway/stream/budget"
 )
 
-// ErrNotZip says that the bytes are no zip archive at all, or one that was cut
-// off before its end.
+// ErrNotZip says that the bytes are not a zip archive, or that the archive is cut off.
 var ErrNotZip = errors.New("zip: not a zip archive, or cut off")
 
-// maxPrefix is how far into an archive its first header may stand, in bytes.
+// maxPrefix is the most bytes before the first local header.
 const maxPrefix = 64 << 10
 
 // reader reads one archive.
@@ -32,21 +31,21 @@ type reader struct {
 
 	entries stream.Table[record] // by the pipeline's numbers
 
-	// Entries with local headers that were read forward come first, by offset. The
-	// later ones are in the order of the directory, where the archive is held.
+	// forward is how many entries were read forward. They come first, by offset.
+	// The entries of a spilled archive follow in the order of the directory.
 	forward int
 
-	prefix int64 // bytes before the one that the directory's offsets count from
+	prefix int64 // what the archive's own offsets are off by, in bytes
 }
 
-// Read reads a zip archive from r, verifies every entry and hands it to sink,
-// see [stream.Read]. When Read returns nil, r has ended, all entries that the
-// central directory lists have been committed, and all others dropped; of entries
-// of one name and size, the last one listed is kept.
+// Read reads a zip archive from r, verifies every entry and passes it to sink, see
+// [stream.Read]. If Read returns nil, r has ended, all entries that the central
+// directory lists have been committed, and all others dropped. Of several entries of
+// the same name and size, it keeps the last one listed.
 //
-// Read refuses an entry as soon as its local header or its bytes prove wrong. Its
-// errors are those of [stream.Read], but [ErrNotZip] instead of [stream.ErrCutOff], and
-// [*stream.DuplicateError] and [*stream.SpillError].
+// Read refuses an entry as soon as its local header or its bytes prove wrong. Beside
+// the errors of [stream.Read], it returns [*stream.DuplicateError],
+// [*stream.SpillError], and [ErrNotZip] instead of [stream.ErrCutOff].
 func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink stream.Sink, rules stream.Rules) (*stream.Report, error) {
 	return stream.Read(ctx, end, r, share, sink, rules, func(p *stream.Pipeline) error {
 		z := &reader{p: p, in: p.Window(p.Source()), rules: rules}
@@ -70,11 +69,11 @@ func (z *reader) read() error {
 		}
 		switch le.Uint32(b) {
 		case sigLocal:
-			switch reason, err := z.entry(); {
+			switch reason, err := z.nextEntry(); {
 			case err != nil:
 				return err
 			case reason != "":
-				return z.held(reason)
+				return z.spill(reason)
 			}
 		case sigCentral, sigEnd64, sigEnd:
 			return z.directory()
@@ -82,12 +81,12 @@ func (z *reader) read() error {
 			if z.in.Offset() == 0 {
 				return z.prefixed()
 			}
-			return z.held("there are bytes between its entries")
+			return z.spill("there are bytes between its entries")
 		}
 	}
 }
 
-// prefixed reads an archive that does not begin with a header, if it is one.
+// prefixed reads an archive that does not begin with a local header.
 func (z *reader) prefixed() error {
 	b, err := z.in.Peek(maxPrefix + 4)
 	if err != nil {
@@ -96,5 +95,5 @@ func (z *reader) prefixed() error {
 	if !bytes.Contains(b, []byte("PK\x03\x04")) && !bytes.Contains(b, endMagic) {
 		return ErrNotZip
 	}
-	return z.held("there are bytes before its first entry")
+	return z.spill("there are bytes before its first entry")
 }

@@ -38,13 +38,13 @@ func TestLayoutsAreReadable(t *testing.T) {
 	text := Symbols(1, 5000)
 	layouts := map[string]Archive{
 		"prefix":   {Prefix: Noise(1, 100), Entries: []Entry{{Name: "a", Data: text, Method: Deflate}}},
-		"shifted":  {Prefix: Noise(1, 100), Shifted: true, Entries: []Entry{{Name: "a", Data: text, Method: Deflate}}},
+		"shifted":  {Prefix: Noise(1, 100), OffsetsAfterPrefix: true, Entries: []Entry{{Name: "a", Data: text, Method: Deflate}}},
 		"gap":      {Entries: []Entry{{Name: "b"}, {Name: "a", Data: text, Gap: Noise(1, 10)}}},
-		"zip64":    {Zip64: true, Entries: []Entry{{Name: "a", Data: text, Zip64Local: true, Zip64Row: true}}},
-		"unlisted": {Entries: []Entry{{Name: "a", Data: []byte("old"), NoRow: true}, {Name: "a", Data: text}}},
+		"zip64":    {Zip64: true, Entries: []Entry{{Name: "a", Data: text, Zip64Local: true, Zip64Central: true}}},
+		"unlisted": {Entries: []Entry{{Name: "a", Data: []byte("old"), Unlisted: true}, {Name: "a", Data: text}}},
 		"comments": {Entries: []Entry{{Name: "a", Data: text, Comment: "hm"}}, End: func(e *End) { e.Comment = []byte("hm") }},
 	}
-	for _, d := range []Descriptor{NoDescriptor, Signed32, Unsigned32, Signed64, Unsigned64} {
+	for _, d := range []DescriptorLayout{NoDescriptor, Signed32, Unsigned32, Signed64, Unsigned64} {
 		layouts[fmt.Sprint("descriptor ", d)] = Archive{Entries: []Entry{{Name: "a", Data: text, Method: Deflate, Descriptor: d}}}
 	}
 	for name, a := range layouts {
@@ -65,7 +65,7 @@ func TestPatternsAreContent(t *testing.T) {
 	}
 	between := func(e Entry) []byte {
 		e.Name, e.Descriptor = "b", Signed32
-		return Archive{Zip64: true, Prefix: Noise(2, 10), Shifted: true, Entries: []Entry{{Name: "a", Data: content}, e, {Name: "c", Data: content}}}.Bytes()
+		return Archive{Zip64: true, Prefix: Noise(2, 10), OffsetsAfterPrefix: true, Entries: []Entry{{Name: "a", Data: content}, e, {Name: "c", Data: content}}}.Bytes()
 	}
 	for name, e := range map[string][2]Entry{
 		"stored": {{Data: content}, {Large: &pattern}},
@@ -83,7 +83,7 @@ func TestPatternsAreContent(t *testing.T) {
 // The standard library reads the archives that cannot be read forward, which
 // are about as large as is asked for.
 func TestHeldLayoutsAreReadable(t *testing.T) {
-	for _, l := range Layouts {
+	for _, l := range SpillLayouts {
 		for _, size := range []int64{10_000, 5 << 20} {
 			t.Run(fmt.Sprintf("%s, %d", l.Name, size), func(t *testing.T) {
 				a := l.Lay(Mixed(1, size))

@@ -51,8 +51,8 @@ func (r *repeated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// layout is an archive as it is laid out: bytes, and patterns between them.
-type layout struct {
+// sparseBuffer is an archive as it is laid out: bytes, and patterns between them.
+type sparseBuffer struct {
 	bytes.Buffer
 	placed []placed
 }
@@ -63,10 +63,10 @@ type placed struct {
 	at int // of how many bytes of the buffer it is the next
 }
 
-func (l *layout) place(p Pattern) { l.placed = append(l.placed, placed{p, l.Len()}) }
+func (l *sparseBuffer) place(p Pattern) { l.placed = append(l.placed, placed{p, l.Len()}) }
 
 // offset is how many bytes there are so far.
-func (l *layout) offset() int {
+func (l *sparseBuffer) offset() int {
 	n := l.Len()
 	for _, p := range l.placed {
 		n += int(p.Size())
@@ -74,7 +74,7 @@ func (l *layout) offset() int {
 	return n
 }
 
-func (l *layout) reader() io.Reader {
+func (l *sparseBuffer) reader() io.Reader {
 	var parts []io.Reader
 	from := 0
 	for _, p := range l.placed {

@@ -3,5 +3,5 @@ package archive
 // NeedsDisk is an archive of about size bytes that has to be held, and is too
 // large for memory.
 func NeedsDisk(seed uint64, size int64) Archive {
-	return Layouts[0].Lay(Mixed(seed, size))
+	return SpillLayouts[0].Lay(Mixed(seed, size))
 }

@@ -19,7 +19,7 @@ func neededVersion(e *Entry) uint16 {
 		return 63
 	case e.Method == BZip2:
 		return 46
-	case e.Zip64Local, e.Zip64Row:
+	case e.Zip64Local, e.Zip64Central:
 		return 45
 	case e.Method == Deflate, strings.HasSuffix(e.Name, "/"):
 		return 20
@@ -45,11 +45,11 @@ func put(out *bytes.Buffer, values ...any) {
 }
 
 func (h LocalHeader) write(out *bytes.Buffer) {
-	put(out, h.Signature, h.Version, h.Flags, h.Method, h.Time, h.Date, h.CRC32, h.Compressed, h.Expanded,
+	put(out, h.Signature, h.Version, h.Flags, h.Method, h.Time, h.Date, h.CRC32, h.Compressed, h.Uncompressed,
 		h.NameLength.of(len(h.Name)), h.ExtraLength.of(len(h.Extra)), h.Name, h.Extra)
 }
 
-func (f Footer) write(out *bytes.Buffer, layout Descriptor) {
+func (f DataDescriptor) write(out *bytes.Buffer, layout DescriptorLayout) {
 	switch layout {
 	case NoDescriptor, MissingDescriptor:
 		return
@@ -59,21 +59,21 @@ func (f Footer) write(out *bytes.Buffer, layout Descriptor) {
 	put(out, f.CRC32)
 	switch layout {
 	case Signed32, Unsigned32:
-		put(out, uint32(f.Compressed), uint32(f.Expanded))
+		put(out, uint32(f.Compressed), uint32(f.Uncompressed))
 	default:
-		put(out, f.Compressed, f.Expanded)
+		put(out, f.Compressed, f.Uncompressed)
 	}
 }
 
-func (r Row) write(out *bytes.Buffer) {
-	put(out, r.Signature, r.Made, r.Needed, r.Flags, r.Method, r.Time, r.Date, r.CRC32, r.Compressed, r.Expanded,
+func (r CentralHeader) write(out *bytes.Buffer) {
+	put(out, r.Signature, r.Made, r.Needed, r.Flags, r.Method, r.Time, r.Date, r.CRC32, r.Compressed, r.Uncompressed,
 		r.NameLength.of(len(r.Name)), r.ExtraLength.of(len(r.Extra)), r.CommentLength.of(len(r.Comment)),
 		r.Disk, r.Internal, r.External, r.Offset, r.Name, r.Extra, r.Comment)
 }
 
 // writeEnd appends the records after the directory, which has rows rows in
 // size bytes from offset on; what offsets count from is at byte shift.
-func (a *Archive) writeEnd(out *layout, rows, size, offset, shift int) {
+func (a *Archive) writeEnd(out *sparseBuffer, rows, size, offset, shift int) {
 	end := End{
 		Signature: EndSignature, EntriesHere: uint16(rows), Entries: uint16(rows),
 		Size: uint32(size), Offset: uint32(offset), CommentLength: Auto,

@@ -119,7 +119,7 @@ func unixExtras(stamps int) []byte {
 // do not compress are stored.
 func InfoZip(files ...File) []byte {
 	return build(files, func(f File) Entry {
-		return Entry{Name: f.Name, Data: f.Data, Method: f.smallest(), LocalExtra: unixExtras(2), RowExtra: unixExtras(1)}
+		return Entry{Name: f.Name, Data: f.Data, Method: f.smallest(), LocalExtra: unixExtras(2), CentralExtra: unixExtras(1)}
 	})
 }
 
@@ -128,7 +128,7 @@ func InfoZip(files ...File) []byte {
 // with a descriptor of zeros.
 func InfoZipPipe(files ...File) []byte {
 	return build(files, func(f File) Entry {
-		e := Entry{Name: f.Name, Data: f.Data, LocalExtra: unixExtras(2), RowExtra: unixExtras(1)}
+		e := Entry{Name: f.Name, Data: f.Data, LocalExtra: unixExtras(2), CentralExtra: unixExtras(1)}
 		if f.directory() {
 			return e
 		}
@@ -145,7 +145,7 @@ func InfoZipPipe(files ...File) []byte {
 func SevenZip(files ...File) []byte {
 	ntfs := Extra(0x000a, append([]byte{0, 0, 0, 0, 1, 0, 24, 0}, make([]byte, 24)...))
 	return build(files, func(f File) Entry {
-		return Entry{Name: f.Name, Data: f.Data, Method: f.smallest(), RowExtra: ntfs}
+		return Entry{Name: f.Name, Data: f.Data, Method: f.smallest(), CentralExtra: ntfs}
 	})
 }
 
@@ -153,7 +153,7 @@ func SevenZip(files ...File) []byte {
 // the expanded size in the local header, everything deflated, empty files too.
 func Bsdtar(files ...File) []byte {
 	return build(files, func(f File) Entry {
-		e := Entry{Name: f.Name, Data: f.Data, LocalExtra: unixExtras(3), RowExtra: unixExtras(3)}
+		e := Entry{Name: f.Name, Data: f.Data, LocalExtra: unixExtras(3), CentralExtra: unixExtras(3)}
 		if f.directory() {
 			return e
 		}
@@ -188,7 +188,7 @@ func GoWriter(files ...File) []byte {
 func JavaJar(files ...File) []byte {
 	cafe := Extra(0xcafe, nil)
 	entries := []Entry{{
-		Name: "META-INF/", Method: Deflate, Flags: FlagUTF8, Descriptor: Signed32, LocalExtra: cafe, RowExtra: cafe,
+		Name: "META-INF/", Method: Deflate, Flags: FlagUTF8, Descriptor: Signed32, LocalExtra: cafe, CentralExtra: cafe,
 	}}
 	for _, f := range files {
 		e := Entry{Name: f.Name, Data: f.Data, Flags: FlagUTF8}

@@ -38,23 +38,23 @@ const Sentinel = 0xffffffff
 const (
 	LocalSignature      = 0x04034b50
 	DescriptorSignature = 0x08074b50
-	RowSignature        = 0x02014b50
+	CentralSignature    = 0x02014b50
 	EndSignature        = 0x06054b50
 	End64Signature      = 0x06064b50
 	Locator64Signature  = 0x07064b50
 )
 
-// Descriptor is a layout of the data descriptor that follows an entry's bytes
+// DescriptorLayout is a layout of the data descriptor that follows an entry's bytes
 // (APPNOTE 4.3.9). Every one but NoDescriptor sets flag bit 3.
-type Descriptor int
+type DescriptorLayout int
 
 const (
-	NoDescriptor      Descriptor = iota
-	Signed32                     // signature, CRC-32, 32-bit sizes
-	Unsigned32                   // the same without the signature
-	Signed64                     // signature, CRC-32, 64-bit sizes
-	Unsigned64                   // the same without the signature
-	MissingDescriptor            // flag bit 3 is set, but nothing follows
+	NoDescriptor      DescriptorLayout = iota
+	Signed32                           // signature, CRC-32, 32-bit sizes
+	Unsigned32                         // the same without the signature
+	Signed64                           // signature, CRC-32, 64-bit sizes
+	Unsigned64                         // the same without the signature
+	MissingDescriptor                  // flag bit 3 is set, but nothing follows
 )
 
 // An Entry is one file of an [Archive]. The zero value of every field makes an
@@ -68,20 +68,20 @@ type Entry struct {
 	Large    *Pattern // instead of Data
 	LargeRaw *Pattern // Large as compressed; nil: as it is
 
-	Flags      uint16 // bit 3 is added when there is a descriptor
-	Descriptor Descriptor
-	LocalSizes bool // with a descriptor: the expanded size is in the local header all the same
-	Zip64Local bool // sizes in a zip64 extra of the local header
-	Zip64Row   bool // sizes and offset in a zip64 extra of the row
+	Flags        uint16 // bit 3 is added when there is a descriptor
+	Descriptor   DescriptorLayout
+	LocalSizes   bool // with a descriptor: the expanded size is in the local header all the same
+	Zip64Local   bool // sizes in a zip64 extra of the local header
+	Zip64Central bool // sizes and offset in a zip64 extra of the row
 
-	LocalExtra, RowExtra []byte // after a zip64 extra, if any
-	Comment              string
+	LocalExtra, CentralExtra []byte // after a zip64 extra, if any
+	Comment                  string
 
-	Gap    []byte // bytes before the local header
-	NoRow  bool   // the directory does not list it
-	Local  func(*LocalHeader)
-	Footer func(*Footer)
-	Row    func(*Row)
+	Gap            []byte // bytes before the local header
+	Unlisted       bool   // the directory does not list it
+	Local          func(*LocalHeader)
+	DataDescriptor func(*DataDescriptor)
+	Central        func(*CentralHeader)
 }
 
 // Length is a length field. Auto is the honest one.
@@ -101,23 +101,23 @@ func (l Length) of(n int) uint16 {
 type LocalHeader struct {
 	Signature                          uint32
 	Version, Flags, Method, Time, Date uint16
-	CRC32, Compressed, Expanded        uint32
+	CRC32, Compressed, Uncompressed    uint32
 	NameLength, ExtraLength            Length
 	Name, Extra                        []byte
 }
 
-// Footer is a data descriptor, written in the entry's layout.
-type Footer struct {
-	Signature            uint32
-	CRC32                uint32
-	Compressed, Expanded uint64
+// DataDescriptor is a data descriptor, written in the entry's layout.
+type DataDescriptor struct {
+	Signature                uint32
+	CRC32                    uint32
+	Compressed, Uncompressed uint64
 }
 
-// Row is a header of the central directory (APPNOTE 4.3.12).
-type Row struct {
+// CentralHeader is a header of the central directory (APPNOTE 4.3.12).
+type CentralHeader struct {
 	Signature                               uint32
 	Made, Needed, Flags, Method, Time, Date uint16
-	CRC32, Compressed, Expanded             uint32
+	CRC32, Compressed, Uncompressed         uint32
 	NameLength, ExtraLength, CommentLength  Length
 	Disk, Internal                          uint16
 	External, Offset                        uint32
@@ -155,11 +155,11 @@ type Locator64 struct {
 
 // An Archive is a zip to be laid out.
 type Archive struct {
-	Prefix  []byte // bytes before the first entry
-	Shifted bool   // offsets count from the end of Prefix
+	Prefix             []byte // bytes before the first entry
+	OffsetsAfterPrefix bool   // offsets count from the end of Prefix
 
 	Entries []Entry
-	Rows    func([]Row) []Row // reorders, adds or removes rows
+	Central func([]CentralHeader) []CentralHeader // reorders, adds or removes rows
 
 	BeforeDirectory []byte
 	AfterDirectory  []byte
@@ -187,24 +187,24 @@ func (a Archive) Bytes() []byte {
 // Reader yields the archive, with its patterns made as they are read.
 func (a Archive) Reader() io.Reader { return a.layOut().reader() }
 
-func (a Archive) layOut() *layout {
-	out := new(layout)
+func (a Archive) layOut() *sparseBuffer {
+	out := new(sparseBuffer)
 	out.Write(a.Prefix)
 	shift := 0
-	if a.Shifted {
+	if a.OffsetsAfterPrefix {
 		shift = len(a.Prefix)
 	}
-	var rows []Row
+	var rows []CentralHeader
 	for _, e := range a.Entries {
 		out.Write(e.Gap)
 		offset := out.offset() - shift
 		row := e.write(out, uint64(offset))
-		if !e.NoRow {
+		if !e.Unlisted {
 			rows = append(rows, row)
 		}
 	}
-	if a.Rows != nil {
-		rows = a.Rows(rows)
+	if a.Central != nil {
+		rows = a.Central(rows)
 	}
 	out.Write(a.BeforeDirectory)
 	start := out.offset()
@@ -228,7 +228,7 @@ func (e *Entry) measure() (sum uint32, compressed, expanded uint64) {
 }
 
 // write appends the entry and returns its row.
-func (e Entry) write(out *layout, offset uint64) Row {
+func (e Entry) write(out *sparseBuffer, offset uint64) CentralHeader {
 	if e.Raw == nil && e.Large == nil {
 		e.Raw = Compress(e.Method, e.Data)
 	}
@@ -243,23 +243,23 @@ func (e Entry) write(out *layout, offset uint64) Row {
 
 	local := LocalHeader{
 		Signature: LocalSignature, Version: needed, Flags: flags, Method: e.Method, Time: dosTime, Date: dosDate,
-		CRC32: sum, Compressed: uint32(compressed), Expanded: uint32(expanded),
+		CRC32: sum, Compressed: uint32(compressed), Uncompressed: uint32(expanded),
 		NameLength: Auto, ExtraLength: Auto, Name: []byte(e.Name), Extra: e.LocalExtra,
 	}
 	if e.Zip64Local {
-		local.Compressed, local.Expanded = Sentinel, Sentinel
+		local.Compressed, local.Uncompressed = Sentinel, Sentinel
 		local.Extra = append(Zip64Extra(expanded, compressed), e.LocalExtra...)
 	}
 	if e.Descriptor != NoDescriptor {
-		local.CRC32, local.Compressed, local.Expanded = 0, 0, 0
+		local.CRC32, local.Compressed, local.Uncompressed = 0, 0, 0
 		if e.LocalSizes {
-			local.Expanded = uint32(expanded)
+			local.Uncompressed = uint32(expanded)
 			if e.Method == Store {
 				local.Compressed = uint32(compressed)
 			}
 		}
 		if e.Zip64Local {
-			local.Compressed, local.Expanded = Sentinel, Sentinel
+			local.Compressed, local.Uncompressed = Sentinel, Sentinel
 			local.Extra = append(Zip64Extra(0, 0), e.LocalExtra...)
 		}
 	}
@@ -272,24 +272,24 @@ func (e Entry) write(out *layout, offset uint64) Row {
 		out.place(*e.LargeRaw)
 	}
 
-	footer := Footer{Signature: DescriptorSignature, CRC32: sum, Compressed: compressed, Expanded: expanded}
-	if e.Footer != nil {
-		e.Footer(&footer)
+	footer := DataDescriptor{Signature: DescriptorSignature, CRC32: sum, Compressed: compressed, Uncompressed: expanded}
+	if e.DataDescriptor != nil {
+		e.DataDescriptor(&footer)
 	}
 	footer.write(&out.Buffer, e.Descriptor)
 
-	row := Row{
-		Signature: RowSignature, Made: madeUnix | needed, Needed: needed, Flags: flags, Method: e.Method, Time: dosTime, Date: dosDate,
-		CRC32: sum, Compressed: uint32(compressed), Expanded: uint32(expanded), Offset: uint32(offset),
+	row := CentralHeader{
+		Signature: CentralSignature, Made: madeUnix | needed, Needed: needed, Flags: flags, Method: e.Method, Time: dosTime, Date: dosDate,
+		CRC32: sum, Compressed: uint32(compressed), Uncompressed: uint32(expanded), Offset: uint32(offset),
 		NameLength: Auto, ExtraLength: Auto, CommentLength: Auto,
-		External: externalAttributes(e.Name), Name: []byte(e.Name), Extra: e.RowExtra, Comment: []byte(e.Comment),
+		External: externalAttributes(e.Name), Name: []byte(e.Name), Extra: e.CentralExtra, Comment: []byte(e.Comment),
 	}
-	if e.Zip64Row {
-		row.Compressed, row.Expanded, row.Offset = Sentinel, Sentinel, Sentinel
-		row.Extra = append(Zip64Extra(expanded, compressed, offset), e.RowExtra...)
+	if e.Zip64Central {
+		row.Compressed, row.Uncompressed, row.Offset = Sentinel, Sentinel, Sentinel
+		row.Extra = append(Zip64Extra(expanded, compressed, offset), e.CentralExtra...)
 	}
-	if e.Row != nil {
-		e.Row(&row)
+	if e.Central != nil {
+		e.Central(&row)
 	}
 	return row
 }

@@ -26,7 +26,7 @@ type Reading struct {
 }
 
 // Ordinary takes any name.
-var Ordinary = stream.Rules{Form: FormByName, MaxEntries: 1000, MaxExpanded: 1 << 30}
+var Ordinary = stream.Rules{Form: FormByName, MaxEntries: 1000, MaxUncompressed: 1 << 30}
 
 // FormByName tells the forms apart as a symbol server does.
 func FormByName(name string) (stream.Form, error) {

@@ -37,12 +37,12 @@ type Store struct {
 // Object is what came of one entry.
 type Object struct {
 	stream.Entry
-	Body     []byte
-	Length   int64 // of the body, also when it is discarded
-	Parts    int
-	Held     bool // rest came in a held buffer
-	Unwanted bool // Part reported false
-	Facts    stream.Facts
+	Body       []byte
+	BodyLength int64 // of the body, also when it is discarded
+	Parts      int
+	Held       bool // rest came in a held buffer
+	Unwanted   bool // Part reported false
+	Facts      stream.Facts
 
 	store     *Store
 	busy      atomic.Bool // a call is under way
@@ -103,7 +103,7 @@ func (o *Object) enter(call string) (end func()) {
 }
 
 func (o *Object) add(b stream.Body) error {
-	o.Length += b.Size()
+	o.BodyLength += b.Size()
 	if o.store.Discard {
 		return nil
 	}

@@ -5,26 +5,26 @@ import (
 	"strings"
 )
 
-// A Layout lays entries out in a way that cannot be read forward: some end, or
+// A SpillLayout lays entries out in a way that cannot be read forward: some end, or
 // some place, is only in the central directory.
-type Layout struct {
+type SpillLayout struct {
 	Name string
 	Lay  func(entries []Entry) Archive
 }
 
-// Layouts are the ways in which an archive cannot be read forward that a
+// SpillLayouts are the ways in which an archive cannot be read forward that a
 // service has to take all the same.
-var Layouts = []Layout{
-	{"stored, with descriptors", described(Signed32, Signed32)},
-	{"stored, with descriptors of other shapes", described(Unsigned32, Signed64)},
+var SpillLayouts = []SpillLayout{
+	{"stored, with descriptors", withDescriptors(Signed32, Signed32)},
+	{"stored, with descriptors of other shapes", withDescriptors(Unsigned32, Signed64)},
 	{"stored, zip64 throughout", storedZip64},
-	{"zstd, with a descriptor", zstdDescribed},
-	{"bzip2, with a descriptor", bzip2Described},
+	{"zstd, with a descriptor", zstdWithDescriptor},
+	{"bzip2, with a descriptor", bzip2WithDescriptor},
 	{"bytes before it", func(entries []Entry) Archive {
 		return Archive{Prefix: stub, Entries: entries}
 	}},
 	{"bytes before it, that offsets do not count", func(entries []Entry) Archive {
-		return Archive{Prefix: stub, Shifted: true, Entries: entries}
+		return Archive{Prefix: stub, OffsetsAfterPrefix: true, Entries: entries}
 	}},
 	{"bytes between entries, and before the directory", func(entries []Entry) Archive {
 		entries[1].Gap = make([]byte, 4000)
@@ -35,8 +35,8 @@ var Layouts = []Layout{
 // stub is what self-extracting archives begin with.
 var stub = []byte("#!/bin/sh\n" + strings.Repeat("# This is an archive with a program before it.\n", 40) + "exit\n")
 
-// described gives the stored entries data descriptors of these shapes, in turn.
-func described(shapes ...Descriptor) func([]Entry) Archive {
+// withDescriptors gives the stored entries data descriptors of these shapes, in turn.
+func withDescriptors(shapes ...DescriptorLayout) func([]Entry) Archive {
 	return func(entries []Entry) Archive {
 		n := 0
 		for i := range entries {
@@ -50,15 +50,15 @@ func described(shapes ...Descriptor) func([]Entry) Archive {
 }
 
 func storedZip64(entries []Entry) Archive {
-	a := described(Unsigned64)(entries)
+	a := withDescriptors(Unsigned64)(entries)
 	a.Zip64 = true
 	for i := range entries {
-		entries[i].Zip64Local, entries[i].Zip64Row = true, true
+		entries[i].Zip64Local, entries[i].Zip64Central = true, true
 	}
 	return a
 }
 
-func zstdDescribed(entries []Entry) Archive {
+func zstdWithDescriptor(entries []Entry) Archive {
 	for i := range entries {
 		if e := &entries[i]; e.Method == Store {
 			e.Method, e.Descriptor = Zstd, Signed32
@@ -68,12 +68,12 @@ func zstdDescribed(entries []Entry) Archive {
 	return Archive{Entries: entries}
 }
 
-func bzip2Described(entries []Entry) Archive {
+func bzip2WithDescriptor(entries []Entry) Archive {
 	name := "bzip2.so/0A0B/bzip2.so.txt"
 	return Archive{Entries: append([]Entry{{
 		Name: name, Method: BZip2, Descriptor: Signed32,
 		Large:    &Pattern{Block: bytes.Repeat([]byte(bzip2Line), bzip2Lines), Times: 2},
-		LargeRaw: &Pattern{Block: []byte(bzip2ed), Times: 2},
+		LargeRaw: &Pattern{Block: []byte(bzip2Compressed), Times: 2},
 	}}, entries...)}
 }
 
@@ -98,9 +98,9 @@ func Mixed(seed uint64, size int64) []Entry {
 // The text of bzip2Described, and how bzip2 -9 writes it: a stream, of which any
 // number may follow one another.
 const (
-	bzip2Line  = "MODULE Linux x86_64 0A0B bzip2.so\nFILE 0 bzip2.c\n"
-	bzip2Lines = 18000
-	bzip2ed    = "" +
+	bzip2Line       = "MODULE Linux x86_64 0A0B bzip2.so\nFILE 0 bzip2.c\n"
+	bzip2Lines      = 18000
+	bzip2Compressed = "" +
 		"\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\x7f\x27\xd9\xaa\x04\x1e\xaf\xdf\x80\x00\x10\x40\x01\x55\x40" +
 		"\x37\x26\x82\x00\x98\x21\xca\x50\x40\x01\xbc\x00\x05\x00\x03\x40\x00\x05\x00\x03\x40\x00\x05\x00\x03" +
 		"\x40\x00\x01\x4a\xa9\x1e\xa3\xd4\xf5\x33\xd5\x01\x9e\xa8\xd3\xca\x7e\x04\x8a\x1d\x82\x45\x0c\x04\x8a" +

@@ -16,7 +16,7 @@ import (
 )
 
 func TestArchivesThatAreHeldOnDisk(t *testing.T) {
-	for name, data := range ziptest.HeldKinds() {
+	for name, data := range ziptest.SpillArchives() {
 		for _, size := range []int64{0, int64(len(data)), int64(len(data)) + 500} {
 			t.Run(fmt.Sprintf("%s, size %d", name, size), func(t *testing.T) {
 				t.Parallel()
@@ -28,7 +28,7 @@ func TestArchivesThatAreHeldOnDisk(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				ziptest.CheckHeldFiles(t, s)
+				ziptest.CheckSpillFiles(t, s)
 				budgettest.CheckUnused(t, m)
 			})
 		}
@@ -37,7 +37,7 @@ func TestArchivesThatAreHeldOnDisk(t *testing.T) {
 
 // TestCutOffWhileHeld cuts an archive off where it is held.
 func TestCutOffWhileHeld(t *testing.T) {
-	data := ziptest.HeldKinds()["stored with a descriptor, signed, 32 bit"]
+	data := ziptest.SpillArchives()["stored with a descriptor, signed, 32 bit"]
 	m := budgettest.NewWithDisk(t)
 	gone := errors.New("gone")
 	for n := 0; n < len(data); n += 40_009 {

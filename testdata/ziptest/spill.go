@@ -9,9 +9,9 @@ import (
 	"spillway/testdata/archive"
 )
 
-// HeldFiles are what the archives that have to be held have in them: more than
+// SpillFiles are what the archives that have to be held have in them: more than
 // a window.
-func HeldFiles() []archive.Entry {
+func SpillFiles() []archive.Entry {
 	return []archive.Entry{
 		{Name: "first.dll", Data: archive.Noise(1, 300<<10)},
 		{Name: "b.sym", Data: archive.Symbols(2, 600<<10), Method: archive.Deflate},
@@ -24,30 +24,30 @@ func HeldFiles() []archive.Entry {
 	}
 }
 
-// HeldKinds are the archives that cannot be read forward, with heldFiles.
-var HeldKinds = sync.OnceValue(func() map[string][]byte {
+// SpillArchives are the archives that cannot be read forward, with heldFiles.
+var SpillArchives = sync.OnceValue(func() map[string][]byte {
 	first := func(change func(*archive.Entry)) []byte {
-		entries := HeldFiles()
+		entries := SpillFiles()
 		change(&entries[0])
 		return archive.Build(entries...)
 	}
 	each := func(change func(*archive.Entry)) []byte {
-		entries := HeldFiles()
+		entries := SpillFiles()
 		for i := range entries {
 			change(&entries[i])
 		}
 		return archive.Build(entries...)
 	}
 	kinds := map[string][]byte{
-		"bytes before the first entry":             archive.Archive{Prefix: archive.Noise(8, 1000), Entries: HeldFiles()}.Bytes(),
-		"a prefix that the offsets do not count":   archive.Archive{Prefix: archive.Noise(8, 1000), Shifted: true, Entries: HeldFiles()}.Bytes(),
-		"a prefix that they do not count, zip64":   archive.Archive{Prefix: archive.Noise(8, 1000), Shifted: true, Zip64: true, Entries: HeldFiles()}.Bytes(),
+		"bytes before the first entry":             archive.Archive{Prefix: archive.Noise(8, 1000), Entries: SpillFiles()}.Bytes(),
+		"a prefix that the offsets do not count":   archive.Archive{Prefix: archive.Noise(8, 1000), OffsetsAfterPrefix: true, Entries: SpillFiles()}.Bytes(),
+		"a prefix that they do not count, zip64":   archive.Archive{Prefix: archive.Noise(8, 1000), OffsetsAfterPrefix: true, Zip64: true, Entries: SpillFiles()}.Bytes(),
 		"gaps between entries":                     each(func(e *archive.Entry) { e.Gap = []byte("gap") }),
-		"a gap before the directory, and zip64":    archive.Archive{Entries: HeldFiles(), Prefix: []byte("#!"), BeforeDirectory: []byte("gap"), Zip64: true}.Bytes(),
+		"a gap before the directory, and zip64":    archive.Archive{Entries: SpillFiles(), Prefix: []byte("#!"), BeforeDirectory: []byte("gap"), Zip64: true}.Bytes(),
 		"zstd with a descriptor":                   first(func(e *archive.Entry) { e.Method, e.Descriptor = archive.Zstd, archive.Signed64 }),
-		"rows in another order than their entries": archive.Archive{Prefix: []byte("#!"), Entries: HeldFiles(), Rows: func(rows []archive.Row) []archive.Row { slices.Reverse(rows); return rows }}.Bytes(),
+		"rows in another order than their entries": archive.Archive{Prefix: []byte("#!"), Entries: SpillFiles(), Central: func(rows []archive.CentralHeader) []archive.CentralHeader { slices.Reverse(rows); return rows }}.Bytes(),
 	}
-	for name, layout := range map[string]archive.Descriptor{
+	for name, layout := range map[string]archive.DescriptorLayout{
 		"signed, 32 bit": archive.Signed32, "unsigned, 32 bit": archive.Unsigned32,
 		"signed, 64 bit": archive.Signed64, "unsigned, 64 bit": archive.Unsigned64,
 	} {
@@ -57,11 +57,11 @@ var HeldKinds = sync.OnceValue(func() map[string][]byte {
 	return kinds
 })
 
-// CheckHeldFiles checks that the store got heldFiles.
-func CheckHeldFiles(t *testing.T, s *Store) {
+// CheckSpillFiles checks that the store got heldFiles.
+func CheckSpillFiles(t *testing.T, s *Store) {
 	t.Helper()
 	want := make(map[string][]byte)
-	for _, e := range HeldFiles() {
+	for _, e := range SpillFiles() {
 		if form, _ := FormByName(e.Name); form != stream.Ignore {
 			want[e.Name] = e.Data
 		}

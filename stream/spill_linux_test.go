@@ -24,7 +24,7 @@ func TestBodiesStayOnDisk(t *testing.T) {
 	spill := m.Spill()
 	ctx, share := admit(t, m)
 	sink := &keeper{}
-	data := ziptest.HeldKinds()["stored with a descriptor, signed, 32 bit"]
+	data := ziptest.SpillArchives()["stored with a descriptor, signed, 32 bit"]
 	if _, err := ziptest.Read(ctx, newReader(data), share, sink, ziptest.Ordinary); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestBodiesStayOnDisk(t *testing.T) {
 }
 
 func TestQuotas(t *testing.T) {
-	data := ziptest.HeldKinds()["gaps between entries"]
+	data := ziptest.SpillArchives()["gaps between entries"]
 	size := int64(len(data))
 	tests := []struct {
 		name  string
@@ -99,7 +99,7 @@ func TestQuotas(t *testing.T) {
 					t.Error("something is kept")
 				}
 				budgettest.CheckUnused(t, m)
-				if _, _, err := (ziptest.Reading{Data: archive.Build(ziptest.HeldFiles()...), Budget: m}).Do(t); err != nil {
+				if _, _, err := (ziptest.Reading{Data: archive.Build(ziptest.SpillFiles()...), Budget: m}).Do(t); err != nil {
 					t.Errorf("an ordinary archive after it: %v", err)
 				}
 			})
@@ -110,7 +110,7 @@ func TestQuotas(t *testing.T) {
 // TestCleanBesideUploads: what is counted for a file is compared with the file
 // system at any moment, and never wrong.
 func TestCleanBesideUploads(t *testing.T) {
-	data := ziptest.HeldKinds()["gaps between entries"]
+	data := ziptest.SpillArchives()["gaps between entries"]
 	for _, known := range []int{0, len(data)} {
 		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 64 * mib })
 		spill := m.Spill()
@@ -140,7 +140,7 @@ func TestCleanBesideUploads(t *testing.T) {
 
 // TestDiskFaults fails each operation of the disk, at one after the other of its calls.
 func TestDiskFaults(t *testing.T) {
-	data := ziptest.HeldKinds()["gaps between entries"]
+	data := ziptest.SpillArchives()["gaps between entries"]
 	for _, op := range []string{"create", "free", "allocate", "write", "read", "punch"} {
 		for _, fault := range []error{syscall.ENOSPC, syscall.EIO} {
 			for call := 1; ; call += nightly.Pick(7, 1) {
@@ -169,7 +169,7 @@ func TestDiskFaults(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s failed at call %d, and then: %v", op, call, err)
 				}
-				ziptest.CheckHeldFiles(t, s)
+				ziptest.CheckSpillFiles(t, s)
 			}
 		}
 	}
