@@ -17,7 +17,7 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// slowReader takes its time for each read.
+// slowReader takes that long for each read.
 type slowReader struct {
 	io.Reader
 	account *account.Account
@@ -25,39 +25,39 @@ type slowReader struct {
 }
 
 func (r slowReader) Read(p []byte) (int, error) {
-	defer r.account.Switch(r.account.Switch(account.OnClient)) // as whoever reads a request does
+	defer r.account.Switch(r.account.Switch(account.OnClient)) // as the reader of a request does
 	time.Sleep(r.each)
 	return r.Reader.Read(p)
 }
 
-// TestWaitsAreTold has one thing at a time be slow. In fake time work takes
-// none, so that all of the time is that thing's.
-func TestWaitsAreTold(t *testing.T) {
+// TestWaitsAreAccounted makes one thing at a time slow. In fake time, work takes no
+// time, so the account has all of the time under that thing.
+func TestWaitsAreAccounted(t *testing.T) {
 	parts := archive.Build(archive.Entry{Name: "a.dll", Data: archive.Noise(1, 2*part+1000)})
-	held := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, mib)}}}.Bytes()
+	spilled := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, mib)}}}.Bytes()
 	tests := []struct {
 		name    string
 		archive []byte
 		want    account.Label
-		slow    func(t *testing.T, r *slowReader, s *ziptest.Store, d *slowDisk, m *budget.Budget) (end func())
+		slow    func(t *testing.T, r *slowReader, s *ziptest.Store, write *time.Duration, m *budget.Budget) (end func())
 	}{
-		{"client", parts, account.OnClient, func(_ *testing.T, r *slowReader, _ *ziptest.Store, _ *slowDisk, _ *budget.Budget) func() {
+		{"client", parts, account.OnClient, func(_ *testing.T, r *slowReader, _ *ziptest.Store, _ *time.Duration, _ *budget.Budget) func() {
 			r.each = time.Second
 			return func() {}
 		}},
-		{"store", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *slowDisk, _ *budget.Budget) func() {
+		{"store", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *time.Duration, _ *budget.Budget) func() {
 			s.OnPart = func(context.Context, *ziptest.Object) (bool, error) { time.Sleep(time.Second); return true, nil }
 			return func() {}
 		}},
-		{"store, at the end", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *slowDisk, _ *budget.Budget) func() {
+		{"store, at the end", parts, account.OnStore, func(_ *testing.T, _ *slowReader, s *ziptest.Store, _ *time.Duration, _ *budget.Budget) func() {
 			s.OnCommit = func(context.Context, *ziptest.Object) error { time.Sleep(time.Second); return nil }
 			return func() {}
 		}},
-		{"disk", held, account.OnDisk, func(_ *testing.T, _ *slowReader, _ *ziptest.Store, d *slowDisk, _ *budget.Budget) func() {
-			d.each = time.Second
+		{"disk", spilled, account.OnDisk, func(_ *testing.T, _ *slowReader, _ *ziptest.Store, write *time.Duration, _ *budget.Budget) func() {
+			*write = time.Second
 			return func() {}
 		}},
-		{"memory", parts, account.OnMemory, func(t *testing.T, _ *slowReader, _ *ziptest.Store, _ *slowDisk, m *budget.Budget) func() {
+		{"memory", parts, account.OnMemory, func(t *testing.T, _ *slowReader, _ *ziptest.Store, _ *time.Duration, m *budget.Budget) func() {
 			ctx, other := admit(t, m)
 			all := leaseAll(t, ctx, other)
 			time.AfterFunc(3*time.Second, func() { release(all...) })
@@ -67,11 +67,18 @@ func TestWaitsAreTold(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				disk := &slowDisk{}
-				m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
+				var write time.Duration
+				m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) {
+					c.Disk = hookedDisk{c.Disk, func(op string) error {
+						if op == "write" {
+							time.Sleep(write)
+						}
+						return nil
+					}}
+				})
 				s := ziptest.NewStore(t, m)
 				r := &slowReader{Reader: bytes.NewReader(tt.archive)}
-				end := tt.slow(t, r, s, disk, m)
+				end := tt.slow(t, r, s, &write, m)
 				began := time.Now()
 				r.account = account.New()
 				share, err := m.Admit(t.Context(), budget.Upload{Account: r.account, End: func(cause error) { t.Error(cause) }})
@@ -84,7 +91,7 @@ func TestWaitsAreTold(t *testing.T) {
 				s.Close()
 				spent := r.account.Spent()
 				if wall := time.Since(began); spent.Wall() != wall || spent.By[tt.want] != wall || wall < time.Second {
-					t.Errorf("of %v, spent %v, want all on %v", wall, spent, tt.want)
+					t.Errorf("the account has %v, want %v, all of it %v", spent, wall, tt.want)
 				}
 				share.Close()
 				end()
@@ -93,29 +100,8 @@ func TestWaitsAreTold(t *testing.T) {
 	}
 }
 
-// slowDisk takes its time for each write.
-type slowDisk struct {
-	budget.Disk
-	each time.Duration
-}
-
-func (d *slowDisk) Create() (budget.DiskFile, error) {
-	f, err := d.Disk.Create()
-	return slowFile{f, d.each}, err
-}
-
-type slowFile struct {
-	budget.DiskFile
-	each time.Duration
-}
-
-func (f slowFile) WriteAt(p []byte, off int64) (int, error) {
-	time.Sleep(f.each)
-	return f.DiskFile.WriteAt(p, off)
-}
-
-// BenchmarkAccount reads an archive with and without an account, in turn, and
-// reports the ratio of the CPU time that the two take.
+// BenchmarkAccount reads an archive with and without an account, in turn, and reports
+// the ratio of the CPU times.
 func BenchmarkAccount(b *testing.B) {
 	var entries []archive.Entry
 	for seed := range uint64(500) {
@@ -146,7 +132,7 @@ func BenchmarkAccount(b *testing.B) {
 	b.ReportMetric(float64(with)/float64(without), "with/without")
 }
 
-// cpuTime is what this process has used of the CPU.
+// cpuTime returns the CPU time of this process so far.
 func cpuTime(b *testing.B) time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {

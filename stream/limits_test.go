@@ -13,11 +13,11 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// What is refused for its size is refused while it arrives: the tests here have
-// each limit at its value, one below it and one above. Those that the caller
-// sets are in limitRules.
+// Archives that are too large are refused while they arrive. These tests check each fixed
+// limit at its value, one below it and one above. The caller's limits are in limitRules of
+// the zip package.
 
-// TestBombIsRefusedEarly has an archive of 64 MiB of zeros.
+// TestBombIsRefusedEarly: an archive of 64 MiB of zeros is refused at the limit.
 func TestBombIsRefusedEarly(t *testing.T) {
 	const limit = 1 << 20
 	bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, 64*mib), Raw: zeroStream(64 * mib), Method: archive.Deflate, Descriptor: archive.Signed32})
@@ -30,15 +30,15 @@ func TestBombIsRefusedEarly(t *testing.T) {
 
 const (
 	maxRatio  = 200
-	ratioFree = 16 * mib // may be of any ratio
+	ratioFree = 16 * mib // bytes of any ratio
 )
 
 var unlimited = &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1 << 20, MaxUncompressed: 1 << 40}
 
-// TestExpansionRatio: what expands too far is refused long before the limit of
-// the whole archive, in whatever way it is read. What is small may be of zeros.
+// TestExpansionRatio: an entry of too high a ratio is refused long before the limit on the
+// archive, with sizes or a descriptor. A small one may have any ratio.
 func TestExpansionRatio(t *testing.T) {
-	for name, descriptor := range map[string]archive.DescriptorLayout{"sizes in front": archive.NoDescriptor, "a descriptor": archive.Signed32} {
+	for name, descriptor := range map[string]archive.DescriptorLayout{"sizes": archive.NoDescriptor, "a descriptor": archive.Signed32} {
 		for size, refused := range map[int]bool{ratioFree - 1: false, ratioFree: false, ratioFree + 1: true, 4 * ratioFree: true} {
 			t.Run(fmt.Sprintf("%s, %d bytes", name, size), func(t *testing.T) {
 				bomb := archive.Build(archive.Entry{Name: "a.sym", Data: make([]byte, size), Raw: zeroStream(int64(size)), Method: archive.Deflate, Descriptor: descriptor})
@@ -56,8 +56,7 @@ func TestExpansionRatio(t *testing.T) {
 	}
 }
 
-// TestExpansionRatioAtItsValue has an entry whose size is a multiple of its
-// packed size, to the byte.
+// TestExpansionRatioAtItsValue has entries whose ratio is the limit, to the byte.
 func TestExpansionRatioAtItsValue(t *testing.T) {
 	for over := range int64(3) {
 		data, raw := expanding(t, over-1)
@@ -71,13 +70,13 @@ func TestExpansionRatioAtItsValue(t *testing.T) {
 	}
 }
 
-// expanding returns a deflate stream and what it expands to: so many bytes more
-// than the ratio allows.
+// expanding returns a deflate stream and its content, which has over bytes more than the
+// ratio allows.
 func expanding(t *testing.T, over int64) (data, raw []byte) {
 	t.Helper()
 	noise := archive.Noise(1, 120_000)
-	// Two blocks of it are stored, with five bytes before them (RFC 1951, section
-	// 3.2.4); zeros follow until they are as many as they have to be.
+	// Two stored blocks of noise (RFC 1951, section 3.2.4), and as many zeros as
+	// needed.
 	var head []byte
 	for block := range slices.Chunk(noise, len(noise)/2) {
 		n := uint16(len(block))
@@ -92,34 +91,34 @@ func expanding(t *testing.T, over int64) (data, raw []byte) {
 		}
 		zeros = size - int64(len(noise))
 	}
-	t.Fatal("no number of zeros fits")
+	t.Fatal("no number of zeros gives that ratio")
 	return nil, nil
 }
 
-// zeroStream is a deflate stream of n zeros. All but the last of it is the same
-// over and over, because the race detector makes compressing dear.
+// zeroStream returns a deflate stream of n zeros. It repeats one block, because compressing
+// is slow under the race detector.
 func zeroStream(n int64) []byte {
 	return append(bytes.Repeat(zeroBlock(), int(n/mib)), archive.Compress(archive.Deflate, make([]byte, n%mib))...)
 }
 
-// zeroBlock is a MiB of zeros that ends with a byte, so that more can follow (RFC
-// 1951, section 3.2.4).
+// zeroBlock is a MiB of zeros, deflated, that ends at a byte boundary (RFC 1951, section
+// 3.2.4).
 var zeroBlock = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, flate.DefaultCompression) // a level that there is
+	w, _ := flate.NewWriter(&b, flate.DefaultCompression) // cannot fail: the level is valid
 	_, _ = w.Write(make([]byte, mib))
 	_ = w.Flush()
 	return b.Bytes()
 })
 
-// TestBombInPieces: entries that are each small enough are too much together.
+// TestBombInPieces: the ratio of all entries together is limited too.
 func TestBombInPieces(t *testing.T) {
 	const piece = 512 << 10
-	data := append(archive.Noise(1, 1400), make([]byte, piece-1400)...) // so that its work is in proportion
+	data := append(archive.Noise(1, 1400), make([]byte, piece-1400)...) // so that the limit on work is not reached
 	for pieces, refused := range map[int]bool{ratioFree/piece - 1: false, ratioFree / piece: false, ratioFree/piece + 1: true, 8 * ratioFree / piece: true} {
 		for _, way := range []struct {
 			method     uint16
-			descriptor archive.DescriptorLayout // what is read ahead is the next piece's
+			descriptor archive.DescriptorLayout // with one, the decoder reads ahead into the next piece
 		}{{archive.Deflate, archive.NoDescriptor}, {archive.Deflate, archive.Signed32}, {archive.Zstd, archive.NoDescriptor}} {
 			t.Run(fmt.Sprintf("%d pieces, %+v", pieces, way), func(t *testing.T) {
 				var entries []archive.Entry

@@ -14,7 +14,7 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// TestNoRoom reads an archive while another upload has all parts.
+// TestNoRoom reads an archive while another upload has all part buffers.
 func TestNoRoom(t *testing.T) {
 	for _, e := range ziptest.BigEntries() {
 		t.Run(e.Name, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// TestSlowClientIsEnded lets a client stall within a part while another upload
+// TestSlowClientIsEnded has a client that stalls in the middle of a part while another upload
 // waits.
 func TestSlowClientIsEnded(t *testing.T) {
 	for _, e := range ziptest.BigEntries() {

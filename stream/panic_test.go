@@ -14,7 +14,7 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// defective is a sink and its objects, and panics in one of its methods.
+// defective is a reader, a sink and an object. It panics in one method.
 type defective struct{ in string }
 
 func (d defective) call(method string) {
@@ -47,8 +47,8 @@ func (d defective) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestPanicsEndTheirUpload: wherever something panics, its upload fails, the
-// process goes on, and the budget is whole.
+// TestPanicsEndTheirUpload: a panic anywhere fails its upload only, and the upload gives back
+// all that it had.
 func TestPanicsEndTheirUpload(t *testing.T) {
 	entries := map[string]archive.Entry{
 		"in one piece":  {Name: "a.sym", Data: archive.Symbols(1, mib), Method: archive.Deflate},
@@ -58,7 +58,7 @@ func TestPanicsEndTheirUpload(t *testing.T) {
 		data := string(archive.Build(entry))
 		for _, method := range []string{"Form", "Read", "Create", "Part", "Commit"} {
 			if kind == "in one piece" && method == "Part" {
-				continue // it has none
+				continue // there are no parts
 			}
 			t.Run(kind+"/"+method, func(t *testing.T) {
 				d := defective{method}
@@ -79,7 +79,7 @@ func TestPanicsEndTheirUpload(t *testing.T) {
 				if !ok || p.Value != "in "+method || !strings.Contains(string(p.Stack), "defective.call") {
 					t.Errorf("error %v, want a panic in %s", err, method)
 				}
-				share.Close() // or it panics itself
+				share.Close() // panics if anything was not given back
 				budgettest.CheckUnused(t, m)
 			})
 		}

@@ -14,8 +14,8 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// TestWaitingTakesNoProcessor has more uploads than processors that wait for
-// something amid an entry. Another one goes on as if they were not there.
+// TestWaitingTakesNoProcessor has more uploads than processors, all waiting in the middle of
+// an entry. Another upload runs as if they were not there.
 func TestWaitingTakesNoProcessor(t *testing.T) {
 	many := runtime.GOMAXPROCS(0) + 1
 	streamed := archive.Entry{Name: "a.dll", Data: archive.Noise(1, part+mib), Method: archive.Deflate, Descriptor: archive.Signed32}
@@ -57,7 +57,7 @@ func TestWaitingTakesNoProcessor(t *testing.T) {
 					ended <- err
 				}()
 				if err := <-ended; err != nil || time.Since(begun) > 0 {
-					t.Errorf("error %v after %v", err, time.Since(begun))
+					t.Errorf("the other upload ended after %v with error %v", time.Since(begun), err)
 				}
 			})
 		})

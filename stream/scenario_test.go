@@ -20,7 +20,7 @@ func admit(t testing.TB, b *budget.Budget) (context.Context, *budget.Share) {
 	return budgettest.Admit(t, t.Context(), b)
 }
 
-// leaseAll takes all part buffers that are free at once, and fills them.
+// leaseAll takes all free part buffers, and fills them.
 func leaseAll(t testing.TB, ctx context.Context, s *budget.Share) (all []*budget.Buffer) {
 	t.Helper()
 	impatient, giveUp := context.WithCancel(ctx)

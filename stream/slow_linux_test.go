@@ -18,7 +18,8 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// pausing gives what it has, says so, and then waits until it is let go.
+// pausing is a client that sends some bytes, waits until letGo is closed, and sends the
+// rest.
 type pausing struct {
 	io.Reader
 	stalled chan struct{} // closed once it waits
@@ -49,9 +50,9 @@ func (s *pausing) Interrupt() {
 	}
 }
 
-// outcome is how a reading in the background ended.
+// outcome is the end of a reading in the background.
 type outcome struct {
-	at  time.Duration
+	at  time.Duration // since it began
 	err error
 }
 
@@ -72,7 +73,7 @@ func background(t *testing.T, m *budget.Budget, r io.Reader, size int) <-chan ou
 		s := ziptest.NewStore(t, m)
 		_, err = ziptest.Read(ctx, r, share, s, rules)
 		s.Close()
-		share.Close() // what is kept is looked at once it has ended
+		share.Close() // before the caller looks at the budget
 		ended <- outcome{time.Since(begin), err}
 	}()
 	return ended
@@ -81,27 +82,8 @@ func background(t *testing.T, m *budget.Budget, r io.Reader, size int) <-chan ou
 // oneTicket leaves a budget with one ticket.
 func oneTicket(c *budget.Config) { c.Needs.Ticket = 30 * mib }
 
-// TestSlowDecodersAreEnded has a client that stops in an entry whose decoder needs a
-// ticket, while another upload waits for one.
-func TestSlowDecodersAreEnded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := budgettest.New(t, oneTicket)
-		data := archive.Build(archive.Entry{Name: "a.dll", Data: archive.Symbols(1, mib), Method: archive.Zstd})
-		source := newPausing(data, len(data)/2)
-		slow := background(t, m, source, 0)
-		<-source.stalled
-		if got := <-background(t, m, bytes.NewReader(data), 0); got.err != nil || got.at < 15*time.Second || got.at > 25*time.Second {
-			t.Errorf("the other ended after %v: %v", got.at, got.err)
-		}
-		if _, ok := errors.AsType[*budget.NoRoomError]((<-slow).err); !ok {
-			t.Error("the slow upload was not ended for want of room")
-		}
-		budgettest.CheckUnused(t, m)
-	})
-}
-
-// TestTablesAreKeptUntilTheEnd: what the store keeps of many entries counts until the
-// upload ends. Others wait for that as long as it takes to publish.
+// TestTablesAreKeptUntilTheEnd: the entry table of an upload stays counted until the upload
+// ends. Others that need a ticket wait, however long publishing takes.
 func TestTablesAreKeptUntilTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := budgettest.New(t, oneTicket)
@@ -115,7 +97,7 @@ func TestTablesAreKeptUntilTheEnd(t *testing.T) {
 		if m.Usage().Leased < mib {
 			t.Errorf("%d bytes are leased for 10,000 entries", m.Usage().Leased)
 		}
-		time.AfterFunc(2*time.Minute, first.Close) // all has been published
+		time.AfterFunc(2*time.Minute, first.Close) // published
 		data = archive.Build(archive.Entry{Name: "a.dll", Data: archive.Symbols(1, mib), Method: archive.Zstd})
 		if got := <-background(t, m, bytes.NewReader(data), 0); got.err != nil || got.at != 2*time.Minute {
 			t.Errorf("the other ended after %v: %v", got.at, got.err)
@@ -127,7 +109,7 @@ func TestTablesAreKeptUntilTheEnd(t *testing.T) {
 	})
 }
 
-// manyEntries have names so long that each takes half a KiB of the entry table.
+// manyEntries returns entries that take half a KiB of the entry table each.
 func manyEntries(n int) (entries []archive.Entry) {
 	for i := range n {
 		entries = append(entries, archive.Entry{Name: fmt.Sprintf("%0400d.dll", i)})
@@ -135,7 +117,7 @@ func manyEntries(n int) (entries []archive.Entry) {
 	return entries
 }
 
-// steady gives a MiB in three seconds, which is not slow.
+// steady sends a MiB in three seconds, which does not count as slow.
 type steady struct{ io.Reader }
 
 func (s steady) Read(p []byte) (int, error) {
@@ -144,8 +126,8 @@ func (s steady) Read(p []byte) (int, error) {
 	return s.Reader.Read(p)
 }
 
-// TestWhatMakesProgressIsWaitedFor has an upload that keeps the disk for longer than
-// anybody waits for nothing, because its archive is long.
+// TestWhatMakesProgressIsWaitedFor has an upload with a long archive, which keeps the disk
+// longer than anyone waits without progress.
 func TestWhatMakesProgressIsWaitedFor(t *testing.T) {
 	data := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 14*mib)}}}.Bytes()
 	synctest.Test(t, func(t *testing.T) {
@@ -163,78 +145,10 @@ func TestWhatMakesProgressIsWaitedFor(t *testing.T) {
 	})
 }
 
-// TestTheDiskIsTakenInTurn has uploads that need the disk, which has room for
-// two, and no more than that.
-func TestTheDiskIsTakenInTurn(t *testing.T) {
-	data := ziptest.SpillArchives()["gaps between entries"]
-	half := len(data) / 2
-	synctest.Test(t, func(t *testing.T) {
-		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 3 * mib })
-		spill := m.Spill()
-		var sources []*pausing
-		var uploads []<-chan outcome
-		for range 2 {
-			s := newPausing(data, half)
-			sources = append(sources, s)
-			uploads = append(uploads, background(t, m, s, len(data)))
-			<-s.stalled
-		}
-		third := background(t, m, bytes.NewReader(data), len(data))
-		synctest.Wait()
-		if u := spill.Usage(); u.Waiting != 1 || u.Files < 2 {
-			t.Errorf("while the disk is taken: %+v", u)
-		}
-		time.AfterFunc(7*time.Second, func() { close(sources[0].letGo) })
-		if got := <-third; got.err != nil || got.at != 7*time.Second {
-			t.Errorf("the third ended after %v: %v", got.at, got.err)
-		}
-		close(sources[1].letGo)
-		for _, u := range uploads {
-			if got := <-u; got.err != nil {
-				t.Error(got.err)
-			}
-		}
-		budgettest.CheckUnused(t, m)
-	})
-}
-
-// TestSlowArchivesLeaveTheDisk has clients that stop while their archives are
-// held, and another upload that waits for the disk.
-func TestSlowArchivesLeaveTheDisk(t *testing.T) {
-	data := ziptest.SpillArchives()["gaps between entries"]
-	synctest.Test(t, func(t *testing.T) {
-		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 3 * mib })
-		var slow []<-chan outcome
-		for range 2 {
-			s := newPausing(data, len(data)/2)
-			slow = append(slow, background(t, m, s, len(data)))
-			<-s.stalled
-		}
-		got := <-background(t, m, bytes.NewReader(data), len(data))
-		if got.err != nil || got.at < 15*time.Second || got.at > 25*time.Second {
-			t.Errorf("the third ended after %v: %v", got.at, got.err)
-		}
-		ended := 0
-		for _, u := range slow {
-			select {
-			case got := <-u:
-				ended++
-				if q, ok := errors.AsType[*budget.QuotaError](got.err); !ok || q.Never {
-					t.Errorf("a slow upload ended with %v", got.err)
-				}
-			case <-time.After(time.Minute):
-			}
-		}
-		if ended != 1 {
-			t.Errorf("%d slow uploads were ended, want 1", ended)
-		}
-	})
-}
-
-// TestSlowPartsLeaveTheDisk has a client that stops in a part, which moves to the
-// disk and keeps another upload's archive from being held.
+// TestSlowPartsLeaveTheDisk has a client that stops in the middle of a part. The part moves
+// to the disk. When another archive needs that space, the slow upload ends.
 func TestSlowPartsLeaveTheDisk(t *testing.T) {
-	held := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 4*mib)}}}.Bytes()
+	spilled := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 4*mib)}}}.Bytes()
 	synctest.Test(t, func(t *testing.T) {
 		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota, c.UploadQuota = 8*mib, 8*mib })
 		source := newPausing(archive.Build(archive.Entry{Name: "a.dll", Data: archive.Noise(1, 2*part)}), 3*mib)
@@ -251,8 +165,8 @@ func TestSlowPartsLeaveTheDisk(t *testing.T) {
 			t.Fatal("the slow part is not on the disk")
 		}
 
-		if got := <-background(t, m, bytes.NewReader(held), len(held)); got.err != nil || got.at > 5*time.Second {
-			t.Errorf("what has to be held ended after %v: %v", got.at, got.err)
+		if got := <-background(t, m, bytes.NewReader(spilled), len(spilled)); got.err != nil || got.at > 5*time.Second {
+			t.Errorf("the spilled archive ended after %v: %v", got.at, got.err)
 		}
 		got := <-slow
 		if q, ok := errors.AsType[*budget.QuotaError](got.err); !ok || q.Never {
@@ -263,16 +177,15 @@ func TestSlowPartsLeaveTheDisk(t *testing.T) {
 	})
 }
 
-// TestManyOnLittleDisk has many uploads at once that need the disk, which has
-// room for four of them.
+// TestManyOnLittleDisk spills many archives at once on a disk that has space for four.
 func TestManyOnLittleDisk(t *testing.T) {
 	data := ziptest.SpillArchives()["gaps between entries"]
 	clients := nightly.Pick(16, 64)
-	for _, known := range []int{0, len(data)} {
+	for _, size := range []int{0, len(data)} {
 		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 6 * mib })
 		var uploads []<-chan outcome
 		for range clients {
-			uploads = append(uploads, background(t, m, bytes.NewReader(data), known))
+			uploads = append(uploads, background(t, m, bytes.NewReader(data), size))
 		}
 		stored := 0
 		for _, u := range uploads {
@@ -283,8 +196,8 @@ func TestManyOnLittleDisk(t *testing.T) {
 				t.Errorf("an upload ended with %v", got.err)
 			}
 		}
-		// Those whose size is known wait for one another.
-		if known > 0 && stored < clients || stored == 0 {
+		// Uploads of a stated size wait for each other.
+		if size > 0 && stored < clients || stored == 0 {
 			t.Errorf("%d of %d were stored", stored, clients)
 		}
 		budgettest.CheckUnused(t, m)

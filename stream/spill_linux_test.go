@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"syscall"
 	"testing"
 	"testing/iotest"
 
@@ -17,15 +16,15 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// TestBodiesStayOnDisk has a store that keeps every body to the end, as one does
-// that publishes at the end.
+// TestBodiesStayOnDisk has a store that keeps all bodies to the end, as one that publishes
+// at the end does.
 func TestBodiesStayOnDisk(t *testing.T) {
 	m := budgettest.NewWithDisk(t)
 	spill := m.Spill()
 	ctx, share := admit(t, m)
 	sink := &keeper{}
 	data := ziptest.SpillArchives()["stored with a descriptor, signed, 32 bit"]
-	if _, err := ziptest.Read(ctx, newReader(data), share, sink, ziptest.Ordinary); err != nil {
+	if _, err := ziptest.Read(ctx, bytes.NewReader(data), share, sink, ziptest.Ordinary); err != nil {
 		t.Fatal(err)
 	}
 	onDisk := 0
@@ -33,7 +32,7 @@ func TestBodiesStayOnDisk(t *testing.T) {
 		if b.Memory() == 0 && b.Size() > 0 {
 			onDisk++
 			if !b.Held() {
-				t.Error("a body on disk that may not be kept")
+				t.Error("a body on disk may not be kept")
 			}
 			size := b.Size()
 			start := max(0, size-nightly.Pick(64<<10, size)) // bytes are read one by one
@@ -46,17 +45,17 @@ func TestBodiesStayOnDisk(t *testing.T) {
 		t.Errorf("%d bodies are on disk", onDisk)
 	}
 	if removed, err := spill.Clean(t.Context()); removed != 0 || err != nil {
-		t.Errorf("cleaning: %d removed, %v", removed, err)
+		t.Errorf("Clean removed %d files, error %v", removed, err)
 	}
 	before := spill.Usage().Used
 	if before == 0 || before > int64(len(data))+128<<10 {
-		t.Errorf("%d bytes are in use for bodies of an archive of %d", before, len(data))
+		t.Errorf("%d bytes of disk are in use for an archive of %d", before, len(data))
 	}
 	for _, b := range sink.bodies {
 		b.Release()
 		b.Release()
 		if now := spill.Usage().Used; now > before {
-			t.Errorf("a release took %d bytes", now-before)
+			t.Errorf("a release took %d more bytes", now-before)
 		} else {
 			before = now
 		}
@@ -71,20 +70,20 @@ func TestQuotas(t *testing.T) {
 	tests := []struct {
 		name  string
 		cache func(*budget.SpillConfig)
-		want  budget.QuotaError // without its numbers
+		want  budget.QuotaError // Quota and Never only
 	}{
 		{"no disk", func(c *budget.SpillConfig) { c.Quota = 0 }, budget.QuotaError{Quota: budget.ProcessQuota, Never: true}},
-		{"a quota under the archive", func(c *budget.SpillConfig) { c.Quota = size - 400<<10 }, budget.QuotaError{Quota: budget.ProcessQuota, Never: true}},
-		{"a quota of the upload under the archive", func(c *budget.SpillConfig) { c.UploadQuota = size - 400<<10 }, budget.QuotaError{Quota: budget.UploadQuota, Never: true}},
-		{"a quota of a block", func(c *budget.SpillConfig) { c.Quota = 64 << 10 }, budget.QuotaError{Quota: budget.ProcessQuota, Never: true}},
-		{"too little free", func(c *budget.SpillConfig) { c.MinFree = 1 << 60 }, budget.QuotaError{Quota: budget.FreeSpace}},
+		{"a quota smaller than the archive", func(c *budget.SpillConfig) { c.Quota = size - 400<<10 }, budget.QuotaError{Quota: budget.ProcessQuota, Never: true}},
+		{"an upload quota smaller than the archive", func(c *budget.SpillConfig) { c.UploadQuota = size - 400<<10 }, budget.QuotaError{Quota: budget.UploadQuota, Never: true}},
+		{"a quota of one block", func(c *budget.SpillConfig) { c.Quota = 64 << 10 }, budget.QuotaError{Quota: budget.ProcessQuota, Never: true}},
+		{"too little free space", func(c *budget.SpillConfig) { c.MinFree = 1 << 60 }, budget.QuotaError{Quota: budget.FreeSpace}},
 	}
 	for _, tt := range tests {
-		for _, known := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, size known %t", tt.name, known), func(t *testing.T) {
+		for _, stated := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, size stated %t", tt.name, stated), func(t *testing.T) {
 				m := budgettest.NewWithDisk(t, tt.cache)
 				rules := ziptest.Ordinary
-				if known {
+				if stated {
 					rules.Size = size
 				}
 				s, _, err := ziptest.Reading{Data: data, Budget: m, Rules: &rules}.Do(t)
@@ -93,30 +92,30 @@ func TestQuotas(t *testing.T) {
 					t.Errorf("the error is %v", err)
 				}
 				if _, ok := errors.AsType[*stream.SpillError](err); !ok {
-					t.Errorf("the error does not say why the disk was wanted: %v", err)
+					t.Errorf("the error does not say why the archive was spilled: %v", err)
 				}
 				if len(s.Kept()) > 0 {
 					t.Error("something is kept")
 				}
 				budgettest.CheckUnused(t, m)
 				if _, _, err := (ziptest.Reading{Data: archive.Build(ziptest.SpillFiles()...), Budget: m}).Do(t); err != nil {
-					t.Errorf("an ordinary archive after it: %v", err)
+					t.Errorf("an archive that needs no disk: %v", err)
 				}
 			})
 		}
 	}
 }
 
-// TestCleanBesideUploads: what is counted for a file is compared with the file
-// system at any moment, and never wrong.
+// TestCleanBesideUploads: the space counted for a file agrees with the file system at any
+// moment.
 func TestCleanBesideUploads(t *testing.T) {
 	data := ziptest.SpillArchives()["gaps between entries"]
-	for _, known := range []int{0, len(data)} {
+	for _, size := range []int{0, len(data)} {
 		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota = 64 * mib })
 		spill := m.Spill()
 		var uploads []<-chan outcome
 		for range 8 {
-			uploads = append(uploads, background(t, m, bytes.NewReader(data), known))
+			uploads = append(uploads, background(t, m, bytes.NewReader(data), size))
 		}
 		for _, u := range uploads {
 			var got *outcome
@@ -138,44 +137,7 @@ func TestCleanBesideUploads(t *testing.T) {
 	}
 }
 
-// TestDiskFaults fails each operation of the disk, at one after the other of its calls.
-func TestDiskFaults(t *testing.T) {
-	data := ziptest.SpillArchives()["gaps between entries"]
-	for _, op := range []string{"create", "free", "allocate", "write", "read", "punch"} {
-		for _, fault := range []error{syscall.ENOSPC, syscall.EIO} {
-			for call := 1; ; call += nightly.Pick(7, 1) {
-				disk := &faultyDisk{op: op, call: call, fault: fault}
-				m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { disk.Disk, c.Disk = c.Disk, disk })
-				s, _, err := ziptest.Reading{Data: data, Budget: m}.Do(t)
-				if disk.calls.Load() < int64(call) {
-					if err != nil || call == 1 {
-						t.Errorf("%s: ends after %d calls with %v", op, call-1, err)
-					}
-					break
-				}
-				// Space that cannot be given back in time is given back in the end.
-				if _, ok := errors.AsType[*budget.DiskError](err); !ok && (op != "punch" || err != nil) {
-					t.Errorf("%s fails at call %d with %v: the error is %v", op, call, fault, err)
-				}
-				if err != nil && len(s.Kept()) > 0 {
-					t.Errorf("%s fails at call %d: something is kept", op, call)
-				}
-				budgettest.CheckUnused(t, m)
-
-				if errors.Is(fault, syscall.EIO) {
-					continue // a disk that works again is the same, whatever it had
-				}
-				s, _, err = ziptest.Reading{Data: data, Budget: m}.Do(t)
-				if err != nil {
-					t.Fatalf("%s failed at call %d, and then: %v", op, call, err)
-				}
-				ziptest.CheckSpillFiles(t, s)
-			}
-		}
-	}
-}
-
-// bytesOf is what b has.
+// bytesOf returns the bytes of b.
 func bytesOf(t testing.TB, b stream.Body) []byte {
 	t.Helper()
 	data := make([]byte, b.Size())

@@ -19,12 +19,12 @@ func TestTableNeverMovesRecords(t *testing.T) {
 	}
 	for i, r := range records {
 		if table.At(i) != r || *r != i {
-			t.Fatalf("record %d is %d at another place", i, *table.At(i))
+			t.Fatalf("record %d has moved, or is %d", i, *table.At(i))
 		}
 	}
 }
 
-// TestNames has names of every length, so that blocks end anywhere.
+// TestNames has names of every length, so blocks end at any offset.
 func TestNames(t *testing.T) {
 	var (
 		kept names

@@ -15,9 +15,8 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// TestDecodersAreCountedWhileTheyLive has uploads that stop amid an entry whose
-// decoder takes memory: that is in use, and then free, and what is kept of it gives
-// way.
+// TestDecodersAreCountedWhileTheyLive has uploads that stop in the middle of an entry. The
+// memory of the decoder counts as leased, then as idle, and is dropped when others need it.
 func TestDecodersAreCountedWhileTheyLive(t *testing.T) {
 	text := archive.Symbols(1, 200_000)
 	for _, c := range []struct {
@@ -46,12 +45,12 @@ func TestDecodersAreCountedWhileTheyLive(t *testing.T) {
 				}
 				budgettest.CheckUnused(t, m)
 				if idle := m.Idle(); idle < c.least {
-					t.Errorf("%d bytes are kept for the next upload, want %d", idle, c.least)
+					t.Errorf("%d bytes are idle, want %d", idle, c.least)
 				}
 				ctx, share := admit(t, m)
 				all := leaseAll(t, ctx, share)
 				if u := m.Usage(); u.Used()+m.Idle() > u.Total {
-					t.Errorf("%d bytes are kept where they are wanted for parts", m.Idle())
+					t.Errorf("%d bytes are idle while parts need them", m.Idle())
 				}
 				release(all...)
 				share.Close()
@@ -60,7 +59,7 @@ func TestDecodersAreCountedWhileTheyLive(t *testing.T) {
 	}
 }
 
-// TestDecodersThatFailAreDropped: what has read a damaged entry is not used again.
+// TestDecodersThatFailAreDropped: a decoder is not used again after a damaged entry.
 func TestDecodersThatFailAreDropped(t *testing.T) {
 	m := budgettest.New(t)
 	for _, method := range []uint16{archive.Zstd, archive.BZip2} {
@@ -68,10 +67,10 @@ func TestDecodersThatFailAreDropped(t *testing.T) {
 		e.Raw = archive.Compress(method, e.Data)
 		e.Raw[len(e.Raw)/2] ^= 0x10
 		if _, _, err := (ziptest.Reading{Data: archive.Build(e), Budget: m}).Do(t); err == nil {
-			t.Error("a damaged entry was taken")
+			t.Error("a damaged entry was accepted")
 		}
 		if idle := m.Idle(); idle > int64(m.PartSize()) {
-			t.Errorf("%d bytes are kept", idle)
+			t.Errorf("%d bytes are idle", idle)
 		}
 	}
 }

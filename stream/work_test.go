@@ -11,21 +11,21 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// methods are those that are decoded.
+// methods are the compression methods.
 var methods = map[string]uint16{"deflate": archive.Deflate, "zstd": archive.Zstd, "bzip2": archive.BZip2}
 
-// workLimit is the error of an archive that takes too much processor time.
+// workLimit returns the error of an archive that needs too much processor time.
 func workLimit(entry string) error {
 	return &stream.LimitError{What: stream.WorkBound, Limit: 3000, Entry: entry}
 }
 
-// zeroFrame is a zstd frame of n zeros, 4 bytes for each 128 KiB of them (RFC 8878,
-// section 3.1.1.2).
+// zeroFrame returns a zstd frame of n zeros: 4 bytes for each 128 KiB (RFC 8878, section
+// 3.1.1.2).
 func zeroFrame(n int) []byte {
 	const block = 128 << 10
 	raw := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3}
 	for ; n > 0; n -= block {
-		header := uint32(min(n, block)<<3 | 1<<1) // a byte that is repeated
+		header := uint32(min(n, block)<<3 | 1<<1) // an RLE block
 		if n <= block {
 			header |= 1 // the last
 		}
@@ -34,20 +34,20 @@ func zeroFrame(n int) []byte {
 	return raw
 }
 
-// TestWork: what takes far more processor time than it is large is refused, with
-// the name of the entry, long before it has been decoded.
+// TestWork: an entry that needs far too much processor time for its size is refused by name,
+// long before it has been decoded.
 func TestWork(t *testing.T) {
 	const size = 16 * mib
 	zeros := make([]byte, size)
-	// Sorted rotations of it are long runs, which are short, but far apart.
+	// Its inverse transform jumps about in memory, though it compresses well.
 	periodic := bytes.Repeat(archive.Noise(1, 256), 4*mib/256)
 	for _, c := range []struct {
 		name string
 		bomb archive.Entry
-		most int64 // bytes decoded before it is refused
+		most int64 // bytes decoded before the refusal
 	}{
 		{"bzip2, zeros", archive.Entry{Data: zeros, Method: archive.BZip2}, 7 * mib},
-		{"bzip2, a block that is costly to invert", archive.Entry{Data: periodic, Method: archive.BZip2}, 3 * mib},
+		{"bzip2, a block that is slow to invert", archive.Entry{Data: periodic, Method: archive.BZip2}, 3 * mib},
 		{"zstd, zeros", archive.Entry{Data: zeros, Method: archive.Zstd, Raw: zeroFrame(size)}, 7 * mib},
 	} {
 		for _, name := range []string{"a.dll", "a.sym"} {
@@ -64,7 +64,7 @@ func TestWork(t *testing.T) {
 	}
 }
 
-// TestWorkInPieces: entries that are each small enough are too much together.
+// TestWorkInPieces: the work of all entries together is limited too.
 func TestWorkInPieces(t *testing.T) {
 	for name, raw := range map[string][]byte{"zstd": zeroFrame(mib), "bzip2": archive.Compress(archive.BZip2, make([]byte, mib))} {
 		var entries []archive.Entry
@@ -78,13 +78,13 @@ func TestWorkInPieces(t *testing.T) {
 	}
 }
 
-// TestHonestWork has what compresses best of what is honest. None is refused.
+// TestHonestWork: honest files are accepted, even those that compress best.
 func TestHonestWork(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		entry string
 		data  []byte
-		ratio map[string]int // that it is compressed to at the least
+		ratio map[string]int // the least ratio, so that the test means something
 	}{
 		{"symbols", "a.sym", archive.Symbols(1, 2*mib), map[string]int{"deflate": 3, "zstd": 3, "bzip2": 4}},
 		{
@@ -102,7 +102,7 @@ func TestHonestWork(t *testing.T) {
 				e := archive.Entry{Name: c.entry, Data: c.data, Method: m}
 				e.Raw = archive.Compress(m, c.data)
 				if ratio := len(c.data) / len(e.Raw); ratio < c.ratio[method] {
-					t.Errorf("it is compressed %d-fold, want %d", ratio, c.ratio[method])
+					t.Errorf("compression ratio %d, want at least %d", ratio, c.ratio[method])
 				}
 				_, _, err := ziptest.Reading{Data: archive.Build(e), Rules: unlimited}.Do(t)
 				ziptest.CheckError(t, err, nil)
