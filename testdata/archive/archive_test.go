@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// The standard library reads back from every writer's archive what went in.
+// TestWritersAreReadable: the standard library reads every writer's archive.
 func TestWritersAreReadable(t *testing.T) {
 	files := Samples(1)
 	for _, w := range Writers {
@@ -26,14 +26,14 @@ func TestWritersAreReadable(t *testing.T) {
 			}
 			for _, f := range files {
 				if data, ok := got[f.Name]; !ok || !bytes.Equal(data, f.Data) {
-					t.Errorf("%s: there: %v, of %d bytes, want %d", f.Name, ok, len(data), len(f.Data))
+					t.Errorf("%s: present %v, %d bytes, want %d", f.Name, ok, len(data), len(f.Data))
 				}
 			}
 		})
 	}
 }
 
-// Every layout that is honest is readable.
+// TestLayoutsAreReadable: the standard library reads every honest layout.
 func TestLayoutsAreReadable(t *testing.T) {
 	text := Symbols(1, 5000)
 	layouts := map[string]Archive{
@@ -50,13 +50,13 @@ func TestLayoutsAreReadable(t *testing.T) {
 	for name, a := range layouts {
 		t.Run(name, func(t *testing.T) {
 			if got := readAll(t, a.Bytes())["a"]; !bytes.Equal(got, text) {
-				t.Errorf("a holds %d bytes, want the %d that went in", len(got), len(text))
+				t.Errorf("a has %d bytes, which differ from the %d that went in", len(got), len(text))
 			}
 		})
 	}
 }
 
-// A pattern makes the archive that its content would make.
+// TestPatternsAreContent: a pattern makes the same archive as its content.
 func TestPatternsAreContent(t *testing.T) {
 	pattern := Pattern{Block: Noise(1, 1000), Times: 70, End: []byte("the end")}
 	content, err := io.ReadAll(pattern.Reader())
@@ -80,9 +80,9 @@ func TestPatternsAreContent(t *testing.T) {
 	}
 }
 
-// The standard library reads the archives that cannot be read forward, which
-// are about as large as is asked for.
-func TestHeldLayoutsAreReadable(t *testing.T) {
+// TestSpillLayoutsAreReadable: the standard library reads the archives that cannot be read
+// forward. Their sizes are about right.
+func TestSpillLayoutsAreReadable(t *testing.T) {
 	for _, l := range SpillLayouts {
 		for _, size := range []int64{10_000, 5 << 20} {
 			t.Run(fmt.Sprintf("%s, %d", l.Name, size), func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestHeldLayoutsAreReadable(t *testing.T) {
 				}
 				for _, e := range a.Entries {
 					if want, err := io.ReadAll(e.Large.Reader()); err != nil || !bytes.Equal(got[e.Name], want) {
-						t.Errorf("%s holds %d bytes that are not the %d that went in, error %v", e.Name, len(got[e.Name]), len(want), err)
+						t.Errorf("%s has %d bytes, which differ from the %d that went in, error %v", e.Name, len(got[e.Name]), len(want), err)
 					}
 				}
 			})
@@ -151,7 +151,7 @@ func TestSymbolsCompressLikeSymbols(t *testing.T) {
 	}
 }
 
-// However a text is read, it is the same for the same seed, and only then.
+// TestSymbolsAreRepeatable: the same seed makes the same text, and another seed another.
 func TestSymbolsAreRepeatable(t *testing.T) {
 	want := Symbols(3, 100_000)
 	got, err := io.ReadAll(SymbolsReader(3, 100_000))
@@ -159,12 +159,12 @@ func TestSymbolsAreRepeatable(t *testing.T) {
 		t.Errorf("SymbolsReader differs from Symbols (error %v)", err)
 	}
 	if bytes.Equal(Symbols(4, 100_000), want) || bytes.Equal(Noise(1, 100), Noise(2, 100)) {
-		t.Error("another seed made the same")
+		t.Error("two seeds made the same text")
 	}
 }
 
-// TestShapes: they are as large as they should be, the same each time, and
-// have sizes in front of what they are of.
+// TestShapes: an archive has its size, is the same each time, and has sizes in the local
+// headers.
 func TestShapes(t *testing.T) {
 	cache := t.TempDir()
 	s, err := Prepare(t.Context(), cache, "small", t.Logf)
@@ -179,7 +179,7 @@ func TestShapes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if made[6]&8 != 0 { // APPNOTE section 4.4.4, bit 3
-		t.Error("sizes are behind the files")
+		t.Error("the sizes are in data descriptors")
 	}
 	again, err := Prepare(t.Context(), t.TempDir(), "small", t.Logf)
 	if err != nil {
@@ -187,13 +187,13 @@ func TestShapes(t *testing.T) {
 	}
 	other, err := os.ReadFile(again.Path)
 	if err != nil || !bytes.Equal(made, other) {
-		t.Errorf("it is another one the second time, error %v", err)
+		t.Errorf("the second archive differs, error %v", err)
 	}
 	z, err := zip.NewReader(bytes.NewReader(made), int64(len(made)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var packed, text uint64
+	var compressed, uncompressed uint64
 	for _, f := range z.File {
 		r, err := f.Open()
 		if err != nil {
@@ -203,14 +203,14 @@ func TestShapes(t *testing.T) {
 			t.Errorf("%s: %v", f.Name, err)
 		}
 		if f.Method == zip.Deflate {
-			packed += f.CompressedSize64
-			text += f.UncompressedSize64
+			compressed += f.CompressedSize64
+			uncompressed += f.UncompressedSize64
 		}
 	}
-	if ratio := float64(text) / float64(packed); ratio < 3.5 || ratio > 5 {
-		t.Errorf("text compresses by %.2f", ratio)
+	if ratio := float64(uncompressed) / float64(compressed); ratio < 3.5 || ratio > 5 {
+		t.Errorf("the compression ratio is %.2f, want 3.5 to 5", ratio)
 	}
 	if _, err := Prepare(t.Context(), cache, "none", t.Logf); err == nil {
-		t.Error("there is an archive that is not")
+		t.Error("an unknown archive was made")
 	}
 }

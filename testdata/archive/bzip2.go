@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// BZip2Stream returns data as a bzip2 stream of a level from 1 to 9. It has two
-// equal Huffman trees, the fewest that the format allows.
+// BZip2Stream returns data as a bzip2 stream of a level from 1 to 9. It uses two equal
+// Huffman trees, the fewest that the format allows.
 func BZip2Stream(level int, data []byte) []byte {
 	w := &bitWriter{}
 	w.write(24, 'B'<<16|'Z'<<8|'h')
@@ -27,8 +27,8 @@ func BZip2Stream(level int, data []byte) []byte {
 	return w.bytes()
 }
 
-// runLengths shortens runs of 4 to 255 equal bytes, and returns how much of data
-// fits into a block.
+// runLengths encodes runs of 4 to 255 equal bytes. n is how many bytes of data fit into a
+// block of most bytes.
 func runLengths(data []byte, most int) (out []byte, n int) {
 	for n < len(data) && len(out)+5 <= most {
 		run := 1
@@ -62,8 +62,8 @@ func bzip2Sum(data []byte) uint32 {
 	return ^sum
 }
 
-// rotations sorts the rotations of data, by doubling the length that they are
-// sorted by.
+// rotations sorts the rotations of data. It doubles the length of the compared prefix each
+// time.
 func rotations(data []byte) []int32 {
 	n := len(data)
 	order, rank, next := make([]int32, n), make([]int32, n), make([]int32, n)
@@ -108,7 +108,7 @@ func rotations(data []byte) []int32 {
 	}
 }
 
-// block writes a block of bytes whose runs are shortened.
+// block writes a block of run-length encoded bytes.
 func (w *bitWriter) block(runs []byte, sum uint32) {
 	order := rotations(runs)
 	last := make([]byte, len(runs))
@@ -160,7 +160,7 @@ func (w *bitWriter) bytesUsed(used []byte) {
 	}
 }
 
-// moveToFront returns the symbols of a block and the one that ends it.
+// moveToFront returns the symbols of a block, with the one that ends it.
 func moveToFront(last, front []byte) (symbols []uint16) {
 	run := 0
 	flush := func() {
@@ -239,7 +239,7 @@ func canonicalCodes(lengths []int) []uint64 {
 	return codes
 }
 
-// lengths writes code lengths as steps from one to the next.
+// lengths writes code lengths as differences.
 func (w *bitWriter) lengths(lengths []int) {
 	at := lengths[0]
 	w.write(5, uint64(at))

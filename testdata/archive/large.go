@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// Pattern is a block again and again and then an end: content that is as large
-// as it has to be, without the memory.
+// Pattern is content made of a block that repeats, and an end. It takes little memory,
+// however large it is.
 type Pattern struct {
 	Block []byte
 	Times int
@@ -23,7 +23,7 @@ func (p Pattern) Reader() io.Reader {
 	return io.MultiReader(&repeated{block: p.Block, left: p.Times}, bytes.NewReader(p.End))
 }
 
-// CRC32 is the IEEE one of the content.
+// CRC32 returns the CRC-32 (IEEE) of the content.
 func (p Pattern) CRC32() uint32 {
 	var sum uint32
 	for range p.Times {
@@ -32,7 +32,7 @@ func (p Pattern) CRC32() uint32 {
 	return crc32.Update(sum, crc32.IEEETable, p.End)
 }
 
-// repeated yields a block as often as it is left to.
+// repeated yields a block several times.
 type repeated struct {
 	block []byte
 	left  int
@@ -51,21 +51,21 @@ func (r *repeated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// sparseBuffer is an archive as it is laid out: bytes, and patterns between them.
+// sparseBuffer is an archive that is being laid out: bytes, and patterns between them.
 type sparseBuffer struct {
 	bytes.Buffer
 	placed []placed
 }
 
-// placed is a pattern in a layout.
+// placed is a pattern in a sparseBuffer.
 type placed struct {
 	Pattern
-	at int // of how many bytes of the buffer it is the next
+	at int // comes after that many bytes of the buffer
 }
 
 func (l *sparseBuffer) place(p Pattern) { l.placed = append(l.placed, placed{p, l.Len()}) }
 
-// offset is how many bytes there are so far.
+// offset returns the length so far.
 func (l *sparseBuffer) offset() int {
 	n := l.Len()
 	for _, p := range l.placed {
@@ -84,13 +84,13 @@ func (l *sparseBuffer) reader() io.Reader {
 	return io.MultiReader(append(parts, bytes.NewReader(l.Bytes()[from:]))...)
 }
 
-// Deflated returns p as a deflate stream, which compresses each block on its own.
+// Deflated returns p as a deflate stream. It compresses the repeated block only once.
 func Deflated(p Pattern) Pattern {
 	return Pattern{Block: flushed(p.Block), Times: p.Times, End: append(flushed(p.End), emptyDeflate...)}
 }
 
-// flushed returns deflate blocks that end at a byte's boundary and refer to
-// nothing before them.
+// flushed returns deflate blocks that end at a byte boundary and refer to no bytes before
+// them.
 func flushed(data []byte) []byte {
 	if len(data) == 0 {
 		return nil

@@ -71,17 +71,17 @@ func (r CentralHeader) write(out *bytes.Buffer) {
 		r.Disk, r.Internal, r.External, r.Offset, r.Name, r.Extra, r.Comment)
 }
 
-// writeEnd appends the records after the directory, which has rows rows in
-// size bytes from offset on; what offsets count from is at byte shift.
-func (a *Archive) writeEnd(out *sparseBuffer, rows, size, offset, shift int) {
+// writeEnd appends the end records of a directory with that many headers, size and offset.
+// Offsets count from byte shift.
+func (a *Archive) writeEnd(out *sparseBuffer, headers, size, offset, shift int) {
 	end := End{
-		Signature: EndSignature, EntriesHere: uint16(rows), Entries: uint16(rows),
+		Signature: EndSignature, EntriesHere: uint16(headers), Entries: uint16(headers),
 		Size: uint32(size), Offset: uint32(offset), CommentLength: Auto,
 	}
 	if a.Zip64 {
 		record := End64{
 			Signature: End64Signature, Length: 44, Made: madeUnix | 45, Needed: 45,
-			EntriesHere: uint64(rows), Entries: uint64(rows), Size: uint64(size), Offset: uint64(offset),
+			EntriesHere: uint64(headers), Entries: uint64(headers), Size: uint64(size), Offset: uint64(offset),
 		}
 		if a.End64 != nil {
 			a.End64(&record)

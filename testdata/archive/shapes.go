@@ -28,7 +28,7 @@ type Sample struct {
 	Files int
 }
 
-// shaped is one of the files of a shape.
+// shaped is a file of a shape.
 type shaped struct {
 	name   string
 	size   int64 // uncompressed bytes
@@ -37,8 +37,8 @@ type shaped struct {
 	method uint16
 }
 
-// shapes are those of archives that people upload, and larger and smaller ones.
-// They are the same on every machine.
+// shapes are the archives that people upload, and larger and smaller ones. They are the same
+// on every machine.
 var shapes = map[string]func() []shaped{
 	"small": func() []shaped {
 		var all []shaped
@@ -81,8 +81,8 @@ func many(count uint64) (all []shaped) {
 	return all
 }
 
-// firefox is one huge file, sixty middling ones and twenty that are stored, each
-// so many times as large as in a real archive.
+// firefox is one huge file, sixty medium ones and twenty stored ones, with the sizes of a real
+// archive times scale.
 func firefox(seed uint64, scale float64) []shaped {
 	size := func(n int64) int64 { return int64(float64(n) * scale) }
 	all := []shaped{shapedSymbols(seed, size(1_200_000_000))}
@@ -96,7 +96,7 @@ func firefox(seed uint64, scale float64) []shaped {
 	return all
 }
 
-// compressed is forty files of symbols, each compressed with one method.
+// compressed is forty files of symbols, all compressed with one method.
 func compressed(method uint16) (all []shaped) {
 	r := rand.New(rand.NewPCG(uint64(method), 3))
 	for n := range uint64(40) {
@@ -115,22 +115,22 @@ func shapedNoise(seed uint64, size int64) shaped {
 	return shaped{name: SymbolsName(seed) + ".dbg.gz", size: size, seed: seed, noise: true, method: Store}
 }
 
-// shapesVersion is in the names of the archives; it changes with what is in them.
+// shapesVersion is in the names of the cached archives. It changes with their contents.
 const shapesVersion = 1
 
-// Cache is the folder of this user's for archives that take long to make.
+// Cache returns the user's folder for archives that are slow to make.
 func Cache() (string, error) {
 	cache, err := os.UserCacheDir()
 	return filepath.Join(cache, "spillway-bench"), err
 }
 
 // Prepare makes an archive of a shape (small, many, crowd, 100mb, firefox, 1gb,
-// big, zstd, bzip2, stored or names) in a folder, unless it is there already. It
-// calls tell with its progress. The shape bzip2 needs the program bzip2.
+// big, zstd, bzip2, stored or names) in a folder, unless it is there already. It reports
+// progress to tell. The shape bzip2 needs the program bzip2.
 func Prepare(ctx context.Context, cache, name string, tell func(format string, args ...any)) (Sample, error) {
 	shape, ok := shapes[name]
 	if !ok {
-		return Sample{}, fmt.Errorf("there is no archive %q", name)
+		return Sample{}, fmt.Errorf("unknown archive %q", name)
 	}
 	files := shape()
 	s := Sample{Name: name, Path: filepath.Join(cache, fmt.Sprintf("%s-%d.zip", name, shapesVersion)), Files: len(files)}
@@ -167,7 +167,7 @@ func (s Sample) write(ctx context.Context, files []shaped, tell func(format stri
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		h, data, err := f.pack(ctx, func(n int64) {
+		h, data, err := f.compress(ctx, func(n int64) {
 			if now := (done + n) * 100 / total; now > done*100/total {
 				tell("making %s: %d %%", s.Name, now)
 			}
@@ -190,9 +190,9 @@ func (s Sample) write(ctx context.Context, files []shaped, tell func(format stri
 	return out.CloseAtomicallyReplace()
 }
 
-// pack returns the header of a file and its compressed bytes. It calls made with
-// the number of bytes as they are made.
-func (f shaped) pack(ctx context.Context, made func(int64)) (*zip.FileHeader, []byte, error) {
+// compress returns a file's header and its compressed bytes. It calls made with the number of
+// uncompressed bytes as it goes.
+func (f shaped) compress(ctx context.Context, made func(int64)) (*zip.FileHeader, []byte, error) {
 	h := &zip.FileHeader{Name: f.name, Method: f.method, UncompressedSize64: uint64(f.size)}
 	var out bytes.Buffer
 	w, err := f.compressor(ctx, &out)
@@ -232,12 +232,12 @@ func (f shaped) compressor(ctx context.Context, out io.Writer) (io.WriteCloser, 
 	return plain{out}, nil
 }
 
-// plain writes what it is given.
+// plain writes bytes unchanged.
 type plain struct{ io.Writer }
 
 func (plain) Close() error { return nil }
 
-// bzip2Writer compresses with the program bzip2: Go only reads the format.
+// bzip2Writer compresses with the program bzip2, because the Go library only decompresses.
 type bzip2Writer struct {
 	io.WriteCloser // the program's standard input
 	command        *exec.Cmd

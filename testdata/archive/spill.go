@@ -5,25 +5,24 @@ import (
 	"strings"
 )
 
-// A SpillLayout lays entries out in a way that cannot be read forward: some end, or
-// some place, is only in the central directory.
+// A SpillLayout lays entries out so that the archive cannot be read forward: only the
+// central directory tells where an entry begins or ends.
 type SpillLayout struct {
 	Name string
 	Lay  func(entries []Entry) Archive
 }
 
-// SpillLayouts are the ways in which an archive cannot be read forward that a
-// service has to take all the same.
+// SpillLayouts are layouts that the service accepts although it has to spill them.
 var SpillLayouts = []SpillLayout{
 	{"stored, with descriptors", withDescriptors(Signed32, Signed32)},
-	{"stored, with descriptors of other shapes", withDescriptors(Unsigned32, Signed64)},
+	{"stored, with descriptors of other layouts", withDescriptors(Unsigned32, Signed64)},
 	{"stored, zip64 throughout", storedZip64},
 	{"zstd, with a descriptor", zstdWithDescriptor},
 	{"bzip2, with a descriptor", bzip2WithDescriptor},
 	{"bytes before it", func(entries []Entry) Archive {
 		return Archive{Prefix: stub, Entries: entries}
 	}},
-	{"bytes before it, that offsets do not count", func(entries []Entry) Archive {
+	{"bytes before it that offsets do not count", func(entries []Entry) Archive {
 		return Archive{Prefix: stub, OffsetsAfterPrefix: true, Entries: entries}
 	}},
 	{"bytes between entries, and before the directory", func(entries []Entry) Archive {
@@ -32,16 +31,16 @@ var SpillLayouts = []SpillLayout{
 	}},
 }
 
-// stub is what self-extracting archives begin with.
+// stub is the beginning of a self-extracting archive.
 var stub = []byte("#!/bin/sh\n" + strings.Repeat("# This is an archive with a program before it.\n", 40) + "exit\n")
 
-// withDescriptors gives the stored entries data descriptors of these shapes, in turn.
-func withDescriptors(shapes ...DescriptorLayout) func([]Entry) Archive {
+// withDescriptors gives the stored entries data descriptors of these layouts, in turn.
+func withDescriptors(layouts ...DescriptorLayout) func([]Entry) Archive {
 	return func(entries []Entry) Archive {
 		n := 0
 		for i := range entries {
 			if entries[i].Method == Store {
-				entries[i].Descriptor = shapes[n%len(shapes)]
+				entries[i].Descriptor = layouts[n%len(layouts)]
 				n++
 			}
 		}
@@ -77,9 +76,8 @@ func bzip2WithDescriptor(entries []Entry) Archive {
 	}}, entries...)}
 }
 
-// Mixed returns entries that take about size bytes in an archive, most of them
-// content that does not compress: a symbol text, deflated; a file that is stored
-// as it is, and, stored as well, a symbol text that has yet to be compressed.
+// Mixed returns entries that take about size bytes in an archive: a deflated symbol file, a
+// stored file that does not compress, which is the largest, and a stored symbol file.
 func Mixed(seed uint64, size int64) []Entry {
 	const largest = 1 << 20
 	pattern := func(size int64, block func(seed uint64, size int) []byte) *Pattern {
@@ -87,10 +85,10 @@ func Mixed(seed uint64, size int64) []Entry {
 		return &Pattern{Block: block(seed, int(size/times)), Times: int(times)}
 	}
 	text := pattern(size/8, Symbols)
-	packed := Deflated(*text)
+	deflated := Deflated(*text)
 	return []Entry{
-		{Name: SymbolsName(seed), Method: Deflate, Large: text, LargeRaw: &packed},
-		{Name: SymbolsName(seed+1) + ".dbg", Large: pattern(size-size/32-packed.Size(), Noise)},
+		{Name: SymbolsName(seed), Method: Deflate, Large: text, LargeRaw: &deflated},
+		{Name: SymbolsName(seed+1) + ".dbg", Large: pattern(size-size/32-deflated.Size(), Noise)},
 		{Name: SymbolsName(seed + 2), Large: pattern(size/32, Symbols)},
 	}
 }

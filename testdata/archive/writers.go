@@ -21,8 +21,8 @@ type Writer struct {
 	Write func(...File) []byte
 }
 
-// Writers are the programs whose archives are known byte by byte. All of their
-// archives can be read forward.
+// Writers write the same bytes as real programs, as far as readers see. All of these archives
+// can be read forward.
 var Writers = []Writer{
 	{"PythonZipfile", PythonZipfile},
 	{"PythonPipe", PythonPipe},
@@ -36,9 +36,8 @@ var Writers = []Writer{
 	{"RustStreaming", RustStreaming},
 }
 
-// Samples are files of the kinds that symbol archives are made of: texts, one
-// of them empty, a file that does not compress, a build-symbols.txt, and a
-// directory.
+// Samples returns files of all kinds in symbol archives: symbols, one file of them empty, a
+// file that does not compress, a build-symbols.txt, and a directory.
 func Samples(seed uint64) []File {
 	name := SymbolsName(seed)
 	folder := name[:strings.LastIndexByte(name, '/')+1]
@@ -94,7 +93,7 @@ func PythonPipe(files ...File) []byte {
 }
 
 // PythonForceZip64 writes as ZipFile.open(name, "w", force_zip64=True) does:
-// zip64 sizes in the local header, plain ones in the row.
+// zip64 sizes in the local header, plain ones in the central directory.
 func PythonForceZip64(files ...File) []byte {
 	return build(files, func(f File) Entry {
 		if f.directory() {
@@ -104,9 +103,8 @@ func PythonForceZip64(files ...File) []byte {
 	})
 }
 
-// unixExtras are the timestamps (0x5455), of which the local header and the
-// row have different ones, and the user and group (0x7875) that Info-ZIP and
-// bsdtar write.
+// unixExtras are the extra fields of Info-ZIP and bsdtar: timestamps (0x5455), of which the
+// two headers have different numbers, and user and group (0x7875).
 func unixExtras(stamps int) []byte {
 	times := []byte{byte(1<<stamps - 1)}
 	for range stamps {
@@ -124,7 +122,7 @@ func InfoZip(files ...File) []byte {
 }
 
 // InfoZipPipe writes as Info-ZIP 3.0 does to a pipe: data descriptors with
-// signatures, the expanded size in the local header, and empty files stored
+// signatures, the uncompressed size in the local header, and empty files stored
 // with a descriptor of zeros.
 func InfoZipPipe(files ...File) []byte {
 	return build(files, func(f File) Entry {
@@ -140,7 +138,7 @@ func InfoZipPipe(files ...File) []byte {
 	})
 }
 
-// SevenZip writes as 7-Zip does: NTFS times in the row only, files that do not
+// SevenZip writes as 7-Zip does: NTFS times in the central directory only, files that do not
 // compress stored.
 func SevenZip(files ...File) []byte {
 	ntfs := Extra(0x000a, append([]byte{0, 0, 0, 0, 1, 0, 24, 0}, make([]byte, 24)...))
@@ -150,7 +148,7 @@ func SevenZip(files ...File) []byte {
 }
 
 // Bsdtar writes as bsdtar --format zip does: data descriptors with signatures,
-// the expanded size in the local header, everything deflated, empty files too.
+// the uncompressed size in the local header, everything deflated, empty files too.
 func Bsdtar(files ...File) []byte {
 	return build(files, func(f File) Entry {
 		e := Entry{Name: f.Name, Data: f.Data, LocalExtra: unixExtras(3), CentralExtra: unixExtras(3)}

@@ -1,8 +1,8 @@
 // Package archive makes zip archives and symbol text for tests.
 //
-// [Archive] lays a zip out byte by byte, so that each field of it can be made
-// to lie; [Writers] are the archives of real programs. Section numbers are
-// those of APPNOTE.TXT 6.3.10.
+// [Archive] lays a zip out byte by byte, so that tests can put a wrong value into any
+// field. [Writers] write as real programs do. Section numbers are those of APPNOTE.TXT
+// 6.3.10.
 package archive
 
 import (
@@ -31,7 +31,7 @@ const (
 	FlagUTF8       = 1 << 11
 )
 
-// Sentinel stands in a 32-bit field whose value is in a zip64 record.
+// Sentinel is in a 32-bit field whose value is in a zip64 record.
 const Sentinel = 0xffffffff
 
 // Signatures of the records.
@@ -57,37 +57,37 @@ const (
 	MissingDescriptor                  // flag bit 3 is set, but nothing follows
 )
 
-// An Entry is one file of an [Archive]. The zero value of every field makes an
-// honest entry; the hooks see a record as it is about to be written.
+// An Entry is one file of an [Archive]. The zero value of every field makes an honest
+// entry. The hooks may change a record before it is written.
 type Entry struct {
 	Name   string
-	Data   []byte // expanded
+	Data   []byte // uncompressed
 	Method uint16
-	Raw    []byte // Data as compressed; nil: it is made from Data
+	Raw    []byte // compressed; nil: Data, compressed with Method
 
 	Large    *Pattern // instead of Data
-	LargeRaw *Pattern // Large as compressed; nil: as it is
+	LargeRaw *Pattern // compressed; nil: Large
 
 	Flags        uint16 // bit 3 is added when there is a descriptor
 	Descriptor   DescriptorLayout
-	LocalSizes   bool // with a descriptor: the expanded size is in the local header all the same
-	Zip64Local   bool // sizes in a zip64 extra of the local header
-	Zip64Central bool // sizes and offset in a zip64 extra of the row
+	LocalSizes   bool // with a descriptor: the local header states the uncompressed size too
+	Zip64Local   bool // sizes in a zip64 extra field of the local header
+	Zip64Central bool // sizes and offset in a zip64 extra field of the central directory header
 
-	LocalExtra, CentralExtra []byte // after a zip64 extra, if any
+	LocalExtra, CentralExtra []byte // after a zip64 extra field
 	Comment                  string
 
 	Gap            []byte // bytes before the local header
-	Unlisted       bool   // the directory does not list it
+	Unlisted       bool   // without a central directory header
 	Local          func(*LocalHeader)
 	DataDescriptor func(*DataDescriptor)
 	Central        func(*CentralHeader)
 }
 
-// Length is a length field. Auto is the honest one.
+// Length is a length field. Auto is the right one.
 type Length int
 
-// Auto makes a length field be the length of what it counts.
+// Auto is the real length.
 const Auto Length = -1
 
 func (l Length) of(n int) uint16 {
@@ -113,7 +113,7 @@ type DataDescriptor struct {
 	Compressed, Uncompressed uint64
 }
 
-// CentralHeader is a header of the central directory (APPNOTE 4.3.12).
+// CentralHeader is a central directory header (APPNOTE 4.3.12).
 type CentralHeader struct {
 	Signature                               uint32
 	Made, Needed, Flags, Method, Time, Date uint16
@@ -156,15 +156,15 @@ type Locator64 struct {
 // An Archive is a zip to be laid out.
 type Archive struct {
 	Prefix             []byte // bytes before the first entry
-	OffsetsAfterPrefix bool   // offsets count from the end of Prefix
+	OffsetsAfterPrefix bool   // offsets do not count Prefix
 
 	Entries []Entry
-	Central func([]CentralHeader) []CentralHeader // reorders, adds or removes rows
+	Central func([]CentralHeader) []CentralHeader // may reorder, add or remove headers
 
 	BeforeDirectory []byte
 	AfterDirectory  []byte
 
-	Zip64   bool // with a zip64 record and its locator
+	Zip64   bool // with a zip64 end record and its locator
 	End64   func(*End64)
 	Locator func(*Locator64)
 	End     func(*End)
@@ -179,12 +179,12 @@ func Build(entries ...Entry) []byte { return Archive{Entries: entries}.Bytes() }
 func (a Archive) Bytes() []byte {
 	data, err := io.ReadAll(a.Reader())
 	if err != nil {
-		panic(err) // there is nothing that could fail
+		panic(err) // cannot fail
 	}
 	return data
 }
 
-// Reader yields the archive, with its patterns made as they are read.
+// Reader yields the archive. It makes large entries as they are read.
 func (a Archive) Reader() io.Reader { return a.layOut().reader() }
 
 func (a Archive) layOut() *sparseBuffer {
@@ -194,40 +194,39 @@ func (a Archive) layOut() *sparseBuffer {
 	if a.OffsetsAfterPrefix {
 		shift = len(a.Prefix)
 	}
-	var rows []CentralHeader
+	var headers []CentralHeader
 	for _, e := range a.Entries {
 		out.Write(e.Gap)
 		offset := out.offset() - shift
-		row := e.write(out, uint64(offset))
+		central := e.write(out, uint64(offset))
 		if !e.Unlisted {
-			rows = append(rows, row)
+			headers = append(headers, central)
 		}
 	}
 	if a.Central != nil {
-		rows = a.Central(rows)
+		headers = a.Central(headers)
 	}
 	out.Write(a.BeforeDirectory)
 	start := out.offset()
-	for _, r := range rows {
-		r.write(&out.Buffer)
+	for _, h := range headers {
+		h.write(&out.Buffer)
 	}
 	size := out.offset() - start
 	out.Write(a.AfterDirectory)
-	a.writeEnd(out, len(rows), size, start-shift, shift)
+	a.writeEnd(out, len(headers), size, start-shift, shift)
 	out.Write(a.Trailing)
 	return out
 }
 
-// measure returns what the records say of the entry: the CRC-32 and the size of
-// its content, and how many bytes that takes in the archive.
-func (e *Entry) measure() (sum uint32, compressed, expanded uint64) {
+// measure returns the CRC-32 and the sizes of the entry's content.
+func (e *Entry) measure() (sum uint32, compressed, uncompressed uint64) {
 	if e.Large == nil {
 		return crc32.ChecksumIEEE(e.Data), uint64(len(e.Raw)), uint64(len(e.Data))
 	}
 	return e.Large.CRC32(), uint64(e.LargeRaw.Size()), uint64(e.Large.Size())
 }
 
-// write appends the entry and returns its row.
+// write appends the entry and returns its central directory header.
 func (e Entry) write(out *sparseBuffer, offset uint64) CentralHeader {
 	if e.Raw == nil && e.Large == nil {
 		e.Raw = Compress(e.Method, e.Data)
@@ -235,7 +234,7 @@ func (e Entry) write(out *sparseBuffer, offset uint64) CentralHeader {
 	if e.LargeRaw == nil {
 		e.LargeRaw = e.Large
 	}
-	sum, compressed, expanded := e.measure()
+	sum, compressed, uncompressed := e.measure()
 	flags, needed := e.Flags, neededVersion(&e)
 	if e.Descriptor != NoDescriptor {
 		flags |= FlagDescriptor
@@ -243,17 +242,17 @@ func (e Entry) write(out *sparseBuffer, offset uint64) CentralHeader {
 
 	local := LocalHeader{
 		Signature: LocalSignature, Version: needed, Flags: flags, Method: e.Method, Time: dosTime, Date: dosDate,
-		CRC32: sum, Compressed: uint32(compressed), Uncompressed: uint32(expanded),
+		CRC32: sum, Compressed: uint32(compressed), Uncompressed: uint32(uncompressed),
 		NameLength: Auto, ExtraLength: Auto, Name: []byte(e.Name), Extra: e.LocalExtra,
 	}
 	if e.Zip64Local {
 		local.Compressed, local.Uncompressed = Sentinel, Sentinel
-		local.Extra = append(Zip64Extra(expanded, compressed), e.LocalExtra...)
+		local.Extra = append(Zip64Extra(uncompressed, compressed), e.LocalExtra...)
 	}
 	if e.Descriptor != NoDescriptor {
 		local.CRC32, local.Compressed, local.Uncompressed = 0, 0, 0
 		if e.LocalSizes {
-			local.Uncompressed = uint32(expanded)
+			local.Uncompressed = uint32(uncompressed)
 			if e.Method == Store {
 				local.Compressed = uint32(compressed)
 			}
@@ -272,29 +271,29 @@ func (e Entry) write(out *sparseBuffer, offset uint64) CentralHeader {
 		out.place(*e.LargeRaw)
 	}
 
-	footer := DataDescriptor{Signature: DescriptorSignature, CRC32: sum, Compressed: compressed, Uncompressed: expanded}
+	descriptor := DataDescriptor{Signature: DescriptorSignature, CRC32: sum, Compressed: compressed, Uncompressed: uncompressed}
 	if e.DataDescriptor != nil {
-		e.DataDescriptor(&footer)
+		e.DataDescriptor(&descriptor)
 	}
-	footer.write(&out.Buffer, e.Descriptor)
+	descriptor.write(&out.Buffer, e.Descriptor)
 
-	row := CentralHeader{
+	central := CentralHeader{
 		Signature: CentralSignature, Made: madeUnix | needed, Needed: needed, Flags: flags, Method: e.Method, Time: dosTime, Date: dosDate,
-		CRC32: sum, Compressed: uint32(compressed), Uncompressed: uint32(expanded), Offset: uint32(offset),
+		CRC32: sum, Compressed: uint32(compressed), Uncompressed: uint32(uncompressed), Offset: uint32(offset),
 		NameLength: Auto, ExtraLength: Auto, CommentLength: Auto,
 		External: externalAttributes(e.Name), Name: []byte(e.Name), Extra: e.CentralExtra, Comment: []byte(e.Comment),
 	}
 	if e.Zip64Central {
-		row.Compressed, row.Uncompressed, row.Offset = Sentinel, Sentinel, Sentinel
-		row.Extra = append(Zip64Extra(expanded, compressed, offset), e.CentralExtra...)
+		central.Compressed, central.Uncompressed, central.Offset = Sentinel, Sentinel, Sentinel
+		central.Extra = append(Zip64Extra(uncompressed, compressed, offset), e.CentralExtra...)
 	}
 	if e.Central != nil {
-		e.Central(&row)
+		e.Central(&central)
 	}
-	return row
+	return central
 }
 
-// emptyDeflate is nothing as zlib compresses it: one final block of fixed codes.
+// emptyDeflate is an empty deflate stream as zlib writes it: one block of fixed codes.
 var emptyDeflate = []byte{3, 0}
 
 // Compress returns data compressed with one of the methods that Go can write,
@@ -337,8 +336,8 @@ func Extra(id uint16, data []byte) []byte {
 	return append(b, data...)
 }
 
-// Zip64Extra returns a zip64 extended information extra field (APPNOTE 4.5.3)
-// of values: expanded size, compressed size, offset, in that order.
+// Zip64Extra returns a zip64 extended information extra field (APPNOTE 4.5.3) of values:
+// uncompressed size, compressed size, offset, in that order.
 func Zip64Extra(values ...uint64) []byte {
 	var data []byte
 	for _, v := range values {

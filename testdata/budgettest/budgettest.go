@@ -13,15 +13,14 @@ import (
 const (
 	mib = 1 << 20
 
-	// entries is how many an archive may have.
+	// entries is the most entries of an archive.
 	entries = 1000
 )
 
 // Part is the part size of all budgets here, in bytes.
 const Part = 5 * mib
 
-// New is a budget of 64 MiB for eight uploads, which wait for half a minute. It
-// has no disk.
+// New returns a budget of 64 MiB for eight uploads, which wait for 30 s. It has no disk.
 func New(t testing.TB, change ...func(*budget.Config)) *budget.Budget {
 	t.Helper()
 	cfg := budget.Config{Memory: 64 * mib, MaxPart: Part, Uploads: 8, Needs: stream.Needs(entries), Wait: 30 * time.Second}
@@ -35,13 +34,13 @@ func New(t testing.TB, change ...func(*budget.Config)) *budget.Budget {
 	return b
 }
 
-// NewWithDisk is one with a disk that has room for two of the archives here.
+// NewWithDisk returns such a budget with a disk of 4 MiB.
 func NewWithDisk(t testing.TB, change ...func(*budget.SpillConfig)) *budget.Budget {
 	t.Helper()
 	return New(t, Disk(t, change...))
 }
 
-// Disk gives a budget that disk.
+// Disk returns a change that gives a budget that disk.
 func Disk(t testing.TB, change ...func(*budget.SpillConfig)) func(*budget.Config) {
 	t.Helper()
 	disk, err := budget.OpenDisk(t.TempDir())
@@ -56,8 +55,8 @@ func Disk(t testing.TB, change ...func(*budget.SpillConfig)) func(*budget.Config
 	}
 }
 
-// Admit admits an upload, and returns the context that it runs under. Both end with
-// the test, or when the budget ends the upload.
+// Admit admits an upload, and returns its context. The context ends with ctx, or when the
+// budget ends the upload.
 func Admit(t testing.TB, ctx context.Context, b *budget.Budget) (context.Context, *budget.Share) {
 	t.Helper()
 	ctx, end := context.WithCancelCause(ctx)
@@ -68,13 +67,13 @@ func Admit(t testing.TB, ctx context.Context, b *budget.Budget) (context.Context
 	return ctx, share
 }
 
-// CheckUnused checks that a budget is as it was in the beginning.
+// CheckUnused checks that nothing of the budget is in use.
 func CheckUnused(t testing.TB, b *budget.Budget) {
 	t.Helper()
 	if u := b.Usage(); u != (budget.Usage{Total: u.Total}) {
-		t.Errorf("a budget that nobody uses: %+v", u)
+		t.Errorf("memory is still in use: %+v", u)
 	}
 	if u := b.Spill().Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
-		t.Errorf("a disk that nobody uses: %+v", u)
+		t.Errorf("disk is still in use: %+v", u)
 	}
 }

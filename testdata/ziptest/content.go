@@ -22,18 +22,18 @@ import (
 	"spillway/testdata/archive"
 )
 
-// GzipHeader is what each object of the form Gzip starts with (RFC 1952,
-// section 2.3): no flags, no time, an unknown system.
+// GzipHeader begins each object of the form Gzip (RFC 1952, section 2.3): no flags, no time,
+// unknown system.
 const GzipHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
-// Contents is what the archive's entries hold according to s, by name. On the
-// way it checks every object on its own: its form, its parts and its facts.
+// Contents returns the contents of the objects in s, by name. It checks each object's form,
+// parts and facts.
 func Contents(t testing.TB, s *Store) map[string][]byte {
 	t.Helper()
 	all := make(map[string][]byte)
 	for _, o := range s.Kept() {
 		if _, twice := all[o.Name]; twice {
-			t.Errorf("two objects are called %q", o.Name)
+			t.Errorf("two objects are named %q", o.Name)
 		}
 		content := o.Body
 		if o.Form == stream.Gzip {
@@ -43,7 +43,7 @@ func Contents(t testing.TB, s *Store) map[string][]byte {
 			}
 		}
 		if want := max(0, (len(o.Body)-1)/s.PartSize); o.Parts != want {
-			t.Errorf("object %q of %d bytes came in %d parts and a rest, want %d", o.Name, len(o.Body), o.Parts, want)
+			t.Errorf("object %q of %d bytes has %d parts before the rest, want %d", o.Name, len(o.Body), o.Parts, want)
 		}
 		size, sum := int64(len(content)), crc32.ChecksumIEEE(content)
 		if f := o.Facts; f.Size != size || f.CRC32 != sum || f.MD5 != md5.Sum(content) {
@@ -57,8 +57,7 @@ func Contents(t testing.TB, s *Store) map[string][]byte {
 	return all
 }
 
-// gunzip returns what a body of the form Gzip holds, which is one member and
-// no more.
+// gunzip returns the content of a body of the form Gzip. The body must be one member.
 func gunzip(body []byte) ([]byte, error) {
 	if !bytes.HasPrefix(body, []byte(GzipHeader)) {
 		return nil, fmt.Errorf("starts with % x", body[:min(len(body), len(GzipHeader))])
@@ -76,8 +75,8 @@ func gunzip(body []byte) ([]byte, error) {
 	return content, err
 }
 
-// Reference is what the standard library sees in an archive, the last of the
-// entries of one name, directories left out.
+// Reference returns what the standard library reads from an archive, without directories. Of
+// several entries of the same name, it returns the last.
 func Reference(data []byte) (map[string][]byte, error) {
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
@@ -106,7 +105,7 @@ func readFile(f *zip.File) ([]byte, error) {
 	return b, errors.Join(err, r.Close())
 }
 
-// CheckSame checks that two readings of one archive saw the same.
+// CheckSame checks that two readings of an archive have the same entries.
 func CheckSame(t testing.TB, got, want map[string][]byte) {
 	t.Helper()
 	if a, b := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)); !slices.Equal(a, b) {
@@ -119,7 +118,7 @@ func CheckSame(t testing.TB, got, want map[string][]byte) {
 	}
 }
 
-// Abridged is b in a message.
+// Abridged returns b for a message.
 func Abridged(b []byte) string {
 	if len(b) > 80 {
 		return fmt.Sprintf("%q… (%d bytes)", b[:80], len(b))
@@ -127,12 +126,11 @@ func Abridged(b []byte) string {
 	return fmt.Sprintf("%q", b)
 }
 
-// CheckError checks that err is the error want, of which,
-// if it is a [*stream.FormatError], the Reason is a part.
+// CheckError checks that err is want. Of a [*stream.FormatError], want's Reason may be a part.
 func CheckError(t *testing.T, err, want error) {
 	t.Helper()
 	ok := false
-	if format, is := want.(*stream.FormatError); is { //nolint:errorlint // what is wanted is never wrapped
+	if format, is := want.(*stream.FormatError); is { //nolint:errorlint // want is never wrapped
 		got, is := errors.AsType[*stream.FormatError](err)
 		ok = is && got.Entry == format.Entry && strings.Contains(got.Reason, format.Reason)
 	} else {

@@ -12,8 +12,7 @@ const (
 	blockFrame = 1 + 2*2 // bytes around it
 )
 
-// StoredBlocks returns content and a deflate stream of n bytes of it, all in
-// stored blocks.
+// StoredBlocks returns a deflate stream of n bytes, all in stored blocks, and its content.
 func StoredBlocks(n int) (content, raw []byte) {
 	blocks := max(1, (n+blockFrame+blockBytes-1)/(blockFrame+blockBytes))
 	content = archive.Noise(7, n-blocks*blockFrame)
@@ -33,8 +32,8 @@ func StoredBlocks(n int) (content, raw []byte) {
 	return content, raw
 }
 
-// BigEntries are entries of two parts and a rest, one of each way that parts are
-// made.
+// BigEntries returns entries of two parts and a rest, one for each way in which parts are
+// filled.
 func BigEntries() []archive.Entry {
 	content, raw := StoredBlocks(2*budgettest.Part + budgettest.Part/2)
 	return []archive.Entry{
@@ -42,6 +41,6 @@ func BigEntries() []archive.Entry {
 		{Name: "compressed.sym", Data: content},
 		{Name: "stored.dll", Data: content},
 		{Name: "inflated.dll", Data: content, Raw: raw, Method: archive.Deflate},
-		{Name: "described.sym", Data: content, Raw: raw, Method: archive.Deflate, Descriptor: archive.Signed32},
+		{Name: "descriptor.sym", Data: content, Raw: raw, Method: archive.Deflate, Descriptor: archive.Signed32},
 	}
 }

@@ -13,8 +13,7 @@ import (
 	"spillway/testdata/budgettest"
 )
 
-// Reading is one call of [Read] and what it takes. The zero value of each
-// field but Data stands for an ordinary one.
+// Reading is one call of [Read]. All fields but Data have defaults.
 type Reading struct {
 	Data   []byte
 	Source io.Reader // instead of Data
@@ -22,13 +21,13 @@ type Reading struct {
 	Budget *budget.Budget
 	Rules  *stream.Rules
 	Store  *Store
-	Shared bool // Budget is used by others as well
+	Shared bool // other uploads use Budget too
 }
 
-// Ordinary takes any name.
+// Ordinary are rules that accept any name.
 var Ordinary = stream.Rules{Form: FormByName, MaxEntries: 1000, MaxUncompressed: 1 << 30}
 
-// FormByName tells the forms apart as a symbol server does.
+// FormByName returns the forms as a symbol server has them.
 func FormByName(name string) (stream.Form, error) {
 	switch {
 	case strings.HasSuffix(name, ".sym"):
@@ -39,8 +38,8 @@ func FormByName(name string) (stream.Form, error) {
 	return stream.AsIs, nil
 }
 
-// Do reads the archive and checks what holds for every reading, whatever its
-// outcome: the objects have ended, the budget is whole, there is a report.
+// Do reads the archive. It checks that the objects have ended, that nothing of the budget is
+// in use, and that there is a report.
 func (r Reading) Do(t testing.TB) (*Store, *stream.Report, error) {
 	t.Helper()
 	if r.Source == nil {
@@ -64,21 +63,21 @@ func (r Reading) Do(t testing.TB) (*Store, *stream.Report, error) {
 	if report == nil {
 		t.Fatal("no report")
 	}
-	share.Close() // panics if anything of it is still out
+	share.Close() // panics if anything was not given back
 	if u := r.Budget.Usage(); !r.Shared && u != (budget.Usage{Total: u.Total}) {
-		t.Errorf("the budget after the reading: %+v", u)
+		t.Errorf("the budget is still in use after the reading: %+v", u)
 	}
 	return r.Store, report, err
 }
 
-// An Interrupter is a source whose Read can be made to return.
+// An Interrupter is a reader whose Read can be interrupted.
 type Interrupter interface {
 	io.Reader
 	Interrupt()
 }
 
-// Read calls [zip.Read] under a context that its failure ends. A source that is an
-// [Interrupter] is interrupted when that context ends.
+// Read calls [zip.Read] with a context that an error cancels. If r is an [Interrupter], it is
+// interrupted when that context ends.
 func Read(ctx context.Context, r io.Reader, share *budget.Share, sink stream.Sink, rules stream.Rules) (*stream.Report, error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)

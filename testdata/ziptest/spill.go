@@ -9,8 +9,7 @@ import (
 	"spillway/testdata/archive"
 )
 
-// SpillFiles are what the archives that have to be held have in them: more than
-// a window.
+// SpillFiles returns the entries of [SpillArchives]. They do not fit into a window.
 func SpillFiles() []archive.Entry {
 	return []archive.Entry{
 		{Name: "first.dll", Data: archive.Noise(1, 300<<10)},
@@ -24,7 +23,7 @@ func SpillFiles() []archive.Entry {
 	}
 }
 
-// SpillArchives are the archives that cannot be read forward, with heldFiles.
+// SpillArchives are archives of [SpillFiles] that cannot be read forward, by name.
 var SpillArchives = sync.OnceValue(func() map[string][]byte {
 	first := func(change func(*archive.Entry)) []byte {
 		entries := SpillFiles()
@@ -39,13 +38,13 @@ var SpillArchives = sync.OnceValue(func() map[string][]byte {
 		return archive.Build(entries...)
 	}
 	kinds := map[string][]byte{
-		"bytes before the first entry":             archive.Archive{Prefix: archive.Noise(8, 1000), Entries: SpillFiles()}.Bytes(),
-		"a prefix that the offsets do not count":   archive.Archive{Prefix: archive.Noise(8, 1000), OffsetsAfterPrefix: true, Entries: SpillFiles()}.Bytes(),
-		"a prefix that they do not count, zip64":   archive.Archive{Prefix: archive.Noise(8, 1000), OffsetsAfterPrefix: true, Zip64: true, Entries: SpillFiles()}.Bytes(),
-		"gaps between entries":                     each(func(e *archive.Entry) { e.Gap = []byte("gap") }),
-		"a gap before the directory, and zip64":    archive.Archive{Entries: SpillFiles(), Prefix: []byte("#!"), BeforeDirectory: []byte("gap"), Zip64: true}.Bytes(),
-		"zstd with a descriptor":                   first(func(e *archive.Entry) { e.Method, e.Descriptor = archive.Zstd, archive.Signed64 }),
-		"rows in another order than their entries": archive.Archive{Prefix: []byte("#!"), Entries: SpillFiles(), Central: func(rows []archive.CentralHeader) []archive.CentralHeader { slices.Reverse(rows); return rows }}.Bytes(),
+		"bytes before the first entry":                  archive.Archive{Prefix: archive.Noise(8, 1000), Entries: SpillFiles()}.Bytes(),
+		"a prefix that the offsets do not count":        archive.Archive{Prefix: archive.Noise(8, 1000), OffsetsAfterPrefix: true, Entries: SpillFiles()}.Bytes(),
+		"a prefix that they do not count, zip64":        archive.Archive{Prefix: archive.Noise(8, 1000), OffsetsAfterPrefix: true, Zip64: true, Entries: SpillFiles()}.Bytes(),
+		"gaps between entries":                          each(func(e *archive.Entry) { e.Gap = []byte("gap") }),
+		"a gap before the directory, and zip64":         archive.Archive{Entries: SpillFiles(), Prefix: []byte("#!"), BeforeDirectory: []byte("gap"), Zip64: true}.Bytes(),
+		"zstd with a descriptor":                        first(func(e *archive.Entry) { e.Method, e.Descriptor = archive.Zstd, archive.Signed64 }),
+		"a directory in another order than the entries": archive.Archive{Prefix: []byte("#!"), Entries: SpillFiles(), Central: func(h []archive.CentralHeader) []archive.CentralHeader { slices.Reverse(h); return h }}.Bytes(),
 	}
 	for name, layout := range map[string]archive.DescriptorLayout{
 		"signed, 32 bit": archive.Signed32, "unsigned, 32 bit": archive.Unsigned32,
@@ -57,7 +56,7 @@ var SpillArchives = sync.OnceValue(func() map[string][]byte {
 	return kinds
 })
 
-// CheckSpillFiles checks that the store got heldFiles.
+// CheckSpillFiles checks that the store has [SpillFiles].
 func CheckSpillFiles(t *testing.T, s *Store) {
 	t.Helper()
 	want := make(map[string][]byte)

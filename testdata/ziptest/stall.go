@@ -7,17 +7,16 @@ import (
 	"sync"
 )
 
-// Stalling is a client that sends what it has and then nothing, until it is
-// interrupted.
+// Stalling is a client that sends some bytes and then stalls until it is interrupted.
 type Stalling struct {
 	io.Reader
-	Stalled chan struct{} // closed when all was read
+	Stalled chan struct{} // closed once it stalls
 
 	interrupted chan struct{} // closed by Interrupt
 	once        sync.Once
 }
 
-// Stall returns a client that sends data.
+// Stall returns a client that sends data and then stalls.
 func Stall(data []byte) *Stalling {
 	return &Stalling{Reader: bytes.NewReader(data), Stalled: make(chan struct{}), interrupted: make(chan struct{})}
 }

@@ -1,5 +1,4 @@
-// Package ziptest reads zip archives in tests, into a store that checks how it is
-// called.
+// Package ziptest reads zip archives in tests, into a store that checks its calls.
 package ziptest
 
 import (
@@ -14,43 +13,41 @@ import (
 	"spillway/stream/budget"
 )
 
-// Store is a [stream.Sink] in memory that holds whoever calls it to the Sink's
-// contract: calls of one object come in turn, parts are full, nothing follows
-// an object's end but a Drop, and nothing at all comes after [Store.Close].
+// Store is a [stream.Sink] in memory. It checks the Sink's contract: calls on one object are
+// sequential, parts are full, only a Drop follows a Commit, and no call follows [Store.Close].
 type Store struct {
 	PartSize int
 
-	// OnPart and OnCommit, if set, are asked first. They run on the caller's
-	// goroutine and may block.
+	// OnPart and OnCommit, if set, are called first. They may block.
 	OnPart   func(ctx context.Context, o *Object) (wanted bool, err error)
 	OnCommit func(ctx context.Context, o *Object) error
 
-	Discard bool // bodies are counted and not kept
+	Discard bool // drop bodies after counting their bytes
 
 	t testing.TB
 
 	mu      sync.Mutex
 	objects []*Object // in the order of their creation
-	closed  bool      // the reading has returned
+	closed  bool
 }
 
-// Object is what came of one entry.
+// Object is the object of one entry.
 type Object struct {
 	stream.Entry
 	Body       []byte
-	BodyLength int64 // of the body, also when it is discarded
+	BodyLength int64 // of the body, even if that is discarded
 	Parts      int
-	Held       bool // rest came in a held buffer
+	Held       bool // the rest was a held buffer
 	Unwanted   bool // Part reported false
 	Facts      stream.Facts
 
 	store     *Store
-	busy      atomic.Bool // a call is under way
+	busy      atomic.Bool // during a call
 	committed bool
 	dropped   bool
 }
 
-// NewStore returns an empty store for readings with the budget m.
+// NewStore returns an empty store for readings with budget m.
 func NewStore(t testing.TB, m *budget.Budget) *Store {
 	return &Store{t: t, PartSize: m.PartSize()}
 }
@@ -63,14 +60,14 @@ func (s *Store) Create(e stream.Entry) stream.Object {
 		s.t.Errorf("Create(%q) after the reading returned", e.Name)
 	}
 	if e.Form == stream.Ignore {
-		s.t.Errorf("Create(%q) of an entry that is ignored", e.Name)
+		s.t.Errorf("Create(%q) for an ignored entry", e.Name)
 	}
 	o := &Object{Entry: e, store: s}
 	s.objects = append(s.objects, o)
 	return o
 }
 
-// Close says that the reading has returned: all objects must have ended.
+// Close says that the reading has returned. All objects must have ended.
 func (s *Store) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,17 +79,17 @@ func (s *Store) Close() {
 	}
 }
 
-// Kept is the objects that would be published, in the order of their creation.
+// Kept returns the objects that would be published, in the order of their creation.
 func (s *Store) Kept() []*Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(s.objects), func(o *Object) bool { return !o.committed || o.dropped })
 }
 
-// enter begins a call of o, which end ends.
+// enter marks the start of a call on o, and end its end.
 func (o *Object) enter(call string) (end func()) {
 	if o.busy.Swap(true) {
-		o.store.t.Errorf("%s of %q while another call is under way", call, o.Name)
+		o.store.t.Errorf("%s of %q during another call", call, o.Name)
 	}
 	o.store.mu.Lock()
 	defer o.store.mu.Unlock()
