@@ -9,43 +9,41 @@ import (
 )
 
 const (
-	// asyncLimit bounds the memory of the lines that wait to be written, in
-	// bytes.
+	// asyncLimit bounds the memory of the queued lines, in bytes.
 	asyncLimit = 1 << 20
 
-	// asyncOverhead is what a waiting line takes beside its text, in bytes.
+	// asyncOverhead is the memory of a queued line besides its text, in bytes.
 	asyncOverhead = 64
 )
 
-// An asyncWriter writes lines in the background, so that whoever writes to it
-// neither waits nor fails: standard output and error may be pipes that nobody
-// reads. Lines that find no room are dropped and counted, and so are those whose
-// writing fails. Each line is written with one call, in the order they came.
+// An asyncWriter writes lines in the background, so that its callers never wait or fail:
+// standard output and error may be pipes that nobody reads. It drops and counts lines
+// that exceed the queue or cannot be written. It writes each line with one call, in
+// order.
 type asyncWriter struct {
 	out io.Writer
 
-	// lost is called when all lines are written, with the number of those that
-	// have been dropped since the last call. It may write to the asyncWriter.
-	// May be nil; must be set before start.
-	lost func(lines int)
+	// onDropped is called when the queue is empty, with the number of lines dropped since
+	// the last call. It may write to the asyncWriter. It may be nil; set it before start.
+	onDropped func(lines int)
 
-	wake  chan struct{} // has a value when run has something to look at
+	wake  chan struct{} // holds a value when the fields below have changed
 	ended chan struct{} // closed when run returns
 
-	mu       sync.Mutex // guards what follows
-	lines    [][]byte
-	size     int // of lines and of the line being written, overhead included, in bytes
-	closing  bool
-	closed   bool // run has returned: there is nobody to write
-	unlisted int  // dropped lines that lost has not been told of
-	state    asyncState
+	mu         sync.Mutex // guards the fields below
+	lines      [][]byte   // the queue
+	size       int        // of the queue and the line being written, with overhead, in bytes
+	closing    bool
+	closed     bool // run writes no more lines
+	unreported int  // dropped lines that onDropped does not know of
+	state      asyncState
 }
 
-// asyncState is how an asyncWriter is doing.
+// asyncState is the state of an asyncWriter.
 type asyncState struct {
-	Dropped  int       // lines, since the start
+	Dropped  int       // lines since the start
 	LastDrop time.Time // zero if there was none
-	Writing  time.Time // when the write under way began; zero if there is none
+	Writing  time.Time // start of the current write; zero if there is none
 	Err      error     // of the last write; nil if it succeeded
 }
 
@@ -53,16 +51,16 @@ func newAsyncWriter(out io.Writer) *asyncWriter {
 	return &asyncWriter{out: out, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
-// start begins to write lines. The caller closes w.
+// start starts to write lines. The caller closes w.
 func (w *asyncWriter) start() { go w.run() }
 
-// Write implements [io.Writer] for whole lines. It never fails.
+// Write implements [io.Writer]. It takes whole lines and never fails.
 func (w *asyncWriter) Write(line []byte) (int, error) {
 	w.add(line, asyncLimit)
 	return len(line), nil
 }
 
-// add takes a copy of line if no more than limit bytes wait then.
+// add queues a copy of line if the queue then has at most limit bytes.
 func (w *asyncWriter) add(line []byte, limit int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,11 +73,11 @@ func (w *asyncWriter) add(line []byte, limit int) {
 	w.signal()
 }
 
-// drop counts a line that is lost. The caller holds w.mu.
+// drop counts a dropped line. The caller holds w.mu.
 func (w *asyncWriter) drop() {
 	w.state.Dropped++
 	w.state.LastDrop = time.Now()
-	w.unlisted++
+	w.unreported++
 }
 
 func (w *asyncWriter) signal() {
@@ -89,10 +87,10 @@ func (w *asyncWriter) signal() {
 	}
 }
 
-// run writes lines until w is closed and all are written.
+// run writes lines until w is closed and the queue is empty.
 func (w *asyncWriter) run() {
 	defer close(w.ended)
-	torn := false // the last write ended within a line
+	torn := false // the last write stopped within a line
 	for {
 		line, ok := w.next()
 		if !ok {
@@ -110,25 +108,24 @@ func (w *asyncWriter) run() {
 	}
 }
 
-// next waits for a line to write. It reports false when there will be none.
+// next waits for a line to write. It reports false when w is closed and the queue empty.
 func (w *asyncWriter) next() ([]byte, bool) {
 	for {
-		line, lost, ok := w.take()
+		line, dropped, ok := w.take()
 		if line != nil || !ok {
 			return line, ok
 		}
-		if lost > 0 {
-			w.lost(lost)
+		if dropped > 0 {
+			w.onDropped(dropped)
 			continue
 		}
 		<-w.wake
 	}
 }
 
-// take returns the first line that waits. If there is none, it returns how many
-// lines w.lost has to be told of, which waits until writing works. It reports
-// false when w is closed and empty.
-func (w *asyncWriter) take() (line []byte, lost int, ok bool) {
+// take returns the first queued line. If there is none and writing works, it returns how
+// many dropped lines to report. It reports false when w is closed and the queue empty.
+func (w *asyncWriter) take() (line []byte, dropped int, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.lines) > 0 {
@@ -136,14 +133,14 @@ func (w *asyncWriter) take() (line []byte, lost int, ok bool) {
 		w.state.Writing = time.Now()
 		return line, 0, true
 	}
-	if w.lost != nil && w.state.Err == nil {
-		lost, w.unlisted = w.unlisted, 0
+	if w.onDropped != nil && w.state.Err == nil {
+		dropped, w.unreported = w.unreported, 0
 	}
-	w.closed = w.closing && lost == 0
-	return nil, lost, !w.closed
+	w.closed = w.closing && dropped == 0
+	return nil, dropped, !w.closed
 }
 
-// wrote takes note of a write that has ended.
+// wrote records the result of a write.
 func (w *asyncWriter) wrote(line []byte, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -154,18 +151,15 @@ func (w *asyncWriter) wrote(line []byte, err error) {
 	}
 }
 
-// stats returns how w is doing. A nil asyncWriter drops nothing.
+// stats returns the state of w.
 func (w *asyncWriter) stats() asyncState {
-	if w == nil {
-		return asyncState{}
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.state
 }
 
-// close waits until all lines are written, or until ctx ends. Then a write that
-// hangs is left behind.
+// close waits until the queue is written or ctx ends. It leaves a write that hangs
+// behind.
 func (w *asyncWriter) close(ctx context.Context) {
 	w.mu.Lock()
 	w.closing = true

@@ -78,7 +78,7 @@ func TestLogThatHangs(t *testing.T) {
 				if kept := written - dropped; kept < 500 || kept > asyncLimit/1000 {
 					t.Errorf("%d lines of more than 1000 bytes are kept", kept)
 				}
-				time.Sleep(logStuck + time.Nanosecond)
+				time.Sleep(logHangAfter + time.Nanosecond)
 				if c := svc.checkLog(); c.Level != health.Warning || !strings.Contains(c.Message, "Nobody has read the log") || !strings.Contains(c.Message, fmt.Sprint(dropped)) {
 					t.Errorf("while it hangs: %+v", c)
 				}
@@ -98,7 +98,7 @@ func TestLogThatHangs(t *testing.T) {
 				if c := svc.checkLog(); c.Level != health.Warning || !strings.Contains(c.Message, "were dropped") {
 					t.Errorf("after it hung: %+v", c)
 				}
-				time.Sleep(logLossShown)
+				time.Sleep(logDropShown)
 				if c := svc.checkLog(); c.Level != health.OK {
 					t.Errorf("long after it hung: %+v", c)
 				}
@@ -131,7 +131,7 @@ func TestLogThatFails(t *testing.T) {
 		if c := svc.checkLog(); c.Level != health.Warning || !strings.Contains(c.Message, "no space left on device") || !strings.Contains(c.Message, "3 lines") {
 			t.Errorf("while it fails: %+v", c)
 		}
-		time.Sleep(2 * logLossShown)
+		time.Sleep(2 * logDropShown)
 		if c := svc.checkLog(); c.Level != health.Warning {
 			t.Errorf("while it still fails: %+v", c)
 		}

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// logStuck is how long the write of a log line may take before it is a warning.
-	logStuck = 5 * time.Second
+	// logHangAfter is how long the write of a log line may take before it is a warning.
+	logHangAfter = 5 * time.Second
 
-	// logLossShown is how long the heartbeat shows that lines were dropped. Monitors
-	// that ask every minute see it.
-	logLossShown = 5 * time.Minute
+	// logDropShown is how long the heartbeat shows that lines were dropped: long enough
+	// for monitors that poll every minute.
+	logDropShown = 5 * time.Minute
 )
 
 // checkLog warns if log lines cannot be written. It is never an error, because uploads
@@ -28,35 +28,35 @@ func (svc *service) checkLog() health.Check {
 			fmt.Sprintf(" Uploads go on. %d lines were dropped since the start.", s.Dropped)}
 	}
 	switch {
-	case !s.Writing.IsZero() && now.Sub(s.Writing) > logStuck:
+	case !s.Writing.IsZero() && now.Sub(s.Writing) > logHangAfter:
 		return warn("Nobody has read the log (standard error) for %v. Restart its reader.", now.Sub(s.Writing).Round(time.Second))
 	case s.Err != nil:
 		return warn("The log (standard error) cannot be written: %s. Fix its destination. After a broken pipe, restart this instance.", cause(s.Err))
-	case !s.LastDrop.IsZero() && now.Sub(s.LastDrop) < logLossShown:
+	case !s.LastDrop.IsZero() && now.Sub(s.LastDrop) < logDropShown:
 		return warn("Log lines were dropped, the last one %v ago. Check the reader of standard error: it hung, failed or was too slow.", now.Sub(s.LastDrop).Round(time.Second))
 	}
 	return health.Check{Name: "log"}
 }
 
-// checkTokens warns if the tokens file cannot be used: uploads go on with the tokens in
-// force. It is an error if none of those may upload.
+// checkTokens warns if the tokens file cannot be used, because uploads go on with the
+// tokens in force. It is an error if none of those may upload.
 func (svc *service) checkTokens() health.Check {
 	s := svc.tokens.Status()
 	check := health.Check{Name: "tokens"}
 	if s.Err != nil {
 		check.Level = health.Warning
-		check.Message = fmt.Sprintf("The file of --tokens-file cannot be used: %s. Its tokens of %v ago stay in force: new tokens do not work yet, and revoked ones still do. A restart would fail. Fix the file; the log says more.",
+		check.Message = fmt.Sprintf("The file of --tokens-file cannot be used: %s. Its tokens of %v ago stay in force: new tokens do not work yet, and revoked ones still do. A restart would fail. Fix the file. The log says more.",
 			s.Reason, time.Since(s.AsOf).Round(time.Second))
 	}
 	if s.Usable == 0 {
 		check.Level = health.Error
-		check.Message = strings.TrimSpace("No token may upload: there are none, or all have expired. Every upload gets a 403. Make a token with spillway token create. " + check.Message)
+		check.Message = strings.TrimSpace("No token may upload: there are none, or all have expired. Every upload gets a 403. Create a token with spillway token create. " + check.Message)
 	}
 	return check
 }
 
-// cause returns the system's text for err if there is one. Other errors may have a path
-// in them, and the heartbeat is public.
+// cause returns the system's text for err. It hides other errors, because they may
+// contain a path and the heartbeat is public.
 func cause(err error) string {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno.Error()

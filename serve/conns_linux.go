@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// hasArrived reports whether bytes have arrived that nobody has read yet.
+// hasArrived reports whether the connection has unread bytes.
 func hasArrived(conn *net.TCPConn) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {

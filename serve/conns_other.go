@@ -4,5 +4,5 @@ package serve
 
 import "net"
 
-// hasArrived is only known on Linux.
+// hasArrived is implemented for Linux only.
 func hasArrived(*net.TCPConn) bool { return false }

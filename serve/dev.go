@@ -10,13 +10,13 @@ import (
 	"spillway/settings"
 )
 
-// The entries of the sample archive that --dev hands out.
+// The entries of the sample archive of --dev.
 const (
 	sampleSymbols = "libsample.so/7C5E3F0A91D24B6688E1A0C2D4F6B8A90/libsample.so.sym"
 	sampleDebug   = "libsample.so/7C5E3F0A91D24B6688E1A0C2D4F6B8A90/libsample.so.dbg"
 )
 
-// sampleArchive is a zip of symbols as a small library has them.
+// sampleArchive returns a zip archive with the symbols of a small library.
 func sampleArchive() ([]byte, error) {
 	var symbols bytes.Buffer
 	symbols.WriteString("MODULE Linux x86_64 7C5E3F0A91D24B6688E1A0C2D4F6B8A90 libsample.so\n" +
@@ -37,7 +37,7 @@ func sampleArchive() ([]byte, error) {
 		data []byte
 	}{
 		{sampleSymbols, symbols.Bytes()},
-		{sampleDebug, []byte("debug information that is stored as it is\n")},
+		{sampleDebug, []byte("debug information, stored unmodified\n")},
 		{"build-symbols.txt", []byte(sampleSymbols + "\n" + sampleDebug + "\n")},
 	} {
 		w, err := z.Create(file.name)
@@ -54,10 +54,10 @@ func sampleArchive() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// samplePath is where --dev hands out the sample archive.
+// samplePath is the URL path of the sample archive.
 const samplePath = "/sample.zip"
 
-// newSample returns a handler that answers with the sample archive.
+// newSample returns a handler that serves the sample archive.
 func newSample() (http.Handler, error) {
 	sample, err := sampleArchive()
 	if err != nil {
@@ -65,20 +65,19 @@ func newSample() (http.Handler, error) {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/zip")
-		// A client that goes away is nobody's concern.
-		_, _ = w.Write(sample)
+		_, _ = w.Write(sample) // an error means that the client has gone
 	}), nil
 }
 
-// printDevHelp writes commands that work when they are pasted into a shell: an
-// upload, and, if the S3 server takes unsigned requests, what it stored. api,
-// admin and s3 are the addresses of the listeners; s3 may be empty.
+// printDevHelp prints shell commands that upload the sample and, from the embedded S3
+// server, read a stored file back. api, admin and s3 are the addresses of the
+// listeners; s3 is empty without an embedded server.
 func printDevHelp(w io.Writer, s *settings.Serve, api, admin, s3 string) {
-	fmt.Fprintf(w, "Upload a sample (again, and it is skipped):\n"+
+	fmt.Fprintf(w, "Upload a sample archive (the second time, its files are skipped):\n"+
 		"  curl -s http://%[1]s/sample.zip | curl -s --header 'Auth-Token: dev' --form 'sample.zip=@-' http://%[1]s/upload/\n", api)
 	if s3 != "" {
 		fmt.Fprintf(w, "Read a stored file back:\n"+
 			"  curl -s http://%s/%s/%s%s | gunzip\n", s3, s.S3Bucket, s.S3Prefix, sampleSymbols)
 	}
-	fmt.Fprintf(w, "Watch it work:\n  http://%s/\n", admin)
+	fmt.Fprintf(w, "Live page:\n  http://%s/\n", admin)
 }

@@ -7,42 +7,43 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
 const (
-	// readHeaderTimeout and idleTimeout bound what is no upload yet: the bodies
-	// of uploads have deadlines of their own, which move as bytes arrive.
+	// readHeaderTimeout and idleTimeout bound connections before a request. Bodies of
+	// uploads have deadlines of their own, which move as bytes arrive.
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 
-	// maxHeaderBytes is where the server stops reading a header, give or take
-	// 4 KiB. It then answers 431 in plain text.
+	// maxHeaderBytes is where the server stops reading a header, give or take 4 KiB. It
+	// then answers 431 in plain text.
 	maxHeaderBytes = 16 << 10
 
-	// closeTimeout is how long connections get to end after the uploads have.
+	// closeTimeout bounds the wait for connections to end after the uploads.
 	closeTimeout = time.Second
 )
 
-// endpoint is a server and what it listens on.
+// endpoint is a server and its listener.
 type endpoint struct {
 	*http.Server
 	listener net.Listener
 }
 
-// address is where clients reach e.
+// address returns the address that e listens on.
 func (e *endpoint) address() string { return e.listener.Addr().String() }
 
-// listenConfig is how an endpoint listens.
+// listenConfig configures an endpoint.
 type listenConfig struct {
 	address  string
-	log      *log.Logger       // of the server
-	maxKept  int               // requests that keep their connection when there are too many
-	keyPairs []tls.Certificate // if there are any, the endpoint is https
+	log      *log.Logger       // for messages of the server
+	maxKept  int               // requests whose connection is not closed if there are too many
+	keyPairs []tls.Certificate // certificates for https; none: plain http
 }
 
-// listen makes an endpoint. It speaks HTTP/1.1, also as https, so that each
-// upload has a connection to itself.
+// listen opens an endpoint. It speaks HTTP/1.1, with TLS too, so that each upload has
+// its own connection.
 func listen(ctx context.Context, handler http.Handler, cfg listenConfig) (*endpoint, error) {
 	raw, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.address)
 	if err != nil {
@@ -64,7 +65,7 @@ func listen(ctx context.Context, handler http.Handler, cfg listenConfig) (*endpo
 	return &endpoint{server, listener}, nil
 }
 
-// end closes a server once its connections are idle, or when they take too long.
+// end closes a server when its connections are idle, or after closeTimeout.
 func (e *endpoint) end(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
@@ -75,16 +76,15 @@ func (e *endpoint) end(ctx context.Context) error {
 	return err
 }
 
-// endpoints are all servers. The last of them may be nil.
+// endpoints returns all open endpoints.
 func (svc *service) endpoints() []*endpoint {
-	return []*endpoint{svc.public, svc.admin, svc.embedded}
+	all := []*endpoint{svc.public, svc.admin, svc.embedded}
+	return slices.DeleteFunc(all, func(e *endpoint) bool { return e == nil })
 }
 
+// closeListeners closes the listeners of a service that does not start.
 func (svc *service) closeListeners() {
 	for _, e := range svc.endpoints() {
-		if e != nil {
-			// It has never been served from: there is nothing to lose.
-			_ = e.listener.Close()
-		}
+		_ = e.listener.Close() // nobody has connected yet
 	}
 }

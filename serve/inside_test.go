@@ -71,7 +71,7 @@ func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, o 
 		})
 	}))
 	noLimit := func(string) string { return "off" } // the heap of the tests is not the program's
-	if in.service, err = newService(t.Context(), &s.Serve, o, noLimit, log, nil); err != nil {
+	if in.service, err = newService(t.Context(), &s.Serve, o, noLimit, log, newAsyncWriter(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
 	go func() { in.served <- in.public.Serve(in.public.listener) }()

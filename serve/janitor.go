@@ -13,26 +13,26 @@ import (
 )
 
 const (
-	// janitorPeriod is the pause after a run that succeeded, and the longest pause after
-	// runs that failed.
+	// janitorPeriod is the pause after a successful run, and the longest pause after
+	// failed ones.
 	janitorPeriod = time.Minute
 
-	// janitorPause is the pause after a first failure. Each further one in a row doubles
-	// it.
-	janitorPause = time.Second
+	// janitorBackoff is the pause after a first failure. Each further failure in a row
+	// doubles it.
+	janitorBackoff = time.Second
 
-	// janitorGrace is how long a run may go on after its context has ended.
+	// janitorGrace is how long a run may continue after its deadline.
 	janitorGrace = 2 * time.Second
 )
 
-// errHangs reports a run that goes on although its context has ended.
-var errHangs = errors.New("it does not end by its deadline")
+// errHangs reports a run that continues after its deadline.
+var errHangs = errors.New("still running after its deadline")
 
 // janitor runs cleaning tasks at the start and every minute. A task that fails, panics
 // or hangs affects neither the other tasks nor the service.
 type janitor struct {
 	log    *zap.Logger
-	failed func(task string, failures int, err error) // called with each failure and the number of failures in a row; may be nil
+	failed func(task string, failures int, err error) // called with each failure and the number of failures in a row
 	tasks  []*janitorTask
 
 	end     context.CancelFunc // nil until start
@@ -44,8 +44,8 @@ type janitorTask struct {
 	name     string
 	deadline time.Duration // of one run
 
-	// run cleans up once and returns how many items it removed, with an error too. Only
-	// one run goes on at a time.
+	// run cleans up once and returns how many items it removed, even with an error. Runs
+	// never overlap.
 	run func(ctx context.Context) (removed int, err error)
 
 	mu     sync.Mutex // guards status
@@ -60,7 +60,7 @@ func (j *janitor) start(ctx context.Context) {
 	}
 }
 
-// stop ends the tasks and waits for them, unless they hang.
+// stop ends the tasks and waits for them, except for runs that hang.
 func (j *janitor) stop() {
 	if j.end != nil {
 		j.end()
@@ -68,16 +68,16 @@ func (j *janitor) stop() {
 	}
 }
 
-// report returns the state of each task.
-func (j *janitor) report() []health.Task {
-	report := make([]health.Task, 0, len(j.tasks))
+// states returns the state of each task.
+func (j *janitor) states() []health.Task {
+	states := make([]health.Task, 0, len(j.tasks))
 	for _, t := range j.tasks {
-		report = append(report, t.report())
+		states = append(states, t.state())
 	}
-	return report
+	return states
 }
 
-func (t *janitorTask) report() health.Task {
+func (t *janitorTask) state() health.Task {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.status
@@ -89,7 +89,7 @@ func (t *janitorTask) report() health.Task {
 func (j *janitor) supervise(ctx context.Context, t *janitorTask) {
 	for {
 		j.runOnce(ctx, t)
-		next := time.NewTimer(pauseAfter(t.report()))
+		next := time.NewTimer(pauseAfter(t.state()))
 		select {
 		case <-next.C:
 		case <-ctx.Done():
@@ -109,7 +109,7 @@ func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
 		removed int
 		err     error
 	}
-	ended := make(chan result, 1) // buffered, so that a run can end although nobody waits for it
+	ended := make(chan result, 1) // buffered, so that a run can end when nobody waits for it
 	go func() {
 		var r result
 		r.err = guard.Do(func() (err error) {
@@ -145,8 +145,8 @@ func (j *janitor) runOnce(ctx context.Context, t *janitorTask) {
 	}
 }
 
-// account records the result of a run. A failure after ctx has ended says nothing about
-// the task.
+// account records the result of a run. It ignores a failure after ctx has ended: the
+// shutdown caused it.
 func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err error) {
 	fields := []zap.Field{zap.String("task", t.name)}
 	if removed > 0 || err == nil {
@@ -178,23 +178,20 @@ func (j *janitor) account(ctx context.Context, t *janitorTask, removed int, err 
 			fields = append(fields, zap.ByteString("stack", p.Stack))
 		}
 		j.log.Error("a cleaning task failed", fields...)
-		j.tell(t.name, after.Failures, err)
+		j.report(t.name, after.Failures, err)
 	case before.Failures > 0:
 		j.log.Info("a cleaning task works again", append(fields, zap.Int("failures", before.Failures))...)
 	}
 }
 
-// tell reports a failure. A panic of j.failed is logged.
-func (j *janitor) tell(task string, failures int, failure error) {
-	if j.failed == nil {
-		return
-	}
+// report reports a failure. It logs a panic of j.failed.
+func (j *janitor) report(task string, failures int, failure error) {
 	if err := guard.Do(func() error { j.failed(task, failures, failure); return nil }); err != nil {
-		j.log.Error("the failure of a cleaning task could not be reported", zap.String("task", task), zap.Error(err))
+		j.log.Error("cannot report the failure of a cleaning task", zap.String("task", task), zap.Error(err))
 	}
 }
 
-// note changes the status and returns it as before and after.
+// note changes the status and returns it before and after the change.
 func (t *janitorTask) note(change func(*health.Task)) (before, after health.Task) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -208,7 +205,7 @@ func pauseAfter(s health.Task) time.Duration {
 	if s.Failures == 0 {
 		return janitorPeriod
 	}
-	pause := janitorPause
+	pause := janitorBackoff
 	for range min(s.Failures-1, 6) { // 64 s exceeds the period
 		pause *= 2
 	}

@@ -78,7 +78,7 @@ func (r *rig) at(t *testing.T, d time.Duration) health.Task {
 	t.Helper()
 	time.Sleep(d - time.Since(r.began))
 	synctest.Wait()
-	report := r.report()
+	report := r.states()
 	if len(report) != 2 {
 		t.Fatalf("%d tasks, want 2", len(report))
 	}
@@ -216,7 +216,7 @@ func TestJanitorWhoseReportPanics(t *testing.T) {
 		if got := r.at(t, time.Second); r.runs.Load() != 2 || got.Failures != 0 {
 			t.Errorf("%+v", got)
 		}
-		if r.log.FilterMessage("the failure of a cleaning task could not be reported").Len() != 1 {
+		if r.log.FilterMessage("cannot report the failure of a cleaning task").Len() != 1 {
 			t.Errorf("logged %q", r.events())
 		}
 	})
@@ -251,7 +251,7 @@ func TestJanitorStops(t *testing.T) {
 				}
 				close(free)
 				time.Sleep(time.Hour)
-				if after := r.report()[0]; r.runs.Load() != begun || after.Failures != before.Failures {
+				if after := r.states()[0]; r.runs.Load() != begun || after.Failures != before.Failures {
 					t.Errorf("before: %+v, after: %+v", before, after)
 				}
 			})

@@ -10,35 +10,35 @@ import (
 	"spillway/internal/answer"
 )
 
-// logReserve is the part of [asyncLimit] that only errors may fill, in bytes, so
-// that a flood of other lines cannot push them out.
+// logReserve is the part of [asyncLimit] that is reserved for errors, in bytes, so that
+// other lines cannot crowd them out.
 const logReserve = asyncLimit / 4
 
-// openLog returns a logger that writes to w: JSON lines, in the format
-// "mozlog" those of Mozilla's log schema, or in the format "console" lines for
-// people. level is one that zap knows. Logging neither waits nor fails, whatever
-// w does. The caller closes the asyncWriter, which writes what still waits.
+// openLog returns a logger that writes to w. format is "json", "mozlog" (JSON in
+// Mozilla's log schema) or "console" (text for people); level is a level of zap.
+// Logging never waits or fails, whatever w does. The caller closes the asyncWriter,
+// which writes the queued lines.
 func openLog(w io.Writer, level, format string) (*zap.Logger, *asyncWriter, error) {
-	least, err := zapcore.ParseLevel(level)
+	lowest, err := zapcore.ParseLevel(level)
 	if err != nil {
 		return nil, nil, err
 	}
 	lines := newAsyncWriter(w)
 	isError := func(l zapcore.Level) bool { return l >= zapcore.ErrorLevel }
 	core := zapcore.NewTee(
-		newCore(logSink{lines, asyncLimit - logReserve}, format, zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l >= least && !isError(l) })),
-		newCore(logSink{lines, asyncLimit}, format, zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l >= least && isError(l) })),
+		newCore(logSink{lines, asyncLimit - logReserve}, format, zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l >= lowest && !isError(l) })),
+		newCore(logSink{lines, asyncLimit}, format, zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l >= lowest && isError(l) })),
 	)
 	log := zap.New(core, zap.ErrorOutput(logSink{lines, asyncLimit}))
-	lines.lost = func(n int) {
-		// An error, because lines of every level may be among them.
+	lines.onDropped = func(n int) {
+		// An error, because the dropped lines may include errors.
 		log.Error("log lines were dropped: nobody read them in time, or writing them failed", zap.Int("lines", n))
 	}
 	lines.start()
 	return log, lines, nil
 }
 
-// newCore returns a core that writes lines of a format to out.
+// newCore returns a core that writes lines in a format to out.
 func newCore(out zapcore.WriteSyncer, format string, levels zapcore.LevelEnabler) zapcore.Core {
 	config := zap.NewProductionEncoderConfig()
 	config.TimeKey = "time"
@@ -59,9 +59,9 @@ func newCore(out zapcore.WriteSyncer, format string, levels zapcore.LevelEnabler
 	return zapcore.NewCore(encoder, out, levels)
 }
 
-// logSink queues lines of which no more than limit bytes may wait. It escapes
-// what could act on the terminal of whoever reads the log: clients choose some of
-// it, and in every format fields are JSON.
+// logSink queues lines, up to limit bytes. It escapes everything that could act on the
+// reader's terminal, because clients choose some of the text. In every format, fields
+// are JSON.
 type logSink struct {
 	lines *asyncWriter
 	limit int
@@ -73,5 +73,5 @@ func (s logSink) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Sync implements [zapcore.WriteSyncer]. Closing the asyncWriter flushes.
+// Sync implements [zapcore.WriteSyncer]. Closing the asyncWriter flushes the queue.
 func (s logSink) Sync() error { return nil }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
@@ -15,21 +14,17 @@ import (
 )
 
 const (
-	// openTimeout is how long the disk may take to answer at the start.
-	openTimeout = 10 * time.Second
+	// Open file descriptors, in percent of their limit, that are a warning and an error.
+	warnFiles  = 80
+	errorFiles = 95
 
-	// manyFiles percent of the allowed file descriptors in use are a warning,
-	// tooManyFiles percent an error.
-	manyFiles    = 80
-	tooManyFiles = 95
-
-	// otherFiles is how many file descriptors the process needs beside those that
-	// settings decide on: for 256 uploads that wait for their turn, listeners, the
-	// log, the tokens file, and whoever looks at the process.
+	// otherFiles is how many file descriptors the process needs besides those that
+	// depend on settings: for 256 uploads that wait for their turn, listeners, the log,
+	// the tokens file and debuggers.
 	otherFiles = 256 + 64
 )
 
-// newPressure returns the pressure of the spill folder.
+// newPressure returns the pressure state of the spill folder.
 func (svc *service) newPressure() *health.Pressure {
 	return health.NewPressure(health.PressureConfig{
 		Window: svc.overrides.pressureWindow,
@@ -45,7 +40,7 @@ func (svc *service) newPressure() *health.Pressure {
 		Changed: func(s health.State, last health.Trouble) {
 			fields := []zap.Field{zap.String("last_trouble", string(last)), zap.String("spill_dir", svc.settings.SpillDir)}
 			if s == health.Out {
-				svc.log.Error("under pressure: the balancer is told to take this instance out", fields...)
+				svc.log.Error("under pressure: /__lbheartbeat__ takes this instance out of the load balancer", fields...)
 				svc.reporter.PressureOut(string(last))
 			} else {
 				svc.log.Info("pressure cleared", fields...)
@@ -54,7 +49,7 @@ func (svc *service) newPressure() *health.Pressure {
 	})
 }
 
-// troubleOf classifies an error of the disk. Running out of file descriptors is no
+// troubleOf classifies an error of the disk. Running out of file descriptors is not
 // trouble, because clients can cause it.
 func troubleOf(err error) health.Trouble {
 	if budget.OutOfFiles(err) {
@@ -69,8 +64,8 @@ func troubleOf(err error) health.Trouble {
 	return health.DiskFailed
 }
 
-// spillConfig opens the spill folder of the settings. Without a quota, the folder need
-// not exist. The disk's failures are reported as pressure.
+// spillConfig opens the spill folder. Without a quota, the folder need not exist.
+// Failures of the disk count as pressure.
 func (svc *service) spillConfig() (budget.SpillConfig, error) {
 	s := svc.settings
 	cfg := budget.SpillConfig{
@@ -82,40 +77,16 @@ func (svc *service) spillConfig() (budget.SpillConfig, error) {
 		if open == nil {
 			open = budget.OpenDisk
 		}
-		disk, err := openInTime(open, s.SpillDir)
-		if err != nil {
-			return cfg, fmt.Errorf("%q cannot be used: %w (with --spill-quota 0 no disk is)", s.SpillDir, err)
+		var err error
+		if cfg.Disk, err = inTime(openTimeout, budget.ErrDiskHangs, func() (budget.Disk, error) { return open(s.SpillDir) }); err != nil {
+			return cfg, fmt.Errorf("%q cannot be used: %w (--spill-quota 0 turns the disk off)", s.SpillDir, err)
 		}
-		cfg.Disk = disk
 	}
 	return cfg, nil
 }
 
-// openInTime opens the disk of a folder, unless that hangs: nothing would say why
-// the program does not start.
-func openInTime(open func(path string) (budget.Disk, error), path string) (budget.Disk, error) {
-	type result struct {
-		disk budget.Disk
-		err  error
-	}
-	opened := make(chan result, 1)
-	go func() {
-		disk, err := open(path)
-		opened <- result{disk, err}
-	}()
-	timer := time.NewTimer(openTimeout)
-	defer timer.Stop()
-	select {
-	case r := <-opened:
-		return r.disk, r.err
-	case <-timer.C:
-		return nil, fmt.Errorf("%w within %v", budget.ErrDiskHangs, openTimeout)
-	}
-}
-
-// filesNeeded is how many file descriptors the process may come to need: for
-// connections without an upload, uploads, requests to S3, and two spill files for
-// each upload.
+// filesNeeded returns how many file descriptors the process may need: for connections
+// without an upload, uploads, requests to S3, and two spill files for each upload.
 func filesNeeded(s *settings.Serve) int {
 	const servers = 2
 	needed := servers*(maxSpareConns+maxMoreConns) + s.MaxUploads + s.S3Concurrency + otherFiles
@@ -125,9 +96,9 @@ func filesNeeded(s *settings.Serve) int {
 	return needed
 }
 
-// warnOfMachine logs which settings ask for more than the machine has. Uploads
-// would be refused before they reach them.
-func (svc *service) warnOfMachine(ctx context.Context) {
+// warnOfLimits logs settings that exceed the limits of the machine: uploads would be
+// refused before they reach these settings.
+func (svc *service) warnOfLimits(ctx context.Context) {
 	s := svc.settings
 	if _, limit, err := openFiles(); err == nil && limit < filesNeeded(s) {
 		svc.log.Warn("the limit of file descriptors is too low for --max-uploads and --s3-concurrency: raise it (ulimit -n, LimitNOFILE=)",
@@ -138,17 +109,17 @@ func (svc *service) warnOfMachine(ctx context.Context) {
 	}
 	free, _, err := svc.budget.Spill().Free(ctx)
 	if err != nil {
-		svc.log.Warn("the disk of --spill-dir does not say how much of it is free", zap.Error(err))
+		svc.log.Warn("cannot read the free space of --spill-dir", zap.Error(err))
 		return
 	}
 	if needed := int64(s.SpillQuota) + int64(s.SpillMinFree); free < needed {
-		svc.log.Warn("--spill-quota and --spill-min-free together are more than is free on the disk of --spill-dir: uploads will be refused before the quota is used up",
+		svc.log.Warn("--spill-quota and --spill-min-free together exceed the free space of --spill-dir: uploads will be refused before the quota is used up",
 			zap.Stringer("spill_quota", s.SpillQuota), zap.Stringer("spill_min_free", s.SpillMinFree),
 			zap.String("free", humanize.IBytes(uint64(max(free, 0)))), zap.String("spill_dir", s.SpillDir))
 	}
 }
 
-// checkFiles is the check of the file descriptors.
+// checkFiles checks the open file descriptors.
 func checkFiles() health.Check {
 	open, limit, err := openFiles()
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -162,10 +133,10 @@ func checkFiles() health.Check {
 
 func filesCheck(open, limit int) health.Check {
 	c := health.Check{Name: "files"}
-	switch share := open * 100 / max(limit, 1); {
-	case share >= tooManyFiles:
+	switch percent := open * 100 / max(limit, 1); {
+	case percent >= errorFiles:
 		c.Level = health.Error
-	case share >= manyFiles:
+	case percent >= warnFiles:
 		c.Level = health.Warning
 	default:
 		return c

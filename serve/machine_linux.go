@@ -7,7 +7,7 @@ import (
 	"spillway/stream/budget"
 )
 
-// openFiles is how many file descriptors the process has open, and how many it
+// openFiles returns how many file descriptors the process has open, and how many it
 // may have.
 func openFiles() (open, limit int, err error) {
 	var r syscall.Rlimit

@@ -4,5 +4,5 @@ package serve
 
 import "errors"
 
-// openFiles fails: where to count is only known on Linux.
+// openFiles is implemented for Linux only.
 func openFiles() (open, limit int, err error) { return 0, 0, errors.ErrUnsupported }

@@ -7,9 +7,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// mozlog is a core that writes JSON lines of Mozilla's log schema, version 2.0
-// (Mozilla, "Dockerflow", section "Logging"): a fixed envelope, and all that is
-// particular to an event, its message included, in "Fields".
+// mozlog is a core that writes JSON lines in Mozilla's log schema, version 2.0
+// (Mozilla, "Dockerflow", section "Logging"): a fixed envelope, with the message and the
+// fields of the event in "Fields".
 type mozlog struct {
 	zapcore.Core
 }
@@ -22,7 +22,7 @@ func newMozlog(out zapcore.WriteSyncer, levels zapcore.LevelEnabler) zapcore.Cor
 		EncodeLevel:    severity,
 		EncodeDuration: zapcore.SecondsDurationEncoder,
 	})
-	host, _ := os.Hostname() // an empty one says as much as the error
+	host, _ := os.Hostname() // empty if it is unknown
 	core := zapcore.NewCore(encoder, out, levels)
 	return mozlog{core.With([]zapcore.Field{
 		zap.String("Type", "app.log"),

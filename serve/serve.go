@@ -1,5 +1,4 @@
-// Package serve puts the parts of the service together and runs them until a
-// signal.
+// Package serve assembles the service and runs it until a signal.
 package serve
 
 import (
@@ -21,26 +20,24 @@ import (
 )
 
 const (
-	// flushTimeout is how long the last reports have to reach Sentry.
-	flushTimeout = 2 * time.Second
+	// reportFlushTimeout bounds the wait for the last reports to reach Sentry.
+	reportFlushTimeout = 2 * time.Second
 
-	// endTimeout is how long after --drain-timeout nothing is waited for any more,
-	// but for the last lines of the log. The parts have times of their own: uploads
-	// 5 s, then connections 1 s, then reports 2 s.
-	endTimeout = 8 * time.Second
+	// logFlushTimeout bounds the wait for the last log lines.
+	logFlushTimeout = 2 * time.Second
+
+	// exitTimeout bounds the shutdown after --drain-timeout, without the last log lines.
+	// Its steps have timeouts of their own: uploads 5 s, connections 1 s, reports 2 s.
+	exitTimeout = 8 * time.Second
 )
 
-// logFlushTimeout is how long the last lines of the log have to be written.
-const logFlushTimeout = 2 * time.Second
+// ErrCutShort reports that a second signal ended the process.
+var ErrCutShort = errors.New("ended by a second signal before all uploads finished")
 
-// ErrCutShort says that a second signal ended the process.
-var ErrCutShort = errors.New("ended by a second signal, before the uploads under way were")
-
-// Run takes uploads until ctx or a signal ends it. s must be complete. Its error is a
-// [*settings.Error] for a setting that does not work out, an
-// [*upload.UnfinishedError] if uploads took longer than --drain-timeout, and
-// [ErrCutShort] after a second signal. The log goes to stderr; what --dev says to
-// people goes to stdout.
+// Run serves uploads until ctx or a signal ends it. s must be complete. The error is a
+// [*settings.Error] for a setting that cannot be used, an [*upload.UnfinishedError] if
+// uploads took longer than --drain-timeout, and [ErrCutShort] after a second signal.
+// The log goes to stderr, the help of --dev to stdout.
 func Run(ctx context.Context, s *settings.Serve, getenv func(string) string, stdout, stderr io.Writer) error {
 	log, logLines, err := openLog(stderr, s.LogLevel, s.LogFormat)
 	if err != nil {
@@ -54,13 +51,13 @@ func Run(ctx context.Context, s *settings.Serve, getenv func(string) string, std
 		help.close(ctx)
 		logLines.close(ctx)
 	}()
-	// net/http writes there what it can tell nobody.
+	// Libraries write to the standard logger.
 	restore, err := zap.RedirectStdLogAt(log, zap.WarnLevel)
 	if err != nil {
 		return err
 	}
 	defer restore()
-	// From here on, for a signal that comes early has to count.
+	// Before the service starts, so that an early signal is not lost.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -72,12 +69,10 @@ func Run(ctx context.Context, s *settings.Serve, getenv func(string) string, std
 	return svc.run(ctx, signals, help)
 }
 
-// run serves until ctx or a signal ends it, and then ends what is under way.
-// Writing to stdout must not block.
-// After an error of one of the servers it does the same. Only on a second
-// signal does it return without waiting.
+// run serves until ctx, a signal or the failure of a server ends it, and then shuts
+// down. On a second signal it returns at once. Writes to stdout must not block.
 func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io.Writer) error {
-	svc.warnOfMachine(ctx)
+	svc.warnOfLimits(ctx)
 	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { svc.tokens.Watch(watch) })
@@ -88,13 +83,11 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 	svc.janitor.start(watch)
 	failed := make(chan error, 3) // one for each endpoint
 	for _, e := range svc.endpoints() {
-		if e != nil {
-			running.Go(func() {
-				if err := e.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
-					failed <- err
-				}
-			})
-		}
+		running.Go(func() {
+			if err := e.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
 	}
 	svc.announce(stdout)
 	err := svc.await(ctx, signals, failed)
@@ -107,16 +100,16 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 		close(drained)
 		svc.closeAll(context.WithoutCancel(ctx), unwatch)
 		running.Wait()
-		if !svc.reporter.Close(flushTimeout) {
-			svc.log.Warn("not all reports have reached Sentry")
+		if !svc.reporter.Close(reportFlushTimeout) {
+			svc.log.Warn("some reports did not reach Sentry in time")
 		}
 	}()
-	tooLate := time.After(svc.settings.DrainDelay + svc.settings.DrainTimeout + endTimeout)
+	timeout := time.After(svc.settings.DrainDelay + svc.settings.DrainTimeout + exitTimeout)
 	for {
 		select {
-		case <-tooLate:
-			svc.log.Warn("something does not end: the process ends without it")
-			<-drained // has a time of its own
+		case <-timeout:
+			svc.log.Warn("the shutdown hangs: exiting without waiting for it")
+			<-drained // bounded by its own timeouts
 			return cmp.Or(err, endErr)
 		case <-ended:
 			if err == nil {
@@ -125,17 +118,17 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 			if endErr != nil {
 				svc.log.Error("shutting down", zap.Error(endErr))
 			}
-			return err // what it began with
+			return err // the reason for the shutdown
 		case s := <-signals:
 			if s != syscall.SIGHUP {
-				svc.log.Error("a second signal: ending at once", zap.Stringer("signal", s))
+				svc.log.Error("second signal: exiting at once", zap.Stringer("signal", s))
 				return ErrCutShort
 			}
 		}
 	}
 }
 
-// announce says where the service listens.
+// announce logs where the service listens.
 func (svc *service) announce(stdout io.Writer) {
 	fields := []zap.Field{zap.String("version", Version().Version), zap.String("api", svc.public.address()), zap.String("admin", svc.admin.address())}
 	s3 := ""
@@ -149,7 +142,7 @@ func (svc *service) announce(stdout io.Writer) {
 	}
 }
 
-// await returns when the service has to end. The error is that of a server.
+// await returns when the service has to shut down. The error is that of a server.
 func (svc *service) await(ctx context.Context, signals <-chan os.Signal, failed <-chan error) error {
 	for {
 		select {
@@ -157,7 +150,7 @@ func (svc *service) await(ctx context.Context, signals <-chan os.Signal, failed 
 			svc.log.Info("shutting down", zap.Error(context.Cause(ctx)))
 			return nil
 		case err := <-failed:
-			svc.log.Error("a server has failed: shutting down", zap.Error(err))
+			svc.log.Error("a server failed: shutting down", zap.Error(err))
 			return err
 		case s := <-signals:
 			if s == syscall.SIGHUP {
@@ -170,8 +163,8 @@ func (svc *service) await(ctx context.Context, signals <-chan os.Signal, failed 
 	}
 }
 
-// drain has load balancers notice, then refuses new uploads, waits for those under
-// way as long as the settings say, and ends the rest.
+// drain lets load balancers notice, then refuses new uploads, waits up to
+// --drain-timeout for those under way, and ends the rest.
 func (svc *service) drain(ctx context.Context) error {
 	svc.health.SetDraining()
 	<-time.After(svc.settings.DrainDelay)
@@ -180,20 +173,18 @@ func (svc *service) drain(ctx context.Context) error {
 	return svc.api.Drain(ctx)
 }
 
-// closeAll ends what is left once no upload is under way. Pages that watch are let
-// go before the servers wait for their connections.
+// closeAll stops everything else once no upload is under way. unwatch ends the live
+// pages, so that the servers need not wait for them.
 func (svc *service) closeAll(ctx context.Context, unwatch context.CancelFunc) {
-	svc.janitor.stop() // before the embedded S3, which it may be cleaning
+	svc.janitor.stop() // before the embedded S3 server, which it may be sweeping
 	unwatch()
 	var closing sync.WaitGroup
 	for _, e := range svc.endpoints() {
-		if e != nil {
-			closing.Go(func() {
-				if err := e.end(ctx); err != nil {
-					svc.log.Warn("closing a server", zap.String("address", e.address()), zap.Error(err))
-				}
-			})
-		}
+		closing.Go(func() {
+			if err := e.end(ctx); err != nil {
+				svc.log.Warn("closing a server", zap.String("address", e.address()), zap.Error(err))
+			}
+		})
 	}
 	closing.Wait()
 	svc.repeats.Flush()

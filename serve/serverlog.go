@@ -10,11 +10,10 @@ import (
 	"spillway/internal/throttle"
 )
 
-// repeatInterval is how often a line that any client can cause is logged again.
+// repeatInterval is how often a line of one kind is logged if any client can cause it.
 const repeatInterval = time.Minute
 
-// serverLogKinds are what HTTP servers log, by how the lines begin (net/http,
-// http.Server).
+// serverLogKinds are the kinds of messages that net/http logs, by prefix.
 var serverLogKinds = []struct{ prefix, kind string }{
 	{"http: TLS handshake error", "tls handshake"},
 	{"http: Accept error", "accept"},
@@ -22,8 +21,8 @@ var serverLogKinds = []struct{ prefix, kind string }{
 	{"http2:", "http2"},
 }
 
-// serverLog is an [io.Writer] for the lines of an HTTP server's own log. Clients
-// cause most of them without a token, so that it logs one of a kind a minute.
+// serverLog is an [io.Writer] for the messages of an HTTP server. Clients without a token
+// cause most of them, so it logs one of a kind a minute.
 type serverLog struct {
 	log     *zap.Logger
 	repeats *throttle.Throttle
@@ -34,7 +33,7 @@ func newServerLog(l *zap.Logger, repeats *throttle.Throttle) *log.Logger {
 	return log.New(serverLog{l, repeats}, "", 0)
 }
 
-// Write takes one line, or one panic with its stack.
+// Write logs one message: a line, or a panic with its stack.
 func (s serverLog) Write(p []byte) (int, error) {
 	text, kind := strings.TrimSpace(string(p)), "other"
 	for _, k := range serverLogKinds {

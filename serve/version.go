@@ -7,16 +7,16 @@ import (
 	"spillway/health"
 )
 
-// The linker sets these, with -X spillway/serve.version=… and so on. Those that are
-// not set come from the build information that the toolchain puts into the binary.
+// The linker sets these: -X spillway/serve.version=… and so on. [Version] fills the
+// unset ones from the build information in the binary.
 var (
-	source  string // URL of the source's repository
+	source  string // URL of the repository
 	version string // of the release
-	commit  string // the full hash of the source's commit
-	build   string // names the build, such as the URL of the job that made it
+	commit  string // full hash
+	build   string // names the build, such as the URL of its CI job
 )
 
-// Version returns which Spillway this is.
+// Version returns the version of this binary.
 func Version() health.Version {
 	v := health.Version{Source: source, Version: version, Commit: commit, Build: build}
 	if info, ok := debug.ReadBuildInfo(); ok {

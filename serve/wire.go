@@ -23,28 +23,27 @@ import (
 )
 
 const (
-	// overhead is what the process takes beside the budget, in bytes: code,
-	// stacks, connections and their buffers.
+	// overhead is the memory of the process besides the budget, in bytes: code, stacks,
+	// connections and their buffers.
 	overhead = 40 << 20
 
-	// sweepDeadline is the time for aborting what a thousand processes have left,
-	// cleanDeadline that for reading a folder and looking at the files that are
-	// open, twice as long as one call of the disk is waited for.
+	// Deadlines of the janitor's tasks. A sweep may abort the uploads of a thousand dead
+	// processes. Cleaning the spill folder gets twice the timeout of one disk call.
 	sweepDeadline = 10 * time.Minute
 	cleanDeadline = time.Minute
 
-	// devKey is the access key and the secret of the embedded S3, which checks
-	// neither.
+	// devKey is the access key and the secret key of the embedded S3 server, which
+	// checks neither.
 	devKey = "spillway"
 )
 
-// service is the parts of the serve command, put together.
+// service holds the parts of the serve command.
 type service struct {
 	settings  *settings.Serve
 	overrides overrides
 	log       *zap.Logger
-	logLines  *asyncWriter       // what log writes to; may be nil
-	repeats   *throttle.Throttle // of log lines that any client can cause
+	logLines  *asyncWriter       // writes the log
+	repeats   *throttle.Throttle // for log lines that any client can cause
 	metrics   *observe.Metrics
 	reporter  *observe.Reporter
 	tokens    *tokens.Set
@@ -57,11 +56,11 @@ type service struct {
 
 	public   *endpoint
 	admin    *endpoint
-	embedded *endpoint // the S3 server of --dev; nil if there is none
+	embedded *endpoint // the S3 server of --dev; nil without one
 }
 
-// newService puts the parts together and listens; it serves nothing yet. Its
-// error is a [*settings.Error] where that is what it takes to get on.
+// newService assembles the service and opens its listeners, but serves nothing yet. The
+// error is a [*settings.Error] if a setting has to change.
 func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func(string) string, log *zap.Logger, logLines *asyncWriter) (_ *service, err error) {
 	svc := &service{settings: s, overrides: o, log: log, logLines: logLines, repeats: throttle.New(repeatInterval)}
 	defer func() {
@@ -95,7 +94,7 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 		return nil, &settings.Error{Err: err}
 	}
 	svc.janitor = svc.newJanitor(sink.Sweep)
-	svc.report(version, sink)
+	svc.buildHandlers(version, sink)
 	if err := svc.listen(ctx); err != nil {
 		return nil, err
 	}
@@ -103,8 +102,8 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 	return svc, nil
 }
 
-// report makes the API and what tells of its uploads: the probes and the admin pages.
-func (svc *service) report(version health.Version, sink *s3sink.Sink) {
+// buildHandlers builds the API, the probes and the admin pages.
+func (svc *service) buildHandlers(version health.Version, sink *s3sink.Sink) {
 	s := svc.settings
 	outcomes := health.NewOutcomes(health.OutcomeConfig{Window: svc.overrides.outcomeWindow, RoomWait: s.RoomWait})
 	uploads := observe.NewUploads(observe.UploadsConfig{
@@ -122,7 +121,7 @@ func (svc *service) report(version health.Version, sink *s3sink.Sink) {
 		Pressure:  svc.pressure,
 		Outcomes:  outcomes,
 		Holders:   uploads.Holders,
-		Tasks:     svc.janitor.report,
+		Tasks:     svc.janitor.states,
 		Checks:    []func() health.Check{svc.checkLog, svc.checkTokens, checkFiles},
 		Allowed:   svc.tokens.Authorized,
 		Panicked:  panicked,
@@ -139,7 +138,7 @@ func (svc *service) report(version health.Version, sink *s3sink.Sink) {
 		Memory:       svc.budget.Usage,
 		MemoryIdle:   svc.budget.Idle,
 		Spill:        svc.budget.Spill().Usage,
-		Tasks:        svc.janitor.report,
+		Tasks:        svc.janitor.states,
 		Tokens:       svc.tokens.Status,
 		DroppedLines: func() int { return svc.logLines.stats().Dropped },
 		Hosts:        s.AdminHosts,
@@ -148,7 +147,7 @@ func (svc *service) report(version health.Version, sink *s3sink.Sink) {
 	})
 }
 
-// newAPI makes the handler of uploads.
+// newAPI returns the handler of uploads.
 func (svc *service) newAPI(store upload.Store, uploads *observe.Uploads, panicked func(*http.Request, *guard.PanicError)) *upload.API {
 	s := svc.settings
 	return upload.New(upload.Config{
@@ -172,7 +171,7 @@ func (svc *service) newAPI(store upload.Store, uploads *observe.Uploads, panicke
 	})
 }
 
-// listen makes the endpoints of the API and of the admin pages.
+// listen opens the endpoints of the API and of the admin pages.
 func (svc *service) listen(ctx context.Context) error {
 	s := svc.settings
 	handler, err := svc.handler()
@@ -193,7 +192,7 @@ func (svc *service) listen(ctx context.Context) error {
 	return nil
 }
 
-// embedS3 makes the S3 server of --dev and listens for it.
+// embedS3 builds the S3 server of --dev and opens its endpoint.
 func (svc *service) embedS3(ctx context.Context) error {
 	s := svc.settings
 	buckets := slices.Compact([]string{s.S3Bucket, cmp.Or(s.S3TryBucket, s.S3Bucket)})
@@ -207,7 +206,7 @@ func (svc *service) embedS3(ctx context.Context) error {
 	return nil
 }
 
-// newSink makes the store, whose parts are the budget's.
+// newSink returns the store. Its part size is that of the budget.
 func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 	s := svc.settings
 	cfg := s3sink.Config{
@@ -227,7 +226,7 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 			if debug {
 				level = zap.DebugLevel
 			}
-			svc.log.Log(level, "the AWS SDK says", zap.String("text", message))
+			svc.log.Log(level, "AWS SDK", zap.String("text", message))
 		},
 		OnMultipart: svc.metrics.Multipart,
 	}
@@ -241,9 +240,8 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 	return s3sink.New(ctx, cfg)
 }
 
-// newJanitor returns a janitor for what processes that died, and answers that
-// were lost, leave behind. sweep aborts multipart uploads that are older than
-// an age. Neither task needs what the other one cleans.
+// newJanitor returns a janitor that removes what dead processes and lost responses left
+// behind. sweep aborts multipart uploads older than age. The tasks are independent.
 func (svc *service) newJanitor(sweep func(ctx context.Context, age time.Duration) (int, error)) *janitor {
 	j := &janitor{log: svc.log, failed: svc.reporter.JanitorFailure, tasks: []*janitorTask{{
 		name:     "multipart uploads",
@@ -260,7 +258,7 @@ func (svc *service) newJanitor(sweep func(ctx context.Context, age time.Duration
 	return j
 }
 
-// store is the sink as uploads see it.
+// store is a sink as an [upload.Store].
 type store struct {
 	*s3sink.Sink
 }
@@ -270,10 +268,7 @@ func (s store) Begin(ctx context.Context, fail func(cause error), share *budget.
 	return s.Sink.Begin(ctx, fail, share, try)
 }
 
-// MaxName implements [upload.Store].
-func (s store) MaxName(bool) int { return s.Sink.MaxName() }
-
-// handler shares the paths out.
+// handler routes requests of the API by path.
 func (svc *service) handler() (http.Handler, error) {
 	handlers := make(map[string]http.Handler)
 	for _, path := range health.Paths {
@@ -295,8 +290,8 @@ func (svc *service) handler() (http.Handler, error) {
 	})), nil
 }
 
-// limitHeap has the garbage collector keep the process near its budget, unless
-// the environment has its own idea or the embedded S3 keeps objects in the heap.
+// limitHeap sets the memory limit of the Go runtime near the budget, unless GOMEMLIMIT is
+// set or the embedded S3 server keeps objects in the heap.
 func limitHeap(s *settings.Serve, getenv func(string) string) {
 	if getenv("GOMEMLIMIT") == "" && !s.EmbeddedS3() {
 		debug.SetMemoryLimit(int64(s.Memory) + overhead)

@@ -164,7 +164,7 @@ func (u *upload) store(src source) (err error) {
 // Nothing is visible yet.
 func (u *upload) ingest(src source) error {
 	cfg := &u.api.cfg
-	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName(u.try)}
+	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName()}
 	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
 	_, err := zip.Read(u.life.ctx, u.life.end, &archiveReader{u, src}, u.share, entries, stream.Rules{
 		Form: names.form, MaxEntries: cfg.MaxEntries, MaxUncompressed: cfg.MaxExpanded,

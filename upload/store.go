@@ -20,7 +20,7 @@ type Store interface {
 
 	// MaxName is the length in bytes of the longest entry name whose key the
 	// store can take.
-	MaxName(try bool) int
+	MaxName() int
 }
 
 // A Batch is what one upload brings into the store. Nothing of it is visible

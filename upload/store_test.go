@@ -59,7 +59,7 @@ func (s *memoryStore) Bucket(try bool) string {
 	return "symbols"
 }
 
-func (s *memoryStore) MaxName(bool) int { return 1021 }
+func (s *memoryStore) MaxName() int { return 1021 }
 
 // keys returns the visible keys.
 func (s *memoryStore) keys() []string {
