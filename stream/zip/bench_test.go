@@ -10,8 +10,8 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// BenchmarkRead reads archives out of memory into a store that keeps
-// nothing. The rate is of archive bytes.
+// BenchmarkRead reads archives from memory into a store that discards all bodies. The rate is
+// of archive bytes.
 func BenchmarkRead(b *testing.B) {
 	many := func(entries, size int, descriptor archive.DescriptorLayout) []byte {
 		var all []archive.Entry
@@ -38,7 +38,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// benchmarkRead reads an archive again and again.
+// benchmarkRead reads an archive in each iteration.
 func benchmarkRead(b *testing.B, m *budget.Budget, data []byte) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()

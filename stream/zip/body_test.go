@@ -23,8 +23,8 @@ const (
 	blockFrame = 1 + 2*2 // bytes around it
 )
 
-// TestBodies reads entries whose bodies are as long as some parts, or a byte less or more,
-// in every way that a body is made.
+// TestBodies reads entries whose bodies have the length of one or two parts, or a byte less or
+// more, in every way that a body is filled.
 func TestBodies(t *testing.T) {
 	lengths := nightly.Pick(
 		[]int{0, 1, part - 1, part, part + 1, 2 * part},
@@ -76,20 +76,21 @@ func TestBodies(t *testing.T) {
 						t.Error("the deflate stream was changed")
 					}
 				case way.entry == "a.dll" && len(body) != length:
-					t.Errorf("the body has %d bytes", len(body))
+					t.Errorf("the body has %d bytes, want %d", len(body), length)
 				}
 				if s.Kept()[0].Stated == way.descriptor {
-					t.Errorf("stated %t with descriptor %t", s.Kept()[0].Stated, way.descriptor)
+					t.Errorf("sizes stated %t, with a descriptor %t", s.Kept()[0].Stated, way.descriptor)
 				}
-				if whole := len(body) <= part; whole != s.Kept()[0].Held {
-					t.Errorf("of %d bytes, held %t although there was room", len(body), !whole)
+				if held := len(body) <= part; held != s.Kept()[0].Held {
+					t.Errorf("a body of %d bytes: held %t, want %t", len(body), !held, held)
 				}
 			})
 		}
 	}
 }
 
-func TestPartsThatAreNotWanted(t *testing.T) {
+// TestUnwantedParts has a store that wants no more parts.
+func TestUnwantedParts(t *testing.T) {
 	for _, e := range ziptest.BigEntries() {
 		for after := range 2 {
 			t.Run(fmt.Sprintf("%s after %d", e.Name, after), func(t *testing.T) {
@@ -122,7 +123,7 @@ func TestPartsThatAreNotWanted(t *testing.T) {
 func TestStoreFails(t *testing.T) {
 	boom := &stream.StoreError{Op: "UploadPart", Key: "a.sym", Err: errors.New("boom")}
 	for _, e := range append(ziptest.BigEntries(), entry("small.sym"), entry("small.dll"), archive.Entry{Name: "empty.sym"}) {
-		data := archive.Build(entry("before.sym"), e, entry("behind.sym"), entry("behind.dll"))
+		data := archive.Build(entry("before.sym"), e, entry("after.sym"), entry("after.dll"))
 		fail := func(t *testing.T, prepare func(*ziptest.Store)) {
 			t.Helper()
 			m := budgettest.New(t)
@@ -163,7 +164,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// TestCommitsComeBeforeReadReturns lets the store take its time.
+// TestCommitsComeBeforeReadReturns has a slow store.
 func TestCommitsComeBeforeReadReturns(t *testing.T) {
 	var entries []archive.Entry
 	for i := range 100 {
@@ -197,7 +198,7 @@ func TestCommitsComeBeforeReadReturns(t *testing.T) {
 	}
 }
 
-// TestLongEntryTable reads an archive whose table outgrows the floor.
+// TestLongEntryTable reads an archive whose entry table is larger than the floor.
 func TestLongEntryTable(t *testing.T) {
 	var entries []archive.Entry
 	want := make(map[string][]byte)
@@ -240,7 +241,7 @@ func TestSymbolFacts(t *testing.T) {
 			OS: "windows", Arch: "x86_64", DebugID: "44E4EC8C2F41492B9369D6B9A059577C2", DebugFile: "xul.pdb",
 			CodeID: "5F2A", CodeFile: "xul.dll", Generator: "g",
 		}},
-		{"no end of the last line", "MODULE Linux arm64 0A lib.so\nINFO CODE_ID 0B", stream.Symbol{
+		{"no newline at the end", "MODULE Linux arm64 0A lib.so\nINFO CODE_ID 0B", stream.Symbol{
 			OS: "Linux", Arch: "arm64", DebugID: "0A", DebugFile: "lib.so", CodeID: "0B",
 		}},
 		{"a file name with spaces", "MODULE mac x86_64 0A Google Chrome\nINFO CODE_ID 0B Google Chrome\n", stream.Symbol{
@@ -250,18 +251,18 @@ func TestSymbolFacts(t *testing.T) {
 		{"other INFO lines between", "MODULE Linux x86 0A a\nINFO URL https://example.com\nINFO GENERATOR g\n", stream.Symbol{
 			OS: "Linux", Arch: "x86", DebugID: "0A", DebugFile: "a", Generator: "g",
 		}},
-		{"INFO behind other records", "MODULE Linux x86 0A a\nFILE 0 a.c\nINFO GENERATOR g\n", stream.Symbol{
+		{"INFO after other records", "MODULE Linux x86 0A a\nFILE 0 a.c\nINFO GENERATOR g\n", stream.Symbol{
 			OS: "Linux", Arch: "x86", DebugID: "0A", DebugFile: "a",
 		}},
 		{"no MODULE at the start", "\nMODULE Linux x86 0A a\n", stream.Symbol{}},
 		{"INFO without MODULE", "INFO GENERATOR g\n", stream.Symbol{}},
 		{"a second MODULE", "MODULE Linux x86 0A a\nMODULE Linux x86 0B b\n", stream.Symbol{OS: "Linux", Arch: "x86", DebugID: "0A", DebugFile: "a"}},
-		{"an unending line", "MODULE Linux x86 0A " + strings.Repeat("a", 1<<20), stream.Symbol{}},
-		{"an unending second line", "MODULE Linux x86 0A a\nINFO GENERATOR " + strings.Repeat("g", 1<<20), stream.Symbol{
+		{"a line without end", "MODULE Linux x86 0A " + strings.Repeat("a", 1<<20), stream.Symbol{}},
+		{"a second line without end", "MODULE Linux x86 0A a\nINFO GENERATOR " + strings.Repeat("g", 1<<20), stream.Symbol{
 			OS: "Linux", Arch: "x86", DebugID: "0A", DebugFile: "a",
 		}},
 		{"nothing", "", stream.Symbol{}},
-		{"no text", "\x7fELF\x02\x01\x01\x00", stream.Symbol{}},
+		{"not text", "\x7fELF\x02\x01\x01\x00", stream.Symbol{}},
 	}
 	for _, tt := range tests {
 		for _, method := range []uint16{archive.Store, archive.Deflate} {
@@ -274,7 +275,7 @@ func TestSymbolFacts(t *testing.T) {
 						t.Fatal(err)
 					}
 					if got := s.Kept()[0].Facts.Symbol; got != tt.want {
-						t.Errorf("the file says %+v, want %+v", got, tt.want)
+						t.Errorf("the symbol facts are %+v, want %+v", got, tt.want)
 					}
 				})
 			}
@@ -302,7 +303,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("the report is %+v, want %+v", *got, want)
 	}
 
-	// As far as it was read.
+	// The archive is cut off.
 	_, got, err = ziptest.Reading{Data: data[:len(data)/2]}.Do(t)
 	if !errors.Is(err, zip.ErrNotZip) || got.Entries == 0 || got.Bytes > int64(len(data)/2) || got.At == "" {
 		t.Errorf("%+v: %v", *got, err)

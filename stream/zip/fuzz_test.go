@@ -16,9 +16,9 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// fuzzed reads archives for a fuzz test and holds the reader against the
-// standard library's: what it takes and archive/zip can read, both read alike.
-// Whatever it is given, it leaves nothing behind, which every [reading] checks.
+// fuzzed reads archives for a fuzz test. If both the reader and archive/zip accept an
+// archive, they must read the same from it. Every [ziptest.Reading] checks that nothing of
+// the budget stays in use.
 type fuzzed struct {
 	budget *budget.Budget
 }
@@ -28,7 +28,7 @@ func newFuzzed(f *testing.F) fuzzed {
 	return fuzzed{budgettest.New(f)}
 }
 
-// read returns what was taken, nil if the archive was refused.
+// read returns the contents that were stored, or nil if the archive was refused.
 func (f fuzzed) read(t *testing.T, data []byte) map[string][]byte {
 	rules := &stream.Rules{MaxEntries: 100, MaxUncompressed: 4 * mib, Form: ziptest.FormByName}
 	s, report, err := ziptest.Reading{Data: data, Budget: f.budget, Rules: rules}.Do(t)
@@ -59,7 +59,7 @@ func (f fuzzed) read(t *testing.T, data []byte) map[string][]byte {
 	return got
 }
 
-// seedArchives are an archive for each rule, and one of each writer.
+// seedArchives returns the archive of each rule, and one of each writer.
 func seedArchives(f *testing.F) (seeds [][]byte) {
 	f.Helper()
 	for _, r := range allRules() {
@@ -80,7 +80,7 @@ func seedArchives(f *testing.F) (seeds [][]byte) {
 	return append(seeds, mixed().archive)
 }
 
-// FuzzRead reads any bytes.
+// FuzzRead reads arbitrary bytes.
 func FuzzRead(f *testing.F) {
 	for _, data := range seedArchives(f) {
 		f.Add(data)
@@ -89,21 +89,20 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { fuzzed.read(t, data) })
 }
 
-// FuzzReconcile has a central directory, and what follows it, say anything of
-// sound entries. If mended, the end of central directory record says of the
-// directory what is there, so that rows may grow and multiply.
+// FuzzReconcile combines valid entries with an arbitrary central directory and end record. If
+// mended, the end record states the directory's real size and number of entries.
 func FuzzReconcile(f *testing.F) {
 	var entries [][]byte
-	known := make(map[string]uint16)
+	seen := make(map[string]uint16)
 	for _, data := range seedArchives(f) {
 		at := bytes.Index(data, []byte("PK\x01\x02"))
 		if at < 0 || len(data) > 16<<10 {
 			continue
 		}
-		which, ok := known[string(data[:at])]
+		which, ok := seen[string(data[:at])]
 		if !ok {
 			which = uint16(len(entries))
-			known[string(data[:at])] = which
+			seen[string(data[:at])] = which
 			entries = append(entries, data[:at])
 		}
 		f.Add(which, data[at:], false)
@@ -122,27 +121,26 @@ func FuzzReconcile(f *testing.F) {
 	})
 }
 
-// mendEnd has the end of central directory record agree with the directory that
-// starts at the offset, if there is one.
+// mendEnd makes the end record, if there is one, agree with the directory at start.
 func mendEnd(data []byte, start int) {
 	const length = 22
 	end := bytes.LastIndex(data, []byte("PK\x05\x06"))
 	if end < start || len(data)-end < length {
 		return
 	}
-	rows := uint16(bytes.Count(data[start:end], []byte("PK\x01\x02")))
+	headers := uint16(bytes.Count(data[start:end], []byte("PK\x01\x02")))
 	le := binary.LittleEndian
 	le.PutUint32(data[end+4:], 0) // disks
-	le.PutUint16(data[end+8:], rows)
-	le.PutUint16(data[end+10:], rows)
+	le.PutUint16(data[end+8:], headers)
+	le.PutUint16(data[end+10:], headers)
 	le.PutUint32(data[end+12:], uint32(end-start))
 	le.PutUint32(data[end+16:], uint32(start))
 	le.PutUint16(data[end+20:], uint16(len(data)-end-length))
 }
 
-// FuzzGzip makes symbol files of any deflate stream: what is stored is one gzip
-// member (RFC 1952) of what the standard library expands the stream to, or the
-// archive is refused. Where raw is not one, it is the text itself.
+// FuzzGzip makes symbol files of arbitrary deflate streams. The archive is refused, or the
+// stored object is a gzip member (RFC 1952) of what the standard library decodes. If raw is
+// not a deflate stream, it is the content.
 func FuzzGzip(f *testing.F) {
 	text := archive.Symbols(1, 300)
 	for _, level := range []int{flate.HuffmanOnly, flate.NoCompression, flate.BestSpeed, flate.BestCompression} {
@@ -175,27 +173,27 @@ func FuzzGzip(f *testing.F) {
 			e.Descriptor = archive.Signed32
 		}
 		rest := bytes.NewReader(raw)
-		whole := true
+		complete := true // nothing follows the stream
 		var err error
 		switch e.Data, err = io.ReadAll(io.LimitReader(flate.NewReader(rest), 64<<10)); {
 		case len(e.Data) == 64<<10:
-			return // it may go on, and is about as much as any other
+			return // too long
 		case err == nil:
-			e.Raw, whole = raw, rest.Len() == 0
+			e.Raw, complete = raw, rest.Len() == 0
 		default:
 			e.Data = raw
 		}
 		got := fuzzed.read(t, archive.Build(e, archive.Entry{Name: "b.dll", Data: []byte("b")}))
-		if taken := got != nil; taken != whole {
-			t.Fatalf("taken: %t, though %d bytes follow the stream's end", taken, rest.Len())
+		if accepted := got != nil; accepted != complete {
+			t.Fatalf("accepted %t, with %d bytes after the stream", accepted, rest.Len())
 		}
-		if whole && !bytes.Equal(got["a.sym"], e.Data) {
+		if complete && !bytes.Equal(got["a.sym"], e.Data) {
 			t.Fatalf("stored %s, want %s", ziptest.Abridged(got["a.sym"]), ziptest.Abridged(e.Data))
 		}
 	})
 }
 
-// gzipHeaderAsText is what looks like a gzip member in a file that is none.
+// gzipHeaderAsText is content that looks like a gzip member.
 func gzipHeaderAsText() []byte {
 	return append([]byte(ziptest.GzipHeader), 3, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 }

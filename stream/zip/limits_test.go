@@ -10,7 +10,7 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// TestDirectoryLength has rows with long comments.
+// TestDirectoryLength has central directories of about the greatest length.
 func TestDirectoryLength(t *testing.T) {
 	const limit, longest = 32 * mib, 1<<16 - 1
 	for over := range 3 {
@@ -19,13 +19,13 @@ func TestDirectoryLength(t *testing.T) {
 			var entries []archive.Entry
 			for left := size; left > 0; {
 				e := archive.Entry{Name: fmt.Sprintf("%06d.dll", len(entries))}
-				row := 46 + len(e.Name)
-				comment := min(left-row, longest)
-				if after := left - row - comment; after > 0 && after < row {
-					comment -= row // so that there is room for another row
+				header := 46 + len(e.Name)
+				comment := min(left-header, longest)
+				if after := left - header - comment; after > 0 && after < header {
+					comment -= header // leave enough for another header
 				}
 				e.Comment = strings.Repeat("c", comment)
-				left -= row + comment
+				left -= header + comment
 				entries = append(entries, e)
 			}
 			_, _, err := ziptest.Reading{Data: archive.Build(entries...), Rules: unlimited}.Do(t)

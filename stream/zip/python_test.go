@@ -17,8 +17,8 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// pythonReads reads the archives in a folder as Python does: names and contents
-// of those that it takes.
+// pythonReads is a program that reads the archives in a folder and prints the names and
+// contents of those that Python accepts.
 const pythonReads = `
 import base64, json, os, sys, zipfile
 seen = {}
@@ -31,9 +31,8 @@ for name in os.listdir(sys.argv[1]):
 json.dump(seen, sys.stdout)
 `
 
-// TestPythonSeesTheSame: of what we take, a reader of quite another make sees
-// the same, if it can read it. Where there is no Python 3, archive/zip is the
-// only other reader, see [FuzzRead].
+// TestPythonSeesTheSame: if both we and Python accept an archive, we read the same from it.
+// Without Python 3, archive/zip is the only other reader, see [FuzzRead].
 func TestPythonSeesTheSame(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -89,9 +88,9 @@ func TestPythonSeesTheSame(t *testing.T) {
 	}
 }
 
-// changedArchives are archives that we take although bytes of them have been
-// changed, taken out or put in. The same are made every time.
-func changedArchives(t *testing.T) (taken [][]byte) {
+// changedArchives returns archives that we accept although some of their bytes were changed,
+// removed or inserted. They are the same every time.
+func changedArchives(t *testing.T) (accepted [][]byte) {
 	t.Helper()
 	var seeds [][]byte
 	for _, r := range allRules() {
@@ -117,8 +116,8 @@ func changedArchives(t *testing.T) (taken [][]byte) {
 			}
 		}
 		if _, _, err := (ziptest.Reading{Data: data, Budget: m}).Do(t); err == nil {
-			taken = append(taken, data)
+			accepted = append(accepted, data)
 		}
 	}
-	return taken
+	return accepted
 }

@@ -9,16 +9,15 @@ import (
 	"spillway/testdata/archive"
 )
 
-// localHeaderRules are about what a local header says and what the row says of
-// the same entry.
+// localHeaderRules are about local headers, and whether the central directory agrees with them.
 func localHeaderRules() []rule {
 	a := entry("a.sym")
-	described := with(a, func(e *archive.Entry) { e.Descriptor = archive.Signed32 })
+	withDescriptor := with(a, func(e *archive.Entry) { e.Descriptor = archive.Signed32 })
 	local := func(e archive.Entry, change func(*archive.LocalHeader)) []byte {
 		e.Local = change
 		return archive.Build(e, entry("b.dll"))
 	}
-	row := func(e archive.Entry, change func(*archive.CentralHeader)) []byte {
+	central := func(e archive.Entry, change func(*archive.CentralHeader)) []byte {
 		e.Central = change
 		return archive.Build(e, entry("b.dll"))
 	}
@@ -32,61 +31,61 @@ func localHeaderRules() []rule {
 	const disagree = "disagree on its "
 
 	rules := []rule{
-		kept("agrees with its row", archive.Build(a, entry("b.dll"))),
+		kept("agrees with the central directory", archive.Build(a, entry("b.dll"))),
 		kept("another version", local(a, func(h *archive.LocalHeader) { h.Version = 63 })),
-		kept("another version in the row", row(a, func(r *archive.CentralHeader) { r.Needed, r.Made = 63, 0 })),
-		kept("bits 1 and 2 in it alone", local(a, func(h *archive.LocalHeader) { h.Flags |= 6 })),
-		kept("bits 1 and 2 in the row alone", row(a, func(r *archive.CentralHeader) { r.Flags |= 6 })),
+		kept("another version in the central directory", central(a, func(h *archive.CentralHeader) { h.Needed, h.Made = 63, 0 })),
+		kept("bits 1 and 2 in the local header only", local(a, func(h *archive.LocalHeader) { h.Flags |= 6 })),
+		kept("bits 1 and 2 in the central directory only", central(a, func(h *archive.CentralHeader) { h.Flags |= 6 })),
 		kept("another time", local(a, func(h *archive.LocalHeader) { h.Time, h.Date = 0, 0 })),
 		kept("other extra fields", local(a, func(h *archive.LocalHeader) { h.Extra = archive.Extra(0x5455, []byte("\x01abcd")) })),
 		kept("extra fields that are cut off", local(a, func(h *archive.LocalHeader) { h.Extra = []byte{0x55, 0x54, 9, 0, 1} })),
-		kept("other attributes", row(a, func(r *archive.CentralHeader) { r.External, r.Internal = 0xffffffff, 1 })),
-		kept("a comment in the row", archive.Build(with(a, func(e *archive.Entry) { e.Comment = "a comment" }), entry("b.dll"))),
-		kept("zip64 in it alone", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local = true }), entry("b.dll"))),
-		kept("zip64 in the row alone", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Central = true }), entry("b.dll"))),
+		kept("other attributes", central(a, func(h *archive.CentralHeader) { h.External, h.Internal = 0xffffffff, 1 })),
+		kept("a comment in the central directory", archive.Build(with(a, func(e *archive.Entry) { e.Comment = "a comment" }), entry("b.dll"))),
+		kept("zip64 in the local header only", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local = true }), entry("b.dll"))),
+		kept("zip64 in the central directory only", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Central = true }), entry("b.dll"))),
 		kept("zip64 in both", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local, e.Zip64Central = true, true }), entry("b.dll"))),
 		kept("zip64 and a descriptor", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local, e.Descriptor = true, archive.Signed64 }), entry("b.dll"))),
-		kept("with a descriptor, sizes all the same", archive.Build(with(described, func(e *archive.Entry) { e.LocalSizes = true }), entry("b.dll"))),
-		kept("with a descriptor, other sizes and another CRC-32", local(described, func(h *archive.LocalHeader) {
+		kept("with a descriptor, sizes as well", archive.Build(with(withDescriptor, func(e *archive.Entry) { e.LocalSizes = true }), entry("b.dll"))),
+		kept("with a descriptor, other sizes and another CRC-32", local(withDescriptor, func(h *archive.LocalHeader) {
 			h.CRC32, h.Compressed, h.Uncompressed = 1, 2, 3
 		})),
 
-		broken("another name", row(a, func(r *archive.CentralHeader) { r.Name = []byte("c.sym") }), damaged("c.sym", disagree+"name")),
-		broken("another case of its name", row(a, func(r *archive.CentralHeader) { r.Name = []byte("A.sym") }), damaged("A.sym", disagree+"name")),
-		broken("another length of its name", row(a, func(r *archive.CentralHeader) { r.Name = []byte("a.symbols") }), damaged("a.symbols", disagree+"name")),
-		broken("a slash in the row's name alone", row(a, func(r *archive.CentralHeader) { r.Name, r.Uncompressed = []byte("a.sym/"), 0 }), damaged("a.sym/", disagree+"name")),
-		broken("another method", row(a, func(r *archive.CentralHeader) { r.Method = archive.Store }), damaged("a.sym", disagree+"compression method")),
-		broken("bit 3 in it alone", row(described, func(r *archive.CentralHeader) { r.Flags = 0 }), damaged("a.sym", disagree+"flags")),
-		broken("bit 3 in the row alone", row(a, func(r *archive.CentralHeader) { r.Flags |= archive.FlagDescriptor }), damaged("a.sym", disagree+"flags")),
-		broken("bit 11 in it alone", local(a, func(h *archive.LocalHeader) { h.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
-		broken("bit 11 in the row alone", row(a, func(r *archive.CentralHeader) { r.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
-		broken("encrypted in the row alone", row(a, func(r *archive.CentralHeader) { r.Flags |= archive.FlagEncrypted }), damaged("a.sym", disagree+"flags")),
-		broken("another CRC-32 in the row", row(a, func(r *archive.CentralHeader) { r.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
-		broken("another compressed size in the row", row(a, func(r *archive.CentralHeader) { r.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
-		broken("another size in the row", row(a, func(r *archive.CentralHeader) { r.Uncompressed++ }), damaged("a.sym", disagree+"uncompressed size")),
-		broken("another CRC-32 in the row than in the descriptor", row(described, func(r *archive.CentralHeader) { r.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
-		broken("another compressed size in the row than in the descriptor", row(described, func(r *archive.CentralHeader) { r.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
-		broken("another size in the row than in the descriptor", row(described, func(r *archive.CentralHeader) { r.Uncompressed++ }), damaged("a.sym", disagree+"uncompressed size")),
+		broken("another name", central(a, func(h *archive.CentralHeader) { h.Name = []byte("c.sym") }), damaged("c.sym", disagree+"name")),
+		broken("another case of its name", central(a, func(h *archive.CentralHeader) { h.Name = []byte("A.sym") }), damaged("A.sym", disagree+"name")),
+		broken("another length of its name", central(a, func(h *archive.CentralHeader) { h.Name = []byte("a.symbols") }), damaged("a.symbols", disagree+"name")),
+		broken("a slash in the central directory only", central(a, func(h *archive.CentralHeader) { h.Name, h.Uncompressed = []byte("a.sym/"), 0 }), damaged("a.sym/", disagree+"name")),
+		broken("another method", central(a, func(h *archive.CentralHeader) { h.Method = archive.Store }), damaged("a.sym", disagree+"compression method")),
+		broken("bit 3 in the local header only", central(withDescriptor, func(h *archive.CentralHeader) { h.Flags = 0 }), damaged("a.sym", disagree+"flags")),
+		broken("bit 3 in the central directory only", central(a, func(h *archive.CentralHeader) { h.Flags |= archive.FlagDescriptor }), damaged("a.sym", disagree+"flags")),
+		broken("bit 11 in the local header only", local(a, func(h *archive.LocalHeader) { h.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
+		broken("bit 11 in the central directory only", central(a, func(h *archive.CentralHeader) { h.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
+		broken("encrypted in the central directory only", central(a, func(h *archive.CentralHeader) { h.Flags |= archive.FlagEncrypted }), damaged("a.sym", disagree+"flags")),
+		broken("another CRC-32 in the central directory", central(a, func(h *archive.CentralHeader) { h.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
+		broken("another compressed size in the central directory", central(a, func(h *archive.CentralHeader) { h.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
+		broken("another size in the central directory", central(a, func(h *archive.CentralHeader) { h.Uncompressed++ }), damaged("a.sym", disagree+"uncompressed size")),
+		broken("another CRC-32 in the central directory than in the descriptor", central(withDescriptor, func(h *archive.CentralHeader) { h.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
+		broken("another compressed size in the central directory than in the descriptor", central(withDescriptor, func(h *archive.CentralHeader) { h.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
+		broken("another size in the central directory than in the descriptor", central(withDescriptor, func(h *archive.CentralHeader) { h.Uncompressed++ }), damaged("a.sym", disagree+"uncompressed size")),
 
-		broken("zip64 sizes that the extra field has not", local(a, func(h *archive.LocalHeader) { h.Uncompressed = archive.Sentinel }), damaged("a.sym", "zip64")),
-		broken("zip64 sizes that the row's extra field has not", row(a, func(r *archive.CentralHeader) { r.Uncompressed = archive.Sentinel }), damaged("a.sym", "zip64")),
-		broken("a zip64 extra field that is too short", row(a, func(r *archive.CentralHeader) {
-			r.Compressed, r.Uncompressed = archive.Sentinel, archive.Sentinel
-			r.Extra = archive.Zip64Extra(uint64(len(a.Data)))
+		broken("zip64 sizes missing in the extra field", local(a, func(h *archive.LocalHeader) { h.Uncompressed = archive.Sentinel }), damaged("a.sym", "zip64")),
+		broken("zip64 sizes missing in the central directory's extra field", central(a, func(h *archive.CentralHeader) { h.Uncompressed = archive.Sentinel }), damaged("a.sym", "zip64")),
+		broken("a zip64 extra field that is too short", central(a, func(h *archive.CentralHeader) {
+			h.Compressed, h.Uncompressed = archive.Sentinel, archive.Sentinel
+			h.Extra = archive.Zip64Extra(uint64(len(a.Data)))
 		}), damaged("a.sym", "zip64")),
-		broken("a zip64 size out of range", row(a, func(r *archive.CentralHeader) {
-			r.Uncompressed, r.Extra = archive.Sentinel, archive.Zip64Extra(1<<63)
+		broken("a zip64 size out of range", central(a, func(h *archive.CentralHeader) {
+			h.Uncompressed, h.Extra = archive.Sentinel, archive.Zip64Extra(1<<63)
 		}), damaged("a.sym", "zip64")),
-		broken("another zip64 size in the row", row(a, func(r *archive.CentralHeader) {
-			r.Uncompressed, r.Extra = archive.Sentinel, archive.Zip64Extra(uint64(len(a.Data))+1)
+		broken("another zip64 size in the central directory", central(a, func(h *archive.CentralHeader) {
+			h.Uncompressed, h.Extra = archive.Sentinel, archive.Zip64Extra(uint64(len(a.Data))+1)
 		}), damaged("a.sym", disagree+"uncompressed size")),
-		broken("two zip64 extra fields", row(a, func(r *archive.CentralHeader) {
+		broken("two zip64 extra fields", central(a, func(h *archive.CentralHeader) {
 			size := archive.Zip64Extra(uint64(len(a.Data)))
-			r.Uncompressed, r.Extra = archive.Sentinel, append(size, size...)
+			h.Uncompressed, h.Extra = archive.Sentinel, append(size, size...)
 		}), damaged("a.sym", "two extra fields")),
-		broken("extra fields of the row that are cut off", row(a, func(r *archive.CentralHeader) { r.Extra = []byte{0x55, 0x54, 9, 0, 1} }),
+		broken("extra fields of the central directory header that are cut off", central(a, func(h *archive.CentralHeader) { h.Extra = []byte{0x55, 0x54, 9, 0, 1} }),
 			damaged("a.sym", "cut off")),
-		kept("padding behind the row's extra fields", row(a, func(r *archive.CentralHeader) { r.Extra = append(archive.Extra(0x5455, nil), 0, 0, 0) })),
+		kept("padding after the central directory header's extra fields", central(a, func(h *archive.CentralHeader) { h.Extra = append(archive.Extra(0x5455, nil), 0, 0, 0) })),
 	}
 
 	for bit := range 16 {
@@ -108,8 +107,7 @@ func localHeaderRules() []rule {
 	return rules
 }
 
-// entryEndRules are about where the bytes of an entry end whose sizes the local
-// header states, and whether they are what it states.
+// entryEndRules are about entries whose local header states their sizes.
 func entryEndRules() []rule {
 	var rules []rule
 	for _, name := range named {
@@ -123,12 +121,12 @@ func entryEndRules() []rule {
 				}
 				rules = append(rules, r)
 			}
-			claim := func(e archive.Entry, crc, compressed, expanded uint32) archive.Entry {
+			claim := func(e archive.Entry, crc, compressed, uncompressed uint32) archive.Entry {
 				e.Local = func(h *archive.LocalHeader) {
-					h.CRC32, h.Compressed, h.Uncompressed = h.CRC32+crc, h.Compressed+compressed, h.Uncompressed+expanded
+					h.CRC32, h.Compressed, h.Uncompressed = h.CRC32+crc, h.Compressed+compressed, h.Uncompressed+uncompressed
 				}
-				e.Central = func(r *archive.CentralHeader) {
-					r.CRC32, r.Compressed, r.Uncompressed = r.CRC32+crc, r.Compressed+compressed, r.Uncompressed+expanded
+				e.Central = func(h *archive.CentralHeader) {
+					h.CRC32, h.Compressed, h.Uncompressed = h.CRC32+crc, h.Compressed+compressed, h.Uncompressed+uncompressed
 				}
 				return e
 			}
@@ -137,20 +135,20 @@ func entryEndRules() []rule {
 			add("what it states", a, nil)
 			add("another CRC-32", claim(a, 1, 0, 0), &stream.ChecksumError{Entry: name})
 			if method == archive.Store {
-				add("a byte more than it has, packed", claim(a, 0, 1, 0), damaged(name, "differ"))
-				add("a byte more than it has, expanded", claim(a, 0, 0, 1), damaged(name, "differ"))
+				add("a byte more than it has, compressed", claim(a, 0, 1, 0), damaged(name, "differ"))
+				add("a byte more than it has, uncompressed", claim(a, 0, 0, 1), damaged(name, "differ"))
 				continue
 			}
-			add("a byte less than it has, expanded", claim(a, 0, 0, less), damaged(name, "more bytes"))
-			add("a byte more than it has, expanded", claim(a, 0, 0, 1), damaged(name, "but states"))
-			add("a byte less than it has, packed", claim(a, 0, less, 0), damaged(name, "damaged"))
+			add("a byte less than it has, uncompressed", claim(a, 0, 0, less), damaged(name, "more bytes"))
+			add("a byte more than it has, uncompressed", claim(a, 0, 0, 1), damaged(name, "but states"))
+			add("a byte less than it has, compressed", claim(a, 0, less, 0), damaged(name, "damaged"))
 			trailing := damaged(name, "is shorter than")
 			if method == archive.Zstd {
 				trailing = damaged(name, "damaged")
 			}
-			add("a byte behind its end", with(a, func(e *archive.Entry) { e.Raw = append(slices.Clip(raw), 0) }), trailing)
+			add("a byte after its end", with(a, func(e *archive.Entry) { e.Raw = append(slices.Clip(raw), 0) }), trailing)
 			add("cut off", with(a, func(e *archive.Entry) { e.Raw = raw[:len(raw)-1] }), damaged(name, "damaged"))
-			add("no byte of it", with(a, func(e *archive.Entry) { e.Raw = []byte{} }), damaged(name, ""))
+			add("no bytes", with(a, func(e *archive.Entry) { e.Raw = []byte{} }), damaged(name, ""))
 			add("noise", with(a, func(e *archive.Entry) { e.Raw = []byte("\xff\xff\xff\xff\xff") }), damaged(name, "damaged"))
 		}
 	}
@@ -181,10 +179,10 @@ func entryEndRules() []rule {
 			err: damaged("a/", "directory"),
 		},
 		rule{
-			name: "end of an entry: a directory with content that it does not state", archive: archive.Build(archive.Entry{
+			name: "end of an entry: a directory with content, stated as empty", archive: archive.Build(archive.Entry{
 				Name: "a/", Data: []byte("x"), Method: archive.Deflate,
 				Local:   func(h *archive.LocalHeader) { h.Uncompressed = 0 },
-				Central: func(r *archive.CentralHeader) { r.Uncompressed = 0 },
+				Central: func(h *archive.CentralHeader) { h.Uncompressed = 0 },
 			}),
 			err: damaged("a/", "more bytes"),
 		},
@@ -203,7 +201,7 @@ func entryEndRules() []rule {
 	)
 }
 
-// descriptorRules are about entries whose sizes stand behind them.
+// descriptorRules are about entries with data descriptors.
 func descriptorRules() []rule {
 	layouts := []struct {
 		name   string
@@ -230,7 +228,7 @@ func descriptorRules() []rule {
 			label := layout + ", " + name + ": "
 			a := with(entry(name), func(e *archive.Entry) { e.Descriptor = d })
 			stored := with(a, func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true })
-			footer := func(e archive.Entry, change func(*archive.DataDescriptor)) []byte {
+			edit := func(e archive.Entry, change func(*archive.DataDescriptor)) []byte {
 				e.DataDescriptor = change
 				return archive.Build(e, entry("b.dll"))
 			}
@@ -241,10 +239,10 @@ func descriptorRules() []rule {
 			add(label+"before the zip64 end", nil, nil, archive.Archive{
 				Entries: []archive.Entry{with(a, func(e *archive.Entry) { e.Unlisted = true })}, Zip64: true,
 			}.Bytes())
-			add(label+"another CRC-32", &stream.ChecksumError{Entry: name}, nil, footer(a, func(f *archive.DataDescriptor) { f.CRC32++ }))
-			add(label+"another compressed size", damaged(name, "descriptor"), nil, footer(a, func(f *archive.DataDescriptor) { f.Compressed++ }))
-			add(label+"another size", damaged(name, "descriptor"), nil, footer(a, func(f *archive.DataDescriptor) { f.Uncompressed++ }))
-			add(label+"with something behind it", damaged(name, "descriptor"), nil,
+			add(label+"another CRC-32", &stream.ChecksumError{Entry: name}, nil, edit(a, func(f *archive.DataDescriptor) { f.CRC32++ }))
+			add(label+"another compressed size", damaged(name, "descriptor"), nil, edit(a, func(f *archive.DataDescriptor) { f.Compressed++ }))
+			add(label+"another size", damaged(name, "descriptor"), nil, edit(a, func(f *archive.DataDescriptor) { f.Uncompressed++ }))
+			add(label+"bytes after it", damaged(name, "descriptor"), nil,
 				archive.Build(a, with(entry("b.dll"), func(e *archive.Entry) { e.Gap = []byte("gap!") })))
 			add(label+"damaged deflate stream", damaged(name, "damaged"), nil,
 				archive.Build(with(a, func(e *archive.Entry) { e.Raw = []byte("\xff\xff\xff") })))
@@ -255,13 +253,13 @@ func descriptorRules() []rule {
 				archive.Entry{Name: name, Method: archive.Deflate, Descriptor: d}, entry("b.dll")))
 			add(label+"empty, stored", nil, append(empty(name), texts("b.dll")...), archive.Build(
 				archive.Entry{Name: name, Descriptor: d}, entry("b.dll")))
-			add(label+"stored, its size known", nil, texts(name, "b.dll"), archive.Build(stored, entry("b.dll")))
-			add(label+"stored, another CRC-32", &stream.ChecksumError{Entry: name}, nil, footer(stored, func(f *archive.DataDescriptor) { f.CRC32++ }))
-			add(label+"stored, another size", damaged(name, "descriptor"), nil, footer(stored, func(f *archive.DataDescriptor) { f.Compressed++ }))
-			add(label+"stored, its size a byte too small", damaged(name, "descriptor"), nil, archive.Build(with(stored, func(e *archive.Entry) {
+			add(label+"stored with a size", nil, texts(name, "b.dll"), archive.Build(stored, entry("b.dll")))
+			add(label+"stored, another CRC-32", &stream.ChecksumError{Entry: name}, nil, edit(stored, func(f *archive.DataDescriptor) { f.CRC32++ }))
+			add(label+"stored, another size", damaged(name, "descriptor"), nil, edit(stored, func(f *archive.DataDescriptor) { f.Compressed++ }))
+			add(label+"stored with a size, a byte too small", damaged(name, "descriptor"), nil, archive.Build(with(stored, func(e *archive.Entry) {
 				e.Local = func(h *archive.LocalHeader) { h.Compressed--; h.Uncompressed-- }
 			}), entry("b.dll")))
-			add(label+"stored, its size unknown", nil, texts(name, "b.dll"), archive.Build(
+			add(label+"stored without a size", nil, texts(name, "b.dll"), archive.Build(
 				with(stored, func(e *archive.Entry) { e.LocalSizes = false }), entry("b.dll")))
 		}
 		add(layout+": a directory", nil, texts("a/a.sym"), archive.Build(archive.Entry{Name: "a/", Descriptor: d}, entry("a/a.sym")))
@@ -270,7 +268,7 @@ func descriptorRules() []rule {
 	}
 	missing := with(entry("a.sym"), func(e *archive.Entry) { e.Descriptor = archive.MissingDescriptor })
 	add("missing", damaged("a.sym", "descriptor"), nil, archive.Build(missing, entry("b.dll")))
-	add("missing, stored, its size known", damaged("a.sym", "descriptor"), nil, archive.Build(
+	add("missing, stored with a size", damaged("a.sym", "descriptor"), nil, archive.Build(
 		with(missing, func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true }), entry("b.dll")))
 	add("missing, of an empty file", damaged("a.sym", "descriptor"), nil, archive.Build(
 		archive.Entry{Name: "a.sym", Descriptor: archive.MissingDescriptor}, entry("b.dll")))
@@ -278,10 +276,10 @@ func descriptorRules() []rule {
 		archive.Entry{Name: "a/", Descriptor: archive.MissingDescriptor}, entry("a/a.sym")))
 	add("missing, of a directory at the end", nil, texts("a/a.sym"), archive.Build(
 		entry("a/a.sym"), archive.Entry{Name: "a/", Descriptor: archive.MissingDescriptor}))
-	add("stored, its size unknown, the archive cut off", zip.ErrNotZip, nil, cutOff(archive.Build(
+	add("stored without a size, the archive cut off", zip.ErrNotZip, nil, cutOff(archive.Build(
 		with(entry("a.sym"), func(e *archive.Entry) { e.Method, e.Descriptor = archive.Store, archive.Signed32 }))))
 	return rules
 }
 
-// cutOff is all of an archive but its last byte.
+// cutOff cuts off an archive's last byte.
 func cutOff(data []byte) []byte { return data[:len(data)-1] }

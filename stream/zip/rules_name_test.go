@@ -13,10 +13,10 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// bzip2ed is bzip2Text as bzip2 -9 writes it.
+// bzip2Compressed is bzip2Text as bzip2 -9 writes it.
 const (
-	bzip2Text = "MODULE Linux x86_64 0A0B bzip2.so\nFILE 0 bzip2.c\n"
-	bzip2ed   = "\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\x0f\xd3\x64\x86\x00\x00\x0e\xdf\x80\x00\x10\x40\x01\x55\x40\x37" +
+	bzip2Text       = "MODULE Linux x86_64 0A0B bzip2.so\nFILE 0 bzip2.c\n"
+	bzip2Compressed = "\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\x0f\xd3\x64\x86\x00\x00\x0e\xdf\x80\x00\x10\x40\x01\x55\x40\x37" +
 		"\x26\x82\x00\x98\x21\xca\x50\x20\x00\x31\x40\x00\xd0\x00\x00\xd5\x34\x7a\x8f\x53\xd4\x3d\x40\x66\xa3\x4f" +
 		"\x27\xb4\x5c\xe4\x7b\x3e\x81\x02\xd4\x2b\x70\x68\x29\x31\xcf\x93\x65\x26\x65\x20\xc9\x02\xaf\x20\x4f\x07" +
 		"\x02\xc2\xee\x48\xa7\x0a\x12\x01\xfa\x6c\x90\xc0"
@@ -36,20 +36,20 @@ func zstdFrame(exponent byte, content string) []byte {
 	return append(b, content...)
 }
 
-// methodRules are about methods of compression and what their streams need.
+// methodRules are about compression methods and their streams.
 func methodRules() []rule {
 	var rules []rule
 	for _, name := range named {
-		compressed := archive.Entry{Name: name, Data: []byte(bzip2Text), Method: archive.BZip2, Raw: []byte(bzip2ed)}
+		compressed := archive.Entry{Name: name, Data: []byte(bzip2Text), Method: archive.BZip2, Raw: []byte(bzip2Compressed)}
 		rules = append(rules,
 			rule{name: "method: bzip2, " + name, archive: archive.Build(compressed), files: []file{{name, bzip2Text}}},
 			rule{
 				name: "method: bzip2 and more, " + name, err: damaged(name, "damaged"),
-				archive: archive.Build(with(compressed, func(e *archive.Entry) { e.Raw = []byte(bzip2ed + "more") })),
+				archive: archive.Build(with(compressed, func(e *archive.Entry) { e.Raw = []byte(bzip2Compressed + "more") })),
 			},
 			rule{
 				name: "method: bzip2, cut off, " + name, err: damaged(name, "damaged"),
-				archive: archive.Build(with(compressed, func(e *archive.Entry) { e.Raw = cutOff([]byte(bzip2ed)) })),
+				archive: archive.Build(with(compressed, func(e *archive.Entry) { e.Raw = cutOff([]byte(bzip2Compressed)) })),
 			},
 			rule{
 				name: "method: bzip2, another CRC-32, " + name, err: &stream.ChecksumError{Entry: name},
@@ -61,7 +61,7 @@ func methodRules() []rule {
 				name: "method: bzip2 with a descriptor and its size, " + name, files: []file{{name, bzip2Text}},
 				archive: archive.Build(with(compressed, func(e *archive.Entry) {
 					e.Descriptor = archive.Signed32
-					e.Local = func(h *archive.LocalHeader) { h.Compressed = uint32(len(bzip2ed)) }
+					e.Local = func(h *archive.LocalHeader) { h.Compressed = uint32(len(bzip2Compressed)) }
 				})),
 			},
 			rule{
@@ -104,7 +104,7 @@ func unicodePath(raw, name string) []byte {
 	return archive.Extra(0x7075, append(b, name...))
 }
 
-// nameRules are about names that readers read differently.
+// nameRules are about names that readers decode differently.
 func nameRules() []rule {
 	var rules []rule
 	kept := func(name string, e archive.Entry) {
@@ -132,7 +132,7 @@ func nameRules() []rule {
 	broken("of 1,025 bytes", damaged("", "1025"), entry(long+"n"))
 	broken("of 65,535 bytes", damaged("", "65535"), entry(strings.Repeat("n", 65535)))
 	broken("of 1,025 bytes, a directory's", damaged("", "1025"), archive.Entry{Name: long + "/"})
-	broken("of 1,025 bytes, in the row alone", damaged("", "1025"), with(entry("a.sym"), func(e *archive.Entry) {
+	broken("of 1,025 bytes, in the central directory only", damaged("", "1025"), with(entry("a.sym"), func(e *archive.Entry) {
 		e.Central = func(r *archive.CentralHeader) { r.Name = []byte(long + "n") }
 	}))
 	kept("the same in Unicode", with(entry("a.sym"), func(e *archive.Entry) {
@@ -141,7 +141,7 @@ func nameRules() []rule {
 	broken("another in Unicode", damaged("a.sym", "Unicode path"), with(entry("a.sym"), func(e *archive.Entry) {
 		e.LocalExtra = unicodePath("a.sym", "b.sym")
 	}))
-	broken("another in Unicode, in the row alone", damaged("a.sym", "Unicode path"), with(entry("a.sym"), func(e *archive.Entry) {
+	broken("another in Unicode, in the central directory only", damaged("a.sym", "Unicode path"), with(entry("a.sym"), func(e *archive.Entry) {
 		e.CentralExtra = unicodePath("a.sym", "b.sym")
 	}))
 	broken("another in Unicode that is cut off", damaged("a.sym", "Unicode path"), with(entry("a.sym"), func(e *archive.Entry) {
@@ -151,8 +151,7 @@ func nameRules() []rule {
 		e.CentralExtra = append(unicodePath("a.sym", "a.sym"), unicodePath("a.sym", "a.sym")...)
 	}))
 
-	// What else names must be is the caller's to say, of every name but a
-	// directory's, listed or not.
+	// The caller checks every name but a directory's, listed or not.
 	refused := errors.New("no name for a symbol")
 	picky := &stream.Rules{MaxEntries: 10, MaxUncompressed: 1 << 20, Form: func(name string) (stream.Form, error) {
 		if name != "a.sym" {
@@ -162,11 +161,11 @@ func nameRules() []rule {
 	}}
 	bad := entry("../b.dll")
 	return append(rules,
-		rule{name: "name: all as the caller wants", limits: picky, archive: archive.Build(entry("a.sym"), archive.Entry{Name: "../"}), files: texts("a.sym")},
+		rule{name: "name: all accepted by the caller", limits: picky, archive: archive.Build(entry("a.sym"), archive.Entry{Name: "../"}), files: texts("a.sym")},
 		rule{name: "name: one that the caller refuses", limits: picky, archive: archive.Build(entry("a.sym"), bad), err: refused},
 		rule{name: "name: an empty one that the caller refuses", limits: picky, archive: archive.Build(entry("")), err: refused},
 		rule{
-			name: "name: one that the caller refuses, without a row", limits: picky, err: refused,
+			name: "name: one that the caller refuses, not listed", limits: picky, err: refused,
 			archive: archive.Build(entry("a.sym"), with(bad, func(e *archive.Entry) { e.Unlisted = true })),
 		},
 	)
@@ -174,8 +173,8 @@ func nameRules() []rule {
 
 // limitRules are about the limits that the caller sets.
 func limitRules() []rule {
-	limits := func(entries int, expanded int64) *stream.Rules {
-		return &stream.Rules{Form: ziptest.FormByName, MaxEntries: entries, MaxUncompressed: expanded}
+	limits := func(entries int, uncompressed int64) *stream.Rules {
+		return &stream.Rules{Form: ziptest.FormByName, MaxEntries: entries, MaxUncompressed: uncompressed}
 	}
 	entries := []archive.Entry{{Name: "d/"}, entry("a.sym"), entry("b.dll"), with(entry("c.dll"), func(e *archive.Entry) { e.Unlisted = true })}
 	var size int64
@@ -215,7 +214,7 @@ func limitRules() []rule {
 				archive: archive.Build(archive.Entry{Name: name, Data: bomb, Method: archive.Deflate, Descriptor: archive.Signed32}),
 			},
 			rule{
-				name: "limit: a bomb that states to be small, " + name, limits: limits(1, 1<<20), err: damaged(name, "more bytes"),
+				name: "limit: a bomb that states a small size, " + name, limits: limits(1, 1<<20), err: damaged(name, "more bytes"),
 				archive: archive.Build(archive.Entry{
 					Name: name, Data: bomb, Method: archive.Deflate,
 					Local: func(h *archive.LocalHeader) { h.Uncompressed = 100 }, Central: func(r *archive.CentralHeader) { r.Uncompressed = 100 },

@@ -19,17 +19,16 @@ const (
 // unlimited are rules under which an archive may have any size.
 var unlimited = &stream.Rules{Form: ziptest.FormByName, MaxEntries: 1 << 20, MaxUncompressed: 1 << 40}
 
-// rule is an archive that keeps one rule of the reader, or breaks it.
+// rule is an archive that obeys or breaks one rule of the reader.
 type rule struct {
 	name    string
 	archive []byte
 
-	// What the archive holds, in the order of its directory, if it is taken.
-	// Ignored entries are among it, directories are not.
+	// The archive's files in the order of its directory, if it is accepted. They include
+	// ignored ones.
 	files []file
 
-	// What it is refused with. Of a *FormatError the Reason is a part
-	// that tells the rule.
+	// The error, if the archive is refused. A *FormatError's Reason may be a part.
 	err error
 
 	limits *stream.Rules // nil: ziptest.Ordinary
@@ -37,7 +36,7 @@ type rule struct {
 
 type file struct{ name, content string }
 
-// allRules are the rules of every part of the format.
+// allRules are the rules of all parts of the format.
 var allRules = sync.OnceValue(func() []rule {
 	return slices.Concat(localHeaderRules(), entryEndRules(), descriptorRules(), methodRules(),
 		directoryRules(), archiveEndRules(), startRules(), nameRules(), limitRules())
@@ -47,7 +46,7 @@ func TestZipRules(t *testing.T) {
 	names := make(map[string]bool)
 	for _, r := range allRules() {
 		if names[r.name] {
-			t.Errorf("two rules are called %q", r.name)
+			t.Errorf("two rules are named %q", r.name)
 		}
 		names[r.name] = true
 		t.Run(r.name, func(t *testing.T) {
@@ -101,12 +100,12 @@ func entry(name string) archive.Entry {
 	return archive.Entry{Name: name, Data: []byte(text(name)), Method: archive.Deflate}
 }
 
-// text is what entry puts into the entry called name.
+// text is the content of the entry of that name.
 func text(name string) string {
 	return "MODULE Linux x86_64 0A0B " + name + "\n" + strings.Repeat("FILE 0 "+name+"\n", 3)
 }
 
-// texts are the files of entries that entry made.
+// texts returns the files of entries that entry made.
 func texts(names ...string) []file {
 	var files []file
 	for _, name := range names {
@@ -121,8 +120,7 @@ func with(e archive.Entry, change func(*archive.Entry)) archive.Entry {
 	return e
 }
 
-// named is one entry of each form, so that what holds for an entry is seen on
-// every way through the reader.
+// named has a name for each form, so that every path through the reader is tested.
 var named = []string{"a.sym", "a.dll", "a-symbols.txt"}
 
 func TestZipWriters(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-// readers hand out the same bytes in different ways.
+// readers return the same bytes in different pieces.
 var readers = []struct {
 	name string
 	wrap func(io.Reader) io.Reader
@@ -43,20 +43,20 @@ func TestZipRulesInPieces(t *testing.T) {
 	}
 }
 
-// mixed is an archive of less than 3 KB with an entry of every kind.
+// mixed returns an archive of less than 3 KB with an entry of every kind.
 func mixed() rule {
-	described := func(name string, d archive.DescriptorLayout) archive.Entry {
+	withDescriptor := func(name string, d archive.DescriptorLayout) archive.Entry {
 		return with(entry(name), func(e *archive.Entry) { e.Descriptor = d })
 	}
 	r := rule{archive: archive.Archive{
 		Entries: []archive.Entry{
 			{Name: "d/"},
 			entry("d/a.sym"),
-			described("d/b.sym", archive.Signed32),
-			described("d/c.dll", archive.Unsigned64),
+			withDescriptor("d/b.sym", archive.Signed32),
+			withDescriptor("d/c.dll", archive.Unsigned64),
 			with(entry("d/stored.sym"), func(e *archive.Entry) { e.Method = archive.Store }),
 			with(entry("d/stored.dll"), func(e *archive.Entry) { e.Method = archive.Store }),
-			with(described("d/hinted.dll", archive.Signed32), func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true }),
+			with(withDescriptor("d/sized.dll", archive.Signed32), func(e *archive.Entry) { e.Method, e.LocalSizes = archive.Store, true }),
 			with(entry("d/zstd.dll"), func(e *archive.Entry) { e.Method = archive.Zstd }),
 			with(entry("d/wide.dll"), func(e *archive.Entry) { e.Zip64Local, e.Zip64Central = true, true }),
 			with(entry("é.sym"), func(e *archive.Entry) { e.Flags, e.Comment = archive.FlagUTF8, "comment" }),
@@ -66,7 +66,7 @@ func mixed() rule {
 		Zip64: true,
 		End:   func(e *archive.End) { e.Comment = []byte("made by a test") },
 	}.Bytes()}
-	r.files = append(texts("d/a.sym", "d/b.sym", "d/c.dll", "d/stored.sym", "d/stored.dll", "d/hinted.dll", "d/zstd.dll",
+	r.files = append(texts("d/a.sym", "d/b.sym", "d/c.dll", "d/stored.sym", "d/stored.dll", "d/sized.dll", "d/zstd.dll",
 		"d/wide.dll", "é.sym", "build-symbols.txt"), file{"d/empty.sym", ""})
 	return r
 }
@@ -80,11 +80,11 @@ func TestMixed(t *testing.T) {
 	r.check(t, s, report, err)
 }
 
-// TestSourceFails lets the source fail at every byte.
+// TestSourceFails has a source that fails at every byte.
 func TestSourceFails(t *testing.T) {
 	gone := errors.New("the client has gone")
 	data, m := mixed().archive, budgettest.New(t)
-	for _, with := range []string{"behind the bytes", "with the bytes"} {
+	for _, with := range []string{"after the bytes", "with the bytes"} {
 		t.Run(with, func(t *testing.T) {
 			for n := range len(data) + 1 {
 				source := io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(gone))
@@ -103,9 +103,9 @@ func TestSourceFails(t *testing.T) {
 	}
 }
 
-// TestUnexpectedEOFIsNoEnd has a source that says it was cut off in the way of
-// [io.ErrUnexpectedEOF], as readers of request bodies do.
-func TestUnexpectedEOFIsNoEnd(t *testing.T) {
+// TestUnexpectedEOF has a source that ends with [io.ErrUnexpectedEOF], as readers of request
+// bodies do.
+func TestUnexpectedEOF(t *testing.T) {
 	data := mixed().archive
 	for _, n := range []int{0, 100, len(data)} {
 		_, _, err := ziptest.Reading{Source: io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(io.ErrUnexpectedEOF))}.Do(t)
@@ -115,7 +115,7 @@ func TestUnexpectedEOFIsNoEnd(t *testing.T) {
 	}
 }
 
-// TestCutOff ends an archive at every byte.
+// TestCutOff cuts an archive off at every byte.
 func TestCutOff(t *testing.T) {
 	data, m := mixed().archive, budgettest.New(t)
 	for n := range data {
@@ -129,9 +129,9 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// TestTheEarlierFaultIsSaid: an entry that a worker finds to be damaged comes
-// before what is wrong behind it, whichever is found first.
-func TestTheEarlierFaultIsSaid(t *testing.T) {
+// TestTheEarlierFaultIsReported: a damaged entry is reported before a later fault, whichever
+// is found first.
+func TestTheEarlierFaultIsReported(t *testing.T) {
 	damaged := entry("a.sym")
 	damaged.Local = func(h *archive.LocalHeader) { h.CRC32++ }
 	damaged.Central = func(r *archive.CentralHeader) { r.CRC32++ }
@@ -143,7 +143,7 @@ func TestTheEarlierFaultIsSaid(t *testing.T) {
 	}
 }
 
-// TestCutOffWithinParts ends archives with bodies of several parts.
+// TestCutOffWithinParts cuts off archives whose bodies have several parts.
 func TestCutOffWithinParts(t *testing.T) {
 	m := budgettest.New(t)
 	for _, e := range ziptest.BigEntries() {
@@ -157,16 +157,16 @@ func TestCutOffWithinParts(t *testing.T) {
 	}
 }
 
-// TestFlippedBits changes every byte of an archive. It is refused, or it is
-// what archive/zip sees in it, which is what it was.
+// TestFlippedBits flips bits in every byte of an archive. The archive is refused, or has the
+// same contents as before, for us and for archive/zip.
 func TestFlippedBits(t *testing.T) {
 	m := budgettest.New(t)
 	data := mixed().archive
-	whole, _, err := ziptest.Reading{Data: data, Budget: m}.Do(t)
+	intact, _, err := ziptest.Reading{Data: data, Budget: m}.Do(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	was := ziptest.Contents(t, whole)
+	was := ziptest.Contents(t, intact)
 	masks := []byte{0x01, 0x08, 0x80}
 	accepted := 0
 	for i := range data {
@@ -194,14 +194,13 @@ func TestFlippedBits(t *testing.T) {
 			}
 		}
 	}
-	// Times, versions, attributes and comments may be anything.
+	// Times, versions, attributes and comments may have any value.
 	if accepted == 0 || accepted > len(masks)*len(data)/2 {
 		t.Errorf("%d of %d changed archives were accepted", accepted, len(masks)*len(data))
 	}
 }
 
-// TestErrorsInterruptTheSource finds what is wrong while the client sends
-// nothing.
+// TestErrorsInterruptTheSource has errors that occur while the client sends nothing.
 func TestErrorsInterruptTheSource(t *testing.T) {
 	boom := errors.New("boom")
 	damagedEntry := with(entry("a.sym"), func(e *archive.Entry) { e.Local = func(h *archive.LocalHeader) { h.CRC32++ } })
@@ -247,20 +246,19 @@ func TestContextEndsBeforeTheArchive(t *testing.T) {
 	}
 }
 
-// TestPrefixIsRefusedAtOnce has a client that sends something else and goes on
-// for ever.
+// TestPrefixIsRefusedAtOnce has a client that sends zeros without end.
 func TestPrefixIsRefusedAtOnce(t *testing.T) {
-	endless := &zeros{}
-	_, _, err := ziptest.Reading{Source: endless}.Do(t)
+	source := &zeros{}
+	_, _, err := ziptest.Reading{Source: source}.Do(t)
 	if !errors.Is(err, zip.ErrNotZip) {
 		t.Error(err)
 	}
-	if endless.n > 256<<10 {
-		t.Errorf("refused after %d bytes", endless.n)
+	if source.n > 256<<10 {
+		t.Errorf("refused after %d bytes", source.n)
 	}
 }
 
-// zeros yields zeros for ever.
+// zeros yields zeros without end.
 type zeros struct{ n int }
 
 func (z *zeros) Read(p []byte) (int, error) {

@@ -15,7 +15,8 @@ import (
 	"spillway/testdata/ziptest"
 )
 
-func TestArchivesThatAreHeldOnDisk(t *testing.T) {
+// TestSpilledArchives reads archives that are spilled to disk, with and without a stated size.
+func TestSpilledArchives(t *testing.T) {
 	for name, data := range ziptest.SpillArchives() {
 		for _, size := range []int64{0, int64(len(data)), int64(len(data)) + 500} {
 			t.Run(fmt.Sprintf("%s, size %d", name, size), func(t *testing.T) {
@@ -23,7 +24,7 @@ func TestArchivesThatAreHeldOnDisk(t *testing.T) {
 				m := budgettest.NewWithDisk(t)
 				rules := ziptest.Ordinary
 				rules.Size = size
-				// Reads of any length, so that blocks end anywhere.
+				// Short reads, so blocks end at any offset.
 				s, _, err := ziptest.Reading{Data: data, Source: iotest.HalfReader(bytes.NewReader(data)), Budget: m, Rules: &rules}.Do(t)
 				if err != nil {
 					t.Fatal(err)
@@ -35,8 +36,8 @@ func TestArchivesThatAreHeldOnDisk(t *testing.T) {
 	}
 }
 
-// TestCutOffWhileHeld cuts an archive off where it is held.
-func TestCutOffWhileHeld(t *testing.T) {
+// TestCutOffWhileSpilled cuts off an archive that is spilled.
+func TestCutOffWhileSpilled(t *testing.T) {
 	data := ziptest.SpillArchives()["stored with a descriptor, signed, 32 bit"]
 	m := budgettest.NewWithDisk(t)
 	gone := errors.New("gone")
@@ -45,7 +46,7 @@ func TestCutOffWhileHeld(t *testing.T) {
 			s, _, err := ziptest.Reading{Source: io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(end)), Budget: m}.Do(t)
 			switch {
 			case len(s.Kept()) > 0:
-				t.Errorf("cut off at %d with %v: something is kept", n, end)
+				t.Errorf("cut off at %d with %v: an object is kept", n, end)
 			case !errors.Is(err, map[error]error{gone: gone, io.EOF: zip.ErrNotZip}[end]):
 				t.Errorf("cut off at %d with %v: %v", n, end, err)
 			}
@@ -54,10 +55,9 @@ func TestCutOffWhileHeld(t *testing.T) {
 	}
 }
 
-// BenchmarkHold reads an archive of one large stored file forward, and the same
-// with a byte before it, so that it is held on disk. The rate is of archive
-// bytes.
-func BenchmarkHold(b *testing.B) {
+// BenchmarkSpill reads an archive of one large stored file forward, and the same archive
+// spilled to disk. The rate is of archive bytes.
+func BenchmarkSpill(b *testing.B) {
 	entry := archive.Entry{Name: "a.dll", Data: archive.Noise(1, 64*mib)}
 	for _, bm := range []struct {
 		name    string

@@ -93,8 +93,8 @@ func Mixed(seed uint64, size int64) []Entry {
 	}
 }
 
-// The text of bzip2Described, and how bzip2 -9 writes it: a stream, of which any
-// number may follow one another.
+// The text of bzip2WithDescriptor, and the stream that bzip2 -9 makes of it. Such streams may
+// be concatenated.
 const (
 	bzip2Line       = "MODULE Linux x86_64 0A0B bzip2.so\nFILE 0 bzip2.c\n"
 	bzip2Lines      = 18000
