@@ -43,7 +43,7 @@ func smallArchive() (zip []byte, files map[string][]byte) {
 // is stored with exactly the right content.
 func TestEveryByteOfAnArchive(t *testing.T) {
 	t.Parallel()
-	in := startInside(t, overrides{})
+	svc := startService(t, overrides{})
 	zip, files := smallArchive()
 	if len(zip) < 2800 || len(zip) > 3300 {
 		t.Errorf("the archive has %d bytes", len(zip))
@@ -51,7 +51,7 @@ func TestEveryByteOfAnArchive(t *testing.T) {
 	stored := 0
 	try := func(what string, data []byte) {
 		body, contentType := client.Form(data)
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, in.api()+"/upload/", bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, svc.api()+"/upload/", bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,21 +61,21 @@ func TestEveryByteOfAnArchive(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		<-in.events
+		<-svc.events
 		if a.Status != http.StatusCreated {
 			if a.Status != http.StatusBadRequest && a.Status != http.StatusRequestEntityTooLarge || a.Error == "" {
 				t.Errorf("%s: %+v", what, a)
 			}
-			in.wantNothing(t, what)
+			svc.wantNothing(t, what)
 			return
 		}
 		stored++
-		keys := in.Store.Keys(t, in.BucketName)
+		keys := svc.Store.Keys(t, svc.BucketName)
 		if len(keys) != len(files) {
 			t.Errorf("%s: stored %q", what, keys)
 		}
 		for _, key := range keys {
-			o, _ := in.Store.Object(t, in.BucketName, key)
+			o, _ := svc.Store.Object(t, svc.BucketName, key)
 			content := o.Body
 			if o.ContentEncoding == "gzip" {
 				content = client.Gunzip(t, content)
@@ -83,7 +83,7 @@ func TestEveryByteOfAnArchive(t *testing.T) {
 			if want, ok := files[key]; !ok || !bytes.Equal(content, want) {
 				t.Errorf("%s: %s is stored with %q, want %q", what, key, content, want)
 			}
-			if err := in.Store.Delete(context.WithoutCancel(t.Context()), in.BucketName, key); err != nil {
+			if err := svc.Store.Delete(context.WithoutCancel(t.Context()), svc.BucketName, key); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -21,12 +21,12 @@ import (
 )
 
 // watch starts the probes and the janitor, as run does. stop ends them.
-func (in *inside) watch(t *testing.T) (stop func()) {
+func (svc *testService) watch(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
 	var watching sync.WaitGroup
-	watching.Go(func() { in.pressure.Watch(ctx) })
-	in.janitor.start(ctx)
+	watching.Go(func() { svc.pressure.Watch(ctx) })
+	svc.janitor.start(ctx)
 	return func() {
 		end()
 		watching.Wait()
@@ -43,15 +43,15 @@ func TestDiskThatFreezes(t *testing.T) {
 		return
 	}
 	const turns = 8
-	in := startInside(t, overrides{pressureWindow: 3 * time.Second, spillHang: time.Second}, "--spill-dir="+disk.Path, "--spill-min-free=0", "--max-uploads=8", "--upload-timeout=10s", "--sweep-age=1h")
-	defer in.watch(t)()
-	api := in.api()
+	svc := startService(t, overrides{pressureWindow: 3 * time.Second, spillHang: time.Second}, "--spill-dir="+disk.Path, "--spill-min-free=0", "--max-uploads=8", "--upload-timeout=10s", "--sweep-age=1h")
+	defer svc.watch(t)()
+	api := svc.api()
 
 	var held []*client.Stalled
 	for i := range uint64(turns) {
 		held = append(held, client.SendHalf(t, api, archive.NeedsDisk(10*i, 3<<20).Bytes()))
 	}
-	in.awaitSpilling(t, turns)
+	svc.awaitSpilling(t, turns)
 	loopfs.FreezeForTest(t, disk)
 	frozen := time.Now()
 	for _, u := range held {
@@ -66,12 +66,12 @@ func TestDiskThatFreezes(t *testing.T) {
 		t.Errorf("the last of them ended after %v", d)
 	}
 	for range turns {
-		<-in.events
+		<-svc.events
 	}
-	if u := in.budget.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 {
+	if u := svc.budget.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 {
 		t.Errorf("their turns are not given back: %+v", u)
 	}
-	if u := in.budget.Spill().Usage(); u.Hanging == 0 || u.Used == 0 || u.Stuck != u.Used {
+	if u := svc.budget.Spill().Usage(); u.Hanging == 0 || u.Used == 0 || u.Stuck != u.Used {
 		t.Errorf("what the disk may still have is not counted: %+v", u)
 	}
 	client.AwaitStatus(t, api+"/__lbheartbeat__", http.StatusServiceUnavailable)
@@ -80,22 +80,22 @@ func TestDiskThatFreezes(t *testing.T) {
 		if a := client.MustSend(t, api, "dev", archive.PythonZipfile(files...)); a.Status != http.StatusCreated {
 			t.Errorf("an ordinary upload: %+v", a)
 		}
-		<-in.events
+		<-svc.events
 	}
-	in.WantStored(t, "v1/", files)
+	svc.WantStored(t, "v1/", files)
 	if state, says := client.CheckState(t, api, "spill"); state != "error" || !strings.Contains(says, "calls hang") || !strings.Contains(says, "disk hangs") {
 		t.Errorf("the heartbeat says %s: %s", state, says)
 	}
 
 	loopfs.ThawForTest(t, disk)
 	client.AwaitStatus(t, api+"/__lbheartbeat__", http.StatusOK)
-	client.Until(t, "the disk is not in use", func() bool { u := in.budget.Spill().Usage(); return u.Used == 0 && u.Files == 0 && u.Hanging == 0 })
+	client.Until(t, "the disk is not in use", func() bool { u := svc.budget.Spill().Usage(); return u.Used == 0 && u.Files == 0 && u.Hanging == 0 })
 	a := archive.NeedsDisk(100, 3<<20)
 	if got, err := client.Send(client.Within(t), api, "dev", a.Reader()); err != nil || got.Status != http.StatusCreated {
 		t.Errorf("once it has thawed: %+v, error %v", got, err)
 	}
-	<-in.events
-	in.wantRoom(t, "once it has thawed")
+	<-svc.events
+	svc.wantRoom(t, "once it has thawed")
 	client.Until(t, "the janitor works again", func() bool { state, _ := client.CheckState(t, api, "janitor"); return state == "ok" })
 }
 
@@ -141,9 +141,9 @@ func TestDiskThatBreaksUnseen(t *testing.T) {
 				return
 			}
 			defer disk.Close()
-			in := startInside(t, overrides{pressureWindow: 2 * time.Second}, "--spill-dir="+disk.Path, "--spill-min-free=4MiB")
-			defer in.watch(t)()
-			api := in.api()
+			svc := startService(t, overrides{pressureWindow: 2 * time.Second}, "--spill-dir="+disk.Path, "--spill-min-free=4MiB")
+			defer svc.watch(t)()
+			api := svc.api()
 			if state, says := client.CheckState(t, api, "spill"); state != "ok" {
 				t.Fatalf("in the beginning the heartbeat says %s: %s", state, says)
 			}
@@ -156,7 +156,7 @@ func TestDiskThatBreaksUnseen(t *testing.T) {
 			if a := client.MustSend(t, api, "dev", archive.PythonZipfile(archive.Samples(1)...)); a.Status != http.StatusCreated {
 				t.Errorf("an ordinary upload: %+v", a)
 			}
-			<-in.events
+			<-svc.events
 			if err := c.set(t, disk, false); err != nil {
 				t.Fatal(err)
 			}

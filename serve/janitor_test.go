@@ -19,8 +19,8 @@ import (
 // The tests in this file run in synctest's fake time.
 
 var (
-	errDown         = errors.New("it is down")
-	errUnreportable = errors.New("whoever is told of it panics")
+	errDown         = errors.New("store is down")
+	errUnreportable = errors.New("reporting this panics")
 )
 
 // rig is a janitor with two tasks: "tried", and "beside", which never fails.
@@ -32,16 +32,16 @@ type rig struct {
 	runs  atomic.Int64 // of the tried task, begun
 }
 
-// step is one run of the task that is tried.
+// step is one run of the tried task.
 type step func(ctx context.Context) (removed int, err error)
 
 func removes(n int) step { return func(context.Context) (int, error) { return n, nil } }
 
 func fails(context.Context) (int, error) { return 0, errDown }
 
-func panics(context.Context) (int, error) { panic("thrown in") }
+func panics(context.Context) (int, error) { panic("a bug") }
 
-// waits ends when it is told to.
+// waits runs until ctx ends.
 func waits(ctx context.Context) (int, error) {
 	<-ctx.Done()
 	return 1, context.Cause(ctx)
@@ -127,8 +127,8 @@ func TestJanitorTriesAgain(t *testing.T) {
 		says    string
 		removed int // by each such run
 	}{
-		{"error", fails, 0, "it is down", 0},
-		{"panic", panics, 0, "panic: thrown in", 0},
+		{"error", fails, 0, "store is down", 0},
+		{"panic", panics, 0, "panic: a bug", 0},
 		{"past its deadline", waits, 10 * time.Second, "context deadline exceeded", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -18,14 +18,14 @@ import (
 func TestPressure(t *testing.T) {
 	t.Parallel()
 	disk := &faultyDisk{}
-	in := startInside(t, overrides{
+	svc := startService(t, overrides{
 		pressureWindow: 15 * time.Second,
 		openDisk: func(path string) (_ budget.Disk, err error) {
 			disk.Disk, err = budget.OpenDisk(path)
 			return disk, err
 		},
 	}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-upload-quota=20MiB")
-	api := in.api()
+	api := svc.api()
 	want := func(when string, balancer int, spill string) {
 		t.Helper()
 		if told := client.Get(t, api+"/__lbheartbeat__"); told.Status != balancer {
@@ -61,7 +61,7 @@ func TestPressure(t *testing.T) {
 	if a, err := client.Send(client.Within(t), api, "dev", archive.NeedsDisk(11, 3<<20).Reader()); err != nil || a.Status != http.StatusCreated {
 		t.Errorf("under pressure: %+v, error %v", a, err)
 	}
-	defer in.watch(t)() // not before: what the service sees itself would count as well
+	defer svc.watch(t)() // not before: what the service sees itself would count as well
 	client.AwaitStatus(t, api+"/__lbheartbeat__", http.StatusOK)
 	want("with room again", http.StatusOK, "ok")
 }

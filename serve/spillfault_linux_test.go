@@ -99,14 +99,14 @@ func TestDiskThatFails(t *testing.T) {
 	t.Parallel()
 	disk := &faultyDisk{}
 	folder := t.TempDir()
-	in := startInside(t, overrides{
+	svc := startService(t, overrides{
 		openDisk: func(path string) (_ budget.Disk, err error) {
 			disk.Disk, err = budget.OpenDisk(path)
 			return disk, err
 		},
 	}, "--spill-dir="+folder, "--spill-min-free=0")
 	a := archive.NeedsDisk(1, 3<<20)
-	api := in.api()
+	api := svc.api()
 	for _, op := range []string{"create", "free", "allocate", "write", "read", "punch"} {
 		for _, failure := range []error{syscall.ENOSPC, syscall.EIO} {
 			what := fmt.Sprintf("%s: %v", op, failure)
@@ -118,14 +118,14 @@ func TestDiskThatFails(t *testing.T) {
 			if got.Status != http.StatusServiceUnavailable || got.RetryAfter == "" || disk.failures() == 0 {
 				t.Errorf("%s: %+v after %d failures, want 503", what, got, disk.failures())
 			}
-			in.wantNothing(t, what)
+			svc.wantNothing(t, what)
 
 			disk.fail("", nil)
 			if got, err = client.Send(client.Within(t), api, "dev", a.Reader()); err != nil || got.Status != http.StatusCreated {
 				t.Errorf("%s, and then not: %+v, error %v", what, got, err)
 			}
-			in.drop(t)
-			in.wantNothing(t, what+", and then not")
+			svc.drop(t)
+			svc.wantNothing(t, what+", and then not")
 		}
 	}
 }

@@ -19,19 +19,19 @@ import (
 
 // startForHeartbeat starts a service behind a proxy to a real S3 server. Each heartbeat probes
 // the store anew. Outcomes of uploads count for outcomeWindow.
-func startForHeartbeat(t *testing.T, outcomeWindow time.Duration, args ...string) (*inside, *s3fault.Proxy, string) {
+func startForHeartbeat(t *testing.T, outcomeWindow time.Duration, args ...string) (*testService, *s3fault.Proxy, string) {
 	t.Helper()
 	server := s3server.Start(t)
-	in, proxy := startBehindProxy(t, server, overrides{
+	svc, proxy := startBehindProxy(t, server, overrides{
 		probeLife:     time.Nanosecond,
 		outcomeWindow: outcomeWindow,
 		adjustStore:   func(cfg *s3sink.Config) { cfg.MaxBackoff = 10 * time.Millisecond },
 	}, append([]string{"--spill-dir=" + t.TempDir()}, args...)...)
 	go func() {
-		for range in.events { // nobody else takes them
+		for range svc.events { // nobody else takes them
 		}
 	}()
-	return in, proxy, in.api()
+	return svc, proxy, svc.api()
 }
 
 // When a store accepts no bodies, the heartbeat names the error of the probe and of the failed
@@ -96,10 +96,10 @@ func TestStoreThatIsSlow(t *testing.T) {
 // and then is in error. It names the uploads that hold the turns.
 func TestTurnsOfSlowClients(t *testing.T) {
 	t.Parallel()
-	in, _, api := startForHeartbeat(t, 3*time.Second, "--max-uploads=2", "--room-wait=100ms")
+	svc, _, api := startForHeartbeat(t, 3*time.Second, "--max-uploads=2", "--room-wait=100ms")
 	zip := archive.PythonZipfile(archive.Samples(2)...)
 	slow := []*client.Stalled{client.SendHalf(t, api, zip), client.SendHalf(t, api, zip)}
-	client.Until(t, "both have a turn", func() bool { return in.budget.Usage().Uploads == 2 })
+	client.Until(t, "both have a turn", func() bool { return svc.budget.Usage().Uploads == 2 })
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	patient := client.Within(t)

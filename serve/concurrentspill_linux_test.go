@@ -16,16 +16,16 @@ import (
 // four clients that take it and then hardly send anything.
 func TestManySpillAtOnce(t *testing.T) {
 	t.Parallel()
-	in := startInside(t, overrides{}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-quota=13MiB", "--max-uploads=64", "--memory=256MiB")
+	svc := startService(t, overrides{}, "--spill-dir="+t.TempDir(), "--spill-min-free=0", "--spill-quota=13MiB", "--max-uploads=64", "--memory=256MiB")
 	const size = 3_000_000
 	uploads := nightly.Pick(24, 64)
 	stop := make(chan struct{})
 	slow := make(chan error, 4)
 	for i := range uint64(4) {
 		body, contentType := client.Form(archive.NeedsDisk(5000+10*i, size).Bytes())
-		go func() { slow <- trickle(t, in.public.address(), contentType, body, len(body)/2, stop) }()
+		go func() { slow <- trickle(t, svc.public.address(), contentType, body, len(body)/2, stop) }()
 	}
-	in.awaitSpilling(t, 4)
+	svc.awaitSpilling(t, 4)
 	type result struct {
 		client.Answer
 		archive archive.Archive
@@ -35,7 +35,7 @@ func TestManySpillAtOnce(t *testing.T) {
 	for i := range uint64(uploads) {
 		a := archive.NeedsDisk(10*i, size)
 		go func() {
-			got, err := client.SendWhole(client.Within(t), in.api(), "dev", a.Bytes())
+			got, err := client.SendWhole(client.Within(t), svc.api(), "dev", a.Bytes())
 			results <- result{got, a, err}
 		}()
 	}
@@ -47,7 +47,7 @@ func TestManySpillAtOnce(t *testing.T) {
 		case r.Status == http.StatusCreated:
 			stored++
 			for _, e := range r.archive.Entries {
-				in.WantEntry(t, e)
+				svc.WantEntry(t, e)
 			}
 		case r.Status != http.StatusServiceUnavailable:
 			t.Errorf("%+v", r.Answer)
@@ -60,24 +60,24 @@ func TestManySpillAtOnce(t *testing.T) {
 		}
 	}
 	for range uploads + 4 {
-		<-in.events
+		<-svc.events
 	}
 	if stored == 0 {
 		t.Error("none was stored")
 	}
 	t.Logf("%d of %d were stored", stored, uploads)
-	if u := in.budget.Spill().Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
+	if u := svc.budget.Spill().Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
 		t.Errorf("the disk is still in use: %+v", u)
 	}
-	if u := in.budget.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
+	if u := svc.budget.Usage(); u.Uploads != 0 || u.Leased != 0 || u.Held != 0 || u.Waiting != 0 {
 		t.Errorf("memory is still in use: %+v", u)
 	}
 }
 
 // awaitSpilling waits until n files are on disk.
-func (in *inside) awaitSpilling(t *testing.T, n int) {
+func (svc *testService) awaitSpilling(t *testing.T, n int) {
 	t.Helper()
-	client.Until(t, fmt.Sprintf("%d files are on disk", n), func() bool { return in.budget.Spill().Usage().Files >= n })
+	client.Until(t, fmt.Sprintf("%d files are on disk", n), func() bool { return svc.budget.Spill().Usage().Files >= n })
 }
 
 // trickle sends the first n bytes of a body at once, and then one every two seconds until

@@ -20,7 +20,7 @@ import (
 
 // tended is a service that probes its disk. The probes are counted.
 type tended struct {
-	*inside
+	*testService
 	disk countedDisk
 }
 
@@ -36,10 +36,10 @@ func (d *countedDisk) Create() (budget.DiskFile, error) {
 }
 
 // awaitProbes waits for n more probes of the disk. Nobody else may create files meanwhile.
-func (in *tended) awaitProbes(t *testing.T, n int64) {
+func (svc *tended) awaitProbes(t *testing.T, n int64) {
 	t.Helper()
-	seen := in.disk.made.Load() + n
-	client.Until(t, "the service probes its disk", func() bool { return in.disk.made.Load() >= seen })
+	seen := svc.disk.made.Load() + n
+	client.Until(t, "the service probes its disk", func() bool { return svc.disk.made.Load() >= seen })
 }
 
 // connection is a connection that the server has accepted.
@@ -139,44 +139,44 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 		args []string
 
 		alone bool // it affects the whole process
-		do    func(t *testing.T, in *tended, api string)
+		do    func(t *testing.T, svc *tended, api string)
 	}{
-		{"sizes that are only declared", 2400 << 20, []string{"--spill-min-free=1GiB"}, false, func(t *testing.T, in *tended, _ string) {
+		{"sizes that are only declared", 2400 << 20, []string{"--spill-min-free=1GiB"}, false, func(t *testing.T, svc *tended, _ string) {
 			for range 3 {
-				if got := declare(t, in.public.address(), 2_000_000_000, archive.NeedsDisk(1, 900_000).Bytes()); got != "HTTP/1.1 503" {
+				if got := declare(t, svc.public.address(), 2_000_000_000, archive.NeedsDisk(1, 900_000).Bytes()); got != "HTTP/1.1 503" {
 					t.Errorf("answered %q", got)
 				}
-				<-in.events
+				<-svc.events
 			}
 		}},
-		{"archives larger than the disk", 8 << 20, []string{"--spill-min-free=0"}, false, func(t *testing.T, in *tended, api string) {
+		{"archives larger than the disk", 8 << 20, []string{"--spill-min-free=0"}, false, func(t *testing.T, svc *tended, api string) {
 			zip := archive.NeedsDisk(1, 16<<20).Bytes()
 			for range 3 {
 				if a := client.MustSend(t, api, "dev", zip); a.Status != http.StatusServiceUnavailable {
 					t.Errorf("%+v", a)
 				}
-				<-in.events
+				<-svc.events
 			}
 		}},
-		{"archives down to the mark", 32 << 20, []string{"--spill-min-free=20MiB"}, false, func(t *testing.T, in *tended, api string) {
+		{"archives down to the mark", 32 << 20, []string{"--spill-min-free=20MiB"}, false, func(t *testing.T, svc *tended, api string) {
 			// It holds the space during the probes.
 			u := client.SendHalf(t, api, archive.NeedsDisk(1, 18<<20).Bytes())
-			in.awaitSpilling(t, 1)
+			svc.awaitSpilling(t, 1)
 			for range 3 {
 				if a := client.MustSend(t, api, "dev", archive.NeedsDisk(11, 12<<20).Bytes()); a.Status != http.StatusServiceUnavailable {
 					t.Errorf("%+v", a)
 				}
-				<-in.events
+				<-svc.events
 			}
-			in.awaitProbes(t, 10)
+			svc.awaitProbes(t, 10)
 			close(u.Rest)
 			u.Wait(t)
-			<-in.events
+			<-svc.events
 		}},
-		{"all descriptors", 32 << 20, []string{"--spill-min-free=0"}, true, func(t *testing.T, in *tended, _ string) {
+		{"all descriptors", 32 << 20, []string{"--spill-min-free=0"}, true, func(t *testing.T, svc *tended, _ string) {
 			var conns []*connection
 			for range 4 {
-				conns = append(conns, connect(t, in.public.address()))
+				conns = append(conns, connect(t, svc.public.address()))
 			}
 			defer limitFiles(t)()
 			for _, c := range conns[1:] {
@@ -184,12 +184,12 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 				if status, says := c.post(t, contentType, body); status != http.StatusServiceUnavailable || !strings.Contains(says, "descriptors") {
 					t.Errorf("%d %s", status, says)
 				}
-				<-in.events
+				<-svc.events
 			}
 			if _, says := conns[0].get(t, "/__heartbeat__"); !strings.Contains(says, `"files":"error"`) {
 				t.Errorf("the heartbeat says %s", says)
 			}
-			in.awaitProbes(t, 4)
+			svc.awaitProbes(t, 4)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,18 +202,18 @@ func TestClientsTakeNoInstanceOut(t *testing.T) {
 				return
 			}
 			defer disk.Close()
-			in := &tended{}
-			in.inside = startInside(t, overrides{
+			svc := &tended{}
+			svc.testService = startService(t, overrides{
 				pressureWindow: 3 * time.Second,
 				openDisk: func(path string) (_ budget.Disk, err error) {
-					in.disk.Disk, err = budget.OpenDisk(path)
-					return &in.disk, err
+					svc.disk.Disk, err = budget.OpenDisk(path)
+					return &svc.disk, err
 				},
 			}, append(c.args, "--spill-dir="+disk.Path)...)
-			defer in.watch(t)()
-			api := in.api()
-			c.do(t, in, api)
-			in.awaitProbes(t, 4)
+			defer svc.watch(t)()
+			api := svc.api()
+			c.do(t, svc, api)
+			svc.awaitProbes(t, 4)
 			if got := client.Get(t, api+"/__lbheartbeat__"); got.Status != http.StatusOK {
 				t.Errorf("the balancer is told %d", got.Status)
 			}

@@ -31,14 +31,14 @@ const faultAttempt = 5 * time.Second
 
 // faulty is a service whose S3 server can be made to fail.
 type faulty struct {
-	*inside
+	*testService
 	proxy *s3fault.Proxy
 }
 
 func startFaulty(t *testing.T, server *s3server.Server) *faulty {
 	t.Helper()
 	f := &faulty{}
-	f.inside, f.proxy = startBehindProxy(t, server, overrides{
+	f.testService, f.proxy = startBehindProxy(t, server, overrides{
 		adjustStore: func(cfg *s3sink.Config) {
 			cfg.AttemptTimeout, cfg.CompleteTimeout, cfg.MaxBackoff = faultAttempt, faultAttempt, 10*time.Millisecond
 		},

@@ -20,24 +20,24 @@ import (
 	"spillway/testdata/s3server"
 )
 
-// inside is a service within the test's own process, so that the test sees what the
+// testService is a service within the test's own process, so that the test sees what the
 // service keeps.
-type inside struct {
+type testService struct {
 	*service
 	client.Bucket
 	events chan zapcore.Entry // one for each upload, once its room is given back
 	served chan error
 }
 
-// startInside starts a service and a real S3 server. Both end with the test.
-func startInside(t *testing.T, o overrides, args ...string) *inside {
+// startService starts a service and a real S3 server. Both end with the test.
+func startService(t *testing.T, o overrides, args ...string) *testService {
 	t.Helper()
 	server := s3server.Start(t)
-	return startInsideBefore(t, server.Client, server.Endpoint, o, args...)
+	return startServiceAt(t, server.Client, server.Endpoint, o, args...)
 }
 
-// startBehindProxy is startInside with a proxy on the way to the S3 server.
-func startBehindProxy(t *testing.T, server *s3server.Server, o overrides, args ...string) (*inside, *s3fault.Proxy) {
+// startBehindProxy is startService with a proxy on the way to the S3 server.
+func startBehindProxy(t *testing.T, server *s3server.Server, o overrides, args ...string) (*testService, *s3fault.Proxy) {
 	t.Helper()
 	proxy, err := s3fault.NewProxy(server.Endpoint)
 	if err != nil {
@@ -45,16 +45,16 @@ func startBehindProxy(t *testing.T, server *s3server.Server, o overrides, args .
 	}
 	front := httptest.NewServer(proxy)
 	t.Cleanup(front.Close)
-	return startInsideBefore(t, server.Client, front.URL, o, args...), proxy
+	return startServiceAt(t, server.Client, front.URL, o, args...), proxy
 }
 
-// startInsideBefore starts a service with a bucket of its own in a running S3 server,
+// startServiceAt starts a service with a bucket of its own in a running S3 server,
 // which it reaches through an endpoint.
-func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, o overrides, args ...string) *inside {
+func startServiceAt(t *testing.T, server s3server.Client, endpoint string, o overrides, args ...string) *testService {
 	t.Helper()
-	in := &inside{Bucket: client.Bucket{Store: server, BucketName: server.Bucket(t)}, events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
+	svc := &testService{Bucket: client.Bucket{Store: server, BucketName: server.Bucket(t)}, events: make(chan zapcore.Entry, 100), served: make(chan error, 1)}
 	s, _, err := settings.Parse(append([]string{
-		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=256MiB", "--s3-endpoint=" + endpoint, "--s3-bucket=" + in.BucketName,
+		"--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--memory=256MiB", "--s3-endpoint=" + endpoint, "--s3-bucket=" + svc.BucketName,
 	}, args...), func(string) string { return "" }, io.Discard)
 	if err == nil {
 		err = s.Serve.Complete()
@@ -65,22 +65,22 @@ func startInsideBefore(t *testing.T, server s3server.Client, endpoint string, o 
 	log := zap.New(zapcore.NewNopCore()).WithOptions(zap.WrapCore(func(zapcore.Core) zapcore.Core {
 		return zapcore.RegisterHooks(observed{}, func(e zapcore.Entry) error {
 			if e.Message == "upload" {
-				in.events <- e
+				svc.events <- e
 			}
 			return nil
 		})
 	}))
 	noLimit := func(string) string { return "off" } // the heap of the tests is not the program's
-	if in.service, err = newService(t.Context(), &s.Serve, o, noLimit, log, newAsyncWriter(io.Discard)); err != nil {
+	if svc.service, err = newService(t.Context(), &s.Serve, o, noLimit, log, newAsyncWriter(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
-	go func() { in.served <- in.public.Serve(in.public.listener) }()
-	t.Cleanup(func() { in.stop(t) })
-	return in
+	go func() { svc.served <- svc.public.Serve(svc.public.listener) }()
+	t.Cleanup(func() { svc.stop(t) })
+	return svc
 }
 
 // api is the base URL of the service.
-func (in *inside) api() string { return "http://" + in.public.address() }
+func (svc *testService) api() string { return "http://" + svc.public.address() }
 
 // observed is a log core that accepts every entry and writes nothing.
 type observed struct{ zapcore.LevelEnabler }
@@ -94,9 +94,9 @@ func (observed) Write(zapcore.Entry, []zapcore.Field) error { return nil }
 func (observed) Sync() error                                { return nil }
 
 // sendBroken sends the start of a request and closes the connection.
-func (in *inside) sendBroken(t *testing.T, contentType string, length int, body io.Reader) {
+func (svc *testService) sendBroken(t *testing.T, contentType string, length int, body io.Reader) {
 	t.Helper()
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", in.public.address())
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", svc.public.address())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,32 +107,32 @@ func (in *inside) sendBroken(t *testing.T, contentType string, length int, body 
 	if err = errors.Join(err, conn.Close()); err != nil {
 		t.Fatal(err)
 	}
-	<-in.events
+	<-svc.events
 }
 
 // wantNothing checks that an upload left no object, no unfinished multipart upload, and no
 // memory or disk in use.
-func (in *inside) wantNothing(t *testing.T, what string) {
+func (svc *testService) wantNothing(t *testing.T, what string) {
 	t.Helper()
-	if keys := in.Store.Keys(t, in.BucketName); len(keys) != 0 {
+	if keys := svc.Store.Keys(t, svc.BucketName); len(keys) != 0 {
 		t.Errorf("%s: visible: %q", what, keys)
 	}
-	if uploads := in.Store.Uploads(t, in.BucketName); len(uploads) != 0 {
+	if uploads := svc.Store.Uploads(t, svc.BucketName); len(uploads) != 0 {
 		t.Errorf("%s: unfinished multipart uploads: %v", what, uploads)
 	}
-	in.wantRoom(t, what)
+	svc.wantRoom(t, what)
 }
 
 // wantRoom checks that no memory and no disk is in use. The memory of an answer may be given
 // back a moment after the client has read it.
-func (in *inside) wantRoom(t *testing.T, what string) {
+func (svc *testService) wantRoom(t *testing.T, what string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for {
-		memory, disk := in.budget.Usage(), in.budget.Spill().Usage()
+		memory, disk := svc.budget.Usage(), svc.budget.Spill().Usage()
 		if memory.Uploads == 0 && memory.Leased == 0 && memory.Held == 0 && memory.Waiting == 0 && disk.Used == 0 && disk.Files == 0 && disk.Waiting == 0 {
 			return
 		}
@@ -146,23 +146,23 @@ func (in *inside) wantRoom(t *testing.T, what string) {
 }
 
 // stop ends the service.
-func (in *inside) stop(t *testing.T) {
+func (svc *testService) stop(t *testing.T) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	if err := in.drain(ctx); err != nil {
+	if err := svc.drain(ctx); err != nil {
 		t.Error(err)
 	}
-	in.closeAll(ctx, func() {})
-	if err := <-in.served; !errors.Is(err, http.ErrServerClosed) {
+	svc.closeAll(ctx, func() {})
+	if err := <-svc.served; !errors.Is(err, http.ErrServerClosed) {
 		t.Error(err)
 	}
 }
 
 // drop removes all objects from the bucket.
-func (in *inside) drop(t *testing.T) {
+func (svc *testService) drop(t *testing.T) {
 	t.Helper()
-	for _, key := range in.Store.Keys(t, in.BucketName) {
-		if err := in.Store.Delete(t.Context(), in.BucketName, key); err != nil {
+	for _, key := range svc.Store.Keys(t, svc.BucketName) {
+		if err := svc.Store.Delete(t.Context(), svc.BucketName, key); err != nil {
 			t.Fatal(err)
 		}
 	}
