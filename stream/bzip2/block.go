@@ -50,7 +50,7 @@ func (r *Reader) block() error {
 	return nil
 }
 
-// bytesUsed reads which bytes occur in a block, in ascending order.
+// bytesUsed reads the bytes that occur in a block, in ascending order.
 func (r *Reader) bytesUsed(front *[256]byte) (n int, err error) {
 	ranges, err := r.in.take(16)
 	if err != nil {
@@ -77,8 +77,7 @@ func (r *Reader) bytesUsed(front *[256]byte) (n int, err error) {
 	return n, nil
 }
 
-// readSelectors reads which tree each group of symbols has, and returns how many
-// trees there are.
+// readSelectors reads the tree of each group of symbols, and returns the number of trees.
 func (r *Reader) readSelectors() (trees int, err error) {
 	head, err := r.in.take(18)
 	if err != nil {
@@ -111,8 +110,8 @@ func (r *Reader) readSelectors() (trees int, err error) {
 	return trees, nil
 }
 
-// readSymbols decodes the symbols of a block into r.tt and counts its bytes. It
-// returns how many bytes there are.
+// readSymbols decodes a block's symbols into r.tt, and counts each byte value. n is the number
+// of bytes.
 func (r *Reader) readSymbols(front *[256]byte, used int) (n int, err error) {
 	clear(r.counts[:])
 	end := uint32(used + 1)
@@ -125,7 +124,7 @@ func (r *Reader) readSymbols(front *[256]byte, used int) (n int, err error) {
 		t := &r.trees[r.selectors[group]]
 		group++
 		for range groupSize {
-			var short error // fewer bits are left than the longest code has
+			var short error // the input has fewer bits than the longest code
 			if r.in.n < maxLength {
 				short = r.in.need(maxLength)
 			}
@@ -135,7 +134,7 @@ func (r *Reader) readSymbols(front *[256]byte, used int) (n int, err error) {
 			}
 			r.in.drop(length)
 			if symbol < 2 {
-				// A run of the byte at the front has its length in bijective base 2.
+				// The length of a run of the front byte, in bijective base 2.
 				run += power << symbol
 				power <<= 1
 				if run > r.level {
@@ -171,8 +170,7 @@ func (r *Reader) readSymbols(front *[256]byte, used int) (n int, err error) {
 	}
 }
 
-// invert chains the n bytes in r.tt up in the order that they had before the
-// transform.
+// invert links the n bytes in r.tt in their order before the transform.
 func (r *Reader) invert(n int, origin uint32) {
 	tt := r.tt[:n]
 	sum := uint32(0)
@@ -189,8 +187,8 @@ func (r *Reader) invert(n int, origin uint32) {
 	r.last, r.run, r.repeat, r.zeroCount = -1, 0, 0, false
 }
 
-// add adds p to the CRC-32 of the block. That takes the highest bit of each byte
-// first, and zip's the lowest, which processors have instructions for.
+// add adds p to the block's CRC-32. bzip2 takes the highest bit of each byte first. Reversing
+// the bits lets it use the CRC-32 of hash/crc32, which processors have instructions for.
 func (r *Reader) add(p []byte) {
 	sum := bits.Reverse32(r.sum)
 	for len(p) > 0 {

@@ -1,9 +1,9 @@
 // Package bzip2 decodes bzip2 streams.
 //
-// The standard library's decoder cannot be reset: it allocates 3.6 MB for each
-// stream, however short. This one is reused, and reports how much work a stream
-// was. It returns the same bytes for every stream that a known encoder writes.
-// It refuses what other decoders are known to read in different ways.
+// The standard library's decoder cannot be reset: it allocates 3.6 MB for each stream,
+// however short. This one can be reused, and reports the work of a stream. It decodes
+// every stream that a known encoder writes. It refuses streams on which other decoders
+// disagree.
 package bzip2
 
 import (
@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// Memory is what a Reader takes, in bytes.
+	// Memory is the memory of a Reader, in bytes.
 	Memory = 4*maxBlock + maxTrees*treeMemory + maxSelectors + 4<<10
 
 	maxBlock     = 900_000 // symbols of a block, at level 9
@@ -26,13 +26,13 @@ const (
 	endMagic   = 0x177245385090
 )
 
-// A Source hands out its bytes in place.
+// A Source is an input that is read in place.
 type Source interface {
-	// Peek returns what is next, at least one byte, or an error, which is io.EOF
-	// at the end. The slice is valid until the next Peek.
+	// Peek returns the next bytes, at least one, or an error. At the end, that is
+	// io.EOF. The slice is valid until the next Peek.
 	Peek() ([]byte, error)
 
-	// Discard passes n bytes of what Peek has returned.
+	// Discard consumes n bytes that Peek has returned.
 	Discard(n int)
 }
 
@@ -43,23 +43,21 @@ type CorruptError struct {
 
 func (e *CorruptError) Error() string { return "bzip2: " + e.Reason }
 
-// What a stream can be wrong in.
 var (
-	errMagic      = &CorruptError{"no bzip2 stream"}
-	errBlockMagic = &CorruptError{"a block of an unknown kind"}
-	errRandomized = &CorruptError{"a randomized block, which no encoder writes any more"}
-	errSymbols    = &CorruptError{"a block that uses no symbols"}
+	errMagic      = &CorruptError{"not a bzip2 stream"}
+	errBlockMagic = &CorruptError{"unknown block type"}
+	errRandomized = &CorruptError{"a randomized block, which encoders no longer write"}
+	errSymbols    = &CorruptError{"a block without symbols"}
 	errTrees      = &CorruptError{"a number of Huffman trees other than 2 to 6"}
 	errSelectors  = &CorruptError{"too few or invalid tree selectors"}
-	errLengths    = &CorruptError{"code lengths that make no complete code"}
+	errLengths    = &CorruptError{"the code lengths are not a complete Huffman code"}
 	errTooLong    = &CorruptError{"a block that is longer than its level allows"}
-	errOrigin     = &CorruptError{"a block whose origin is outside of it"}
-	errRun        = &CorruptError{"a run that does not end with its length"}
+	errOrigin     = &CorruptError{"the origin of a block is outside of it"}
+	errRun        = &CorruptError{"a run without its length"}
 	errChecksum   = &CorruptError{"a bad checksum"}
 )
 
-// A Reader decodes one stream at a time, and those that follow it directly. Its
-// zero value is of no use: see [New].
+// A Reader decodes a stream, and those that follow it directly. Use [New] to make one.
 type Reader struct {
 	in      bitReader
 	err     error // sticky
@@ -68,33 +66,31 @@ type Reader struct {
 
 	streamSum uint32 // of the blocks' checksums
 	wantSum   uint32 // of the block
-	sum       uint32 // of what has been written of the block
+	sum       uint32 // of the block's output so far
 
 	symbols int64 // decoded since the last Reset
 	blocks  int64
 
-	tt        []uint32 // low 8 bits: a byte of the block; above: where the next one is
-	left      int      // bytes of the block that are not yet decoded from their runs
-	at        uint32   // what is next in tt
-	last      int      // the last byte written, -1 if a run cannot go on
-	run       int      // how often it has been repeated in a row
-	repeat    int      // how often it is still to be written
-	zeroCount bool     // the last run had a length of zero
+	tt        []uint32 // low 8 bits: a byte of the block; higher bits: index of the next one
+	left      int      // bytes of the block before run-length decoding
+	at        uint32   // index in tt of the next byte
+	last      int      // the last byte written, -1 at the start
+	run       int      // how often it was written in a row
+	repeat    int      // how often it has to be written again
+	zeroCount bool     // the length of the last run was zero
 
-	reversed  [1 << 10]byte // bytes to sum, each with its lowest bit first
+	reversed  [1 << 10]byte // output bytes with their bits reversed
 	counts    [256]uint32
 	selectors []uint8
 	trees     [maxTrees]tree
 }
 
-// New returns a Reader, which takes [Memory] bytes. It has to be reset before it
-// is read from.
+// New returns a Reader, which takes [Memory] bytes. Call Reset before Read.
 func New() *Reader {
 	return &Reader{tt: make([]uint32, maxBlock), selectors: make([]uint8, 0, maxSelectors), err: io.EOF}
 }
 
-// Reset begins the stream that src starts with, whatever came before. A nil src
-// drops the one before.
+// Reset begins a new stream at the start of src. With a nil src, it only drops the last one.
 func (r *Reader) Reset(src Source) {
 	r.in = bitReader{src: src}
 	r.err, r.started = nil, false
@@ -110,9 +106,9 @@ func (r *Reader) Reset(src Source) {
 // Reset. Decoding takes time in proportion to them, and to the bytes read.
 func (r *Reader) Work() (symbols, blocks int64) { return r.symbols, r.blocks }
 
-// Read implements [io.Reader]. Its error is io.EOF once the stream has ended and
-// nothing follows it, a [*CorruptError], io.ErrUnexpectedEOF where the source
-// ends too early, or the source's.
+// Read implements [io.Reader]. The error is io.EOF at the end of the last stream, a
+// [*CorruptError], io.ErrUnexpectedEOF if the source ends too early, or the source's
+// error.
 func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -129,7 +125,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return 0, r.err
 }
 
-// expand writes bytes of the block to p (run-length decoding).
+// expand decodes the block's run lengths into p.
 func (r *Reader) expand(p []byte) (n int) {
 	tt, at, left := r.tt, r.at, r.left
 	for n < len(p) {
@@ -148,8 +144,8 @@ func (r *Reader) expand(p []byte) (n int) {
 		at >>= 8
 		left--
 		if r.run == 4 {
-			// Another four of the byte would follow a length of zero: decoders
-			// differ in how they count them.
+			// After a length of zero, decoders count further bytes of the same
+			// value in different ways.
 			r.repeat, r.run, r.zeroCount = b, 0, b == 0
 			continue
 		}
@@ -180,8 +176,8 @@ func fill(p []byte, b byte) {
 	}
 }
 
-// next begins what follows a block: another one, or the end of the stream. It
-// returns io.EOF if nothing follows that.
+// next reads what follows a block: another block, or the end of the stream and the next
+// stream. It returns io.EOF after the last stream.
 func (r *Reader) next() error {
 	if r.sum != r.wantSum {
 		return errChecksum
@@ -217,7 +213,7 @@ func (r *Reader) next() error {
 	return r.header()
 }
 
-// header reads what a stream begins with.
+// header reads a stream's header.
 func (r *Reader) header() error {
 	b, err := r.in.wide(32)
 	if err != nil {
@@ -236,11 +232,11 @@ type bitReader struct {
 	src  Source
 	in   []byte
 	pos  int
-	bits uint64 // the next n bits are the highest; those below may be of in[pos:]
+	bits uint64 // the n highest are next; lower ones may be those of in[pos:]
 	n    uint
 }
 
-// more gets more input, after all that there was has been used.
+// more gets more input after all of in has been used.
 func (b *bitReader) more() (err error) {
 	if b.in != nil {
 		b.src.Discard(b.pos)
@@ -252,7 +248,7 @@ func (b *bitReader) more() (err error) {
 	return err
 }
 
-// need has at least k bits at hand, at most 56.
+// need loads input until there are k bits at hand, at most 56.
 func (b *bitReader) need(k uint) error {
 	if b.n >= k {
 		return nil
@@ -280,19 +276,19 @@ func (b *bitReader) need(k uint) error {
 	return nil
 }
 
-// drop passes k bits, which are at hand.
+// drop consumes k bits, which are at hand.
 func (b *bitReader) drop(k uint) {
 	b.bits <<= k
 	b.n -= k
 }
 
-// take returns the next k bits, at most 25.
+// take returns and consumes the next k bits, at most 25.
 func (b *bitReader) take(k uint) (uint32, error) {
 	v, err := b.wide(k)
 	return uint32(v), err
 }
 
-// wide returns the next k bits, at most 56.
+// wide returns and consumes the next k bits, at most 56.
 func (b *bitReader) wide(k uint) (uint64, error) {
 	if err := b.need(k); err != nil {
 		return 0, err
@@ -302,10 +298,10 @@ func (b *bitReader) wide(k uint) (uint64, error) {
 	return v, nil
 }
 
-// align passes the rest of a byte that has been begun.
+// align consumes the rest of a partly consumed byte.
 func (b *bitReader) align() { b.drop(b.n % 8) }
 
-// atEnd returns io.EOF where the source has ended, after [bitReader.align].
+// atEnd returns io.EOF at the source's end. Call align first.
 func (b *bitReader) atEnd() error {
 	if b.n > 0 || b.pos < len(b.in) {
 		return nil

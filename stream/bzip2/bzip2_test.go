@@ -13,7 +13,7 @@ import (
 	"spillway/testdata/pieces"
 )
 
-// decode reads a stream that comes in pieces of at most so many bytes.
+// decode decodes a stream, read in pieces of at most that many bytes.
 func decode(r *bzip2.Reader, data []byte, most int) ([]byte, error) {
 	r.Reset(&pieces.Source{Data: data, Most: most})
 	return io.ReadAll(r)
@@ -23,7 +23,7 @@ func reference(data []byte) ([]byte, error) {
 	return io.ReadAll(stdbzip2.NewReader(bytes.NewReader(data)))
 }
 
-// contents are texts whose streams differ in kind.
+// contents are contents whose streams use different features.
 func contents() map[string][]byte {
 	periodic := bytes.Repeat(archive.Noise(4, 256), 400)
 	all := map[string][]byte{
@@ -41,7 +41,7 @@ func contents() map[string][]byte {
 	return all
 }
 
-// skewed has bytes of very different frequencies, so that codes are long.
+// skewed returns bytes of very different frequencies, which have long codes.
 func skewed() (out []byte) {
 	for i := range 17 {
 		for range 1 << i {
@@ -51,8 +51,7 @@ func skewed() (out []byte) {
 	return out
 }
 
-// TestReader decodes what is written with every level as the standard library
-// does, in one Reader, whatever pieces the stream comes in.
+// TestReader: one Reader decodes streams as the standard library does, in pieces of any size.
 func TestReader(t *testing.T) {
 	r := bzip2.New()
 	for name, want := range contents() {
@@ -71,7 +70,7 @@ func TestReader(t *testing.T) {
 	}
 }
 
-// TestStreamsInARow: one stream may follow another directly, and nothing else may.
+// TestStreamsInARow: only another stream may follow a stream.
 func TestStreamsInARow(t *testing.T) {
 	one, two := archive.BZip2Stream(1, []byte("one ")), archive.BZip2Stream(9, archive.Symbols(1, 200_000))
 	got, err := decode(bzip2.New(), append(bytes.Clone(one), two...), 100)
@@ -101,7 +100,7 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// TestDamage: no stream with a flipped bit decodes to its bytes and ends well.
+// TestDamage: a stream with a flipped bit is refused.
 func TestDamage(t *testing.T) {
 	r := bzip2.New()
 	stream := archive.BZip2Stream(9, archive.Symbols(3, 2_000))
@@ -110,22 +109,22 @@ func TestDamage(t *testing.T) {
 		damaged[bit/8] ^= 1 << (bit % 8)
 		got, err := decode(r, damaged, 1<<20)
 		if bit/8 == 3 && err == nil {
-			continue // another level that has room for the block
+			continue // another level whose blocks are long enough
 		}
 		if err == nil {
 			t.Errorf("bit %d: %d bytes and no error", bit, len(got))
 		}
 	}
 	if got, err := decode(r, stream, 1<<20); err != nil || len(got) != 2_000 {
-		t.Errorf("after that: %d bytes, error %v", len(got), err)
+		t.Errorf("the intact stream: %d bytes, error %v", len(got), err)
 	}
 }
 
-// TestResetAllocatesNothing: a Reader is used again as it is.
+// TestResetAllocatesNothing: using a Reader again allocates nothing.
 func TestResetAllocatesNothing(t *testing.T) {
 	r := bzip2.New()
 	stream := archive.BZip2Stream(9, archive.Symbols(3, 2_000))
-	src := &plain{}
+	src := &inMemory{}
 	buf := make([]byte, 4<<10)
 	if n := testing.AllocsPerRun(10, func() {
 		src.rest = stream
@@ -144,27 +143,26 @@ func TestResetAllocatesNothing(t *testing.T) {
 	}
 }
 
-// plain is a source of bytes that are all there.
-type plain struct{ rest []byte }
+// inMemory is a source that returns all of its data at once.
+type inMemory struct{ rest []byte }
 
-func (p *plain) Peek() ([]byte, error) {
+func (p *inMemory) Peek() ([]byte, error) {
 	if len(p.rest) == 0 {
 		return nil, io.EOF
 	}
 	return p.rest, nil
 }
 
-func (p *plain) Discard(n int) { p.rest = p.rest[n:] }
+func (p *inMemory) Discard(n int) { p.rest = p.rest[n:] }
 
-// FuzzReader holds the Reader against the standard library's: what it takes, both
-// read alike.
+// FuzzReader compares the Reader with the standard library's.
 func FuzzReader(f *testing.F) {
 	for _, content := range contents() {
 		f.Add(archive.BZip2Stream(1, content[:min(len(content), 5_000)]), uint16(100))
 	}
 	r := bzip2.New()
 	f.Fuzz(func(t *testing.T, data []byte, most uint16) {
-		const enough = 2 << 20 // a few bytes may be many
+		const enough = 2 << 20 // a short stream may have a long output
 		r.Reset(&pieces.Source{Data: data, Most: int(most) + 1})
 		got, err := io.ReadAll(io.LimitReader(r, enough))
 		want, wantErr := io.ReadAll(io.LimitReader(stdbzip2.NewReader(bytes.NewReader(data)), enough))
@@ -179,10 +177,10 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// stricter are the reasons that the standard library does not know.
+// stricter are reasons for which the standard library does not refuse a stream.
 var stricter = map[string]bool{
-	"code lengths that make no complete code": true,
-	"a run that does not end with its length": true,
+	"the code lengths are not a complete Huffman code": true,
+	"a run without its length":                         true,
 }
 
 func BenchmarkReader(b *testing.B) {
@@ -198,7 +196,7 @@ func BenchmarkReader(b *testing.B) {
 			r := bzip2.New()
 			b.SetBytes(int64(len(bm.data)))
 			for b.Loop() {
-				r.Reset(&plain{stream})
+				r.Reset(&inMemory{stream})
 				if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r}, buf); err != nil {
 					b.Fatal(err)
 				}

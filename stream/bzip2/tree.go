@@ -9,9 +9,9 @@ const (
 // tree is a Huffman code. Codes of a length are consecutive, in the order of
 // their symbols, and longer ones follow shorter ones.
 type tree struct {
-	fast    [1 << fastBits]uint32 // by the next bits: symbol<<8 | length; 0 if the code is longer
+	fast    [1 << fastBits]uint32 // by the next bits: symbol<<8 | length, 0 for longer codes
 	limit   [maxLength + 2]uint32 // by length: the first code that is longer, in maxLength bits
-	offset  [maxLength + 2]uint32 // by length: what to take from a code for its place in symbols
+	offset  [maxLength + 2]uint32 // by length: subtracted from a code, it gives the index in symbols
 	symbols [maxAlphabet]uint16   // in the order of their codes
 	lengths [maxAlphabet]uint8
 }
@@ -28,7 +28,7 @@ func (r *Reader) readTree(t *tree, alphabet int) error {
 			if length < 1 || length > maxLength {
 				return errLengths
 			}
-			// 0: as it is. 10: one more. 11: one less.
+			// 0: this length. 10: one more. 11: one less.
 			step, err := r.in.take(1)
 			if err != nil {
 				return err
@@ -46,21 +46,21 @@ func (r *Reader) readTree(t *tree, alphabet int) error {
 	return t.build(alphabet)
 }
 
-// build makes the tables. It refuses what is no complete code: every known encoder
-// writes complete ones, and decoders differ in what they make of others.
+// build makes the tables. It refuses incomplete codes: known encoders do not write them, and
+// decoders disagree on them.
 func (t *tree) build(alphabet int) error {
 	var counts [maxLength + 1]uint32
 	for _, l := range t.lengths[:alphabet] {
 		counts[l]++
 	}
-	var next [maxLength + 1]uint32 // by length: the place in symbols
-	code, place := uint32(0), uint32(0)
+	var next [maxLength + 1]uint32 // by length: index in symbols
+	code, index := uint32(0), uint32(0)
 	clear(t.fast[:])
 	for l := 1; l <= maxLength; l++ {
-		next[l] = place
-		t.offset[l] = code - place
+		next[l] = index
+		t.offset[l] = code - index
 		code += counts[l]
-		place += counts[l]
+		index += counts[l]
 		if code > 1<<l {
 			return errLengths
 		}
@@ -85,7 +85,7 @@ func (t *tree) build(alphabet int) error {
 	return nil
 }
 
-// decode returns the symbol whose code the highest bits are, and its length.
+// decode returns the symbol whose code is in the highest bits, and the code's length.
 func (t *tree) decode(bits uint64) (symbol uint32, length uint) {
 	if e := t.fast[bits>>(64-fastBits)]; e != 0 {
 		return e >> 8, uint(e & 0xff)
@@ -93,7 +93,7 @@ func (t *tree) decode(bits uint64) (symbol uint32, length uint) {
 	code := uint32(bits >> (64 - maxLength))
 	length = fastBits + 1
 	for code >= t.limit[length] {
-		length++ // a complete code ends this
+		length++ // ends, because the code is complete
 	}
 	return uint32(t.symbols[code>>(maxLength-length)-t.offset[length]]), length
 }

@@ -16,33 +16,34 @@ import (
 	"spillway/testdata/pieces"
 )
 
-// all reads a stream to its end. The last run but one must still be there.
+// all reads a stream to its end. It checks that a chunk stays valid until the next call but
+// one.
 func all(r *inflate.Reader, s inflate.Source) ([]byte, error) {
 	r.Reset(s)
 	var out, before, kept []byte
 	for {
-		run, err := r.Next()
+		chunk, err := r.Next()
 		if !bytes.Equal(before, kept) {
-			return out, errors.New("a run was changed while it was valid")
+			return out, errors.New("a chunk was changed while it was valid")
 		}
 		if err != nil {
-			if len(run) > 0 {
-				return out, errors.New("a run with an error")
+			if len(chunk) > 0 {
+				return out, errors.New("a chunk with an error")
 			}
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return out, err
 		}
-		if len(run) == 0 || len(run) > inflate.MaxRun {
-			return out, fmt.Errorf("a run of %d bytes", len(run))
+		if len(chunk) == 0 || len(chunk) > inflate.MaxChunk {
+			return out, fmt.Errorf("a chunk of %d bytes", len(chunk))
 		}
-		out = append(out, run...)
-		before, kept = run, bytes.Clone(run)
+		out = append(out, chunk...)
+		before, kept = chunk, bytes.Clone(chunk)
 	}
 }
 
-// deflated is data, compressed in one of the ways there are.
+// deflated compresses data at a level.
 func deflated(t testing.TB, data []byte, level int) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -76,26 +77,27 @@ func contents() map[string][]byte {
 	}
 }
 
+// TestStreams decodes streams in pieces of any size, and stops at their ends.
 func TestStreams(t *testing.T) {
 	r := inflate.New()
 	for name, data := range contents() {
 		for _, level := range []int{fastflate.HuffmanOnly, 0, 1, 5, 9} {
-			packed := deflated(t, data, level)
+			compressed := deflated(t, data, level)
 			for _, most := range []int{1, 2, 3, 5, 7, 8, 9, 11, 17, 4096, 1 << 20} {
-				s := &pieces.Source{Data: append(bytes.Clone(packed), "what follows"...), Most: most}
+				s := &pieces.Source{Data: append(bytes.Clone(compressed), "what follows"...), Most: most}
 				got, err := all(r, s)
 				if err != nil || !bytes.Equal(got, data) {
 					t.Fatalf("%s, level %d, %d bytes at a time: %d bytes of %d, error %v", name, level, most, len(got), len(data), err)
 				}
-				if s.At != len(packed) {
-					t.Fatalf("%s, level %d, %d bytes at a time: used %d bytes of %d", name, level, most, s.At, len(packed))
+				if s.At != len(compressed) {
+					t.Fatalf("%s, level %d, %d bytes at a time: used %d bytes of %d", name, level, most, s.At, len(compressed))
 				}
 			}
 		}
 	}
 }
 
-// split hands out data in two pieces.
+// split is a source that returns data in two pieces.
 type split struct {
 	pieces.Source
 	cut int
@@ -109,24 +111,24 @@ func (s *split) Peek() ([]byte, error) {
 	return s.Source.Peek()
 }
 
-// TestEverySplitAndEveryEnd: where the input is split does not matter, and a
-// stream that ends too early is told from one that is whole.
+// TestEverySplitAndEveryEnd: the input may be split anywhere, and a stream that ends too
+// early never looks complete.
 func TestEverySplitAndEveryEnd(t *testing.T) {
 	r := inflate.New()
 	data := archive.Symbols(3, 6000)
 	for _, level := range []int{fastflate.HuffmanOnly, 0, 6} {
-		packed := deflated(t, data, level)
-		for cut := range len(packed) {
-			got, err := all(r, &split{pieces.Source{Data: packed}, cut})
+		compressed := deflated(t, data, level)
+		for cut := range len(compressed) {
+			got, err := all(r, &split{pieces.Source{Data: compressed}, cut})
 			if err != nil || !bytes.Equal(got, data) {
 				t.Fatalf("level %d, split at %d: error %v", level, cut, err)
 			}
-			got, err = all(r, &pieces.Source{Data: packed[:cut], Most: 1000})
+			got, err = all(r, &pieces.Source{Data: compressed[:cut], Most: 1000})
 			if !errors.Is(err, io.ErrUnexpectedEOF) || !bytes.HasPrefix(data, got) {
 				t.Fatalf("level %d, ends at %d: %d bytes, error %v", level, cut, len(got), err)
 			}
 			boom := errors.New("boom")
-			if _, err = all(r, &pieces.Source{Data: packed[:cut], Most: 1000, Err: boom}); !errors.Is(err, boom) {
+			if _, err = all(r, &pieces.Source{Data: compressed[:cut], Most: 1000, Err: boom}); !errors.Is(err, boom) {
 				t.Fatalf("level %d, fails at %d: error %v", level, cut, err)
 			}
 		}
@@ -150,7 +152,7 @@ func (w *bitWriter) put(v uint, n int) *bitWriter {
 	return w
 }
 
-// code writes a code, whose highest bit comes first.
+// code writes a code, highest bit first.
 func (w *bitWriter) code(v uint, n int) *bitWriter {
 	for i := n - 1; i >= 0; i-- {
 		w.put(v>>i, 1)
@@ -158,8 +160,8 @@ func (w *bitWriter) code(v uint, n int) *bitWriter {
 	return w
 }
 
-// dynamic begins a last block with codes of its own: the code lengths of the
-// code lengths, in the order of the format, and how many of the others follow.
+// dynamic begins a final block with dynamic codes: lits and dists are the numbers of code
+// lengths, and lengths the code lengths of their code, in the order of the format.
 func dynamic(lits, dists uint, lengths ...uint) *bitWriter {
 	w := new(bitWriter).put(1, 1).put(2, 2).put(lits-257, 5).put(dists-1, 5).put(uint(len(lengths))-4, 4)
 	for _, n := range lengths {
@@ -171,7 +173,7 @@ func dynamic(lits, dists uint, lengths ...uint) *bitWriter {
 // oneBitLengths are codes of one bit for the lengths 0 and 1: 0 is 0, 1 is 1.
 var oneBitLengths = []uint{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}
 
-// TestRules has streams that encoders do not write.
+// TestRules has streams that encoders never write.
 func TestRules(t *testing.T) {
 	fixed := func() *bitWriter { return new(bitWriter).put(1, 1).put(1, 2) }
 	literal := func(w *bitWriter, b byte) *bitWriter { return w.code(0x30+uint(b), 8) }
@@ -181,7 +183,7 @@ func TestRules(t *testing.T) {
 		}
 		return w
 	}
-	lengthsOf := func(dists uint, set ...int) *bitWriter { // code lengths of 0 but for those of 1
+	lengthsOf := func(dists uint, set ...int) *bitWriter { // of code length 1; all others have 0
 		w := dynamic(257, dists, oneBitLengths...)
 		for s := range 257 + int(dists) {
 			one := uint(0)
@@ -205,14 +207,14 @@ func TestRules(t *testing.T) {
 		"a literal":                       {literal(fixed(), 'a').code(0, 7), "a", true},
 		"a match that overlaps":           {literal(fixed(), 'a').code(2, 7).code(0, 5).code(0, 7), "aaaaa", true}, // of 4
 		"a match before the stream":       {literal(fixed(), 'a').code(1, 7).code(1, 5).code(0, 7), "a", false},    // at 2
-		"a match at once":                 {fixed().code(1, 7).code(0, 5).code(0, 7), "", false},
+		"a match at the start":            {fixed().code(1, 7).code(0, 5).code(0, 7), "", false},
 		"literal 286":                     {fixed().code(0xC6, 8).code(0, 7), "", false},
 		"distance 30":                     {literal(fixed(), 'a').code(1, 7).code(30, 5).code(0, 7), "a", false},
 		"a stored block":                  {new(bitWriter).put(1, 3).put(0, 5).put(2, 16).put(0xfffd, 16).put('h', 8).put('i', 8), "hi", true},
-		"a stored block of nothing":       {new(bitWriter).put(1, 3).put(0, 5).put(0, 16).put(0xffff, 16), "", true},
+		"an empty stored block":           {new(bitWriter).put(1, 3).put(0, 5).put(0, 16).put(0xffff, 16), "", true},
 		"a stored block, lengths differ":  {new(bitWriter).put(1, 3).put(0, 5).put(2, 16).put(0xfffc, 16).put('h', 8).put('i', 8), "", false},
-		"only an end, of one bit":         {lengthsOf(1, 256).put(0, 1), "", true},
-		"the code that an only one lacks": {lengthsOf(1, 256).put(1, 1).put(0, 15), "", false},
+		"only an end code, of one bit":    {lengthsOf(1, 256).put(0, 1), "", true},
+		"the other code of one bit":       {lengthsOf(1, 256).put(1, 1).put(0, 15), "", false},
 		"no symbols":                      {zeros(lengthsOf(1), 16), "", false},
 		"two literals and no end":         {lengthsOf(1, 97, 98).put(0, 1).put(1, 1), "abaaaaa", false},
 		"three codes of one bit":          {lengthsOf(1, 97, 98, 256), "", false},
@@ -237,9 +239,9 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// compare holds a stream against the library's decoder, and what that takes
-// against klauspost's, too, which takes some streams that are none: those with a
-// code that an only distance lacks.
+// compare checks that the standard library agrees on a stream. If the stream is valid,
+// klauspost's decoder must agree too. That also accepts some invalid streams, with an unused
+// distance code.
 func compare(t *testing.T, data []byte, most int) {
 	t.Helper()
 	s := &pieces.Source{Data: data, Most: most}
@@ -247,11 +249,11 @@ func compare(t *testing.T, data []byte, most int) {
 	in := bytes.NewReader(data)
 	want, wantErr := io.ReadAll(flate.NewReader(in))
 	if (err == nil) != (wantErr == nil) {
-		t.Fatalf("%v, the library says %v", err, wantErr)
+		t.Fatalf("error %v; the library returns %v", err, wantErr)
 	}
 	early := errors.Is(wantErr, io.ErrUnexpectedEOF) && (bytes.HasPrefix(got, want) || bytes.HasPrefix(want, got))
 	if !bytes.Equal(got, want) && !early {
-		t.Fatalf("%d bytes come out with the error %v, and %d of the library", len(got), err, len(want))
+		t.Fatalf("%d bytes and error %v; the library returns %d", len(got), err, len(want))
 	}
 	if err != nil {
 		return
@@ -260,29 +262,29 @@ func compare(t *testing.T, data []byte, most int) {
 		t.Fatalf("used %d bytes, the library %d", s.At, used)
 	}
 	if again, err := io.ReadAll(fastflate.NewReader(bytes.NewReader(data))); err != nil || !bytes.Equal(got, again) {
-		t.Fatalf("klauspost says %v, and its output differs: %t", err, !bytes.Equal(got, again))
+		t.Fatalf("klauspost's decoder: error %v, output differs %t", err, !bytes.Equal(got, again))
 	}
 }
 
-// TestAgain: a Reader forgets what came before, and takes no memory.
-func TestAgain(t *testing.T) {
+// TestReset: a Reader may be used again after any stream, and allocates nothing.
+func TestReset(t *testing.T) {
 	r := inflate.New()
 	data := archive.Symbols(1, 100_000)
-	packed := deflated(t, data, 6)
+	compressed := deflated(t, data, 6)
 	for n := range 50 {
-		broken := bytes.Clone(packed[:len(packed)*n/50])
+		broken := bytes.Clone(compressed[:len(compressed)*n/50])
 		if n > 0 {
 			broken[n*7%len(broken)] ^= 0x55
 		}
-		_, _ = all(r, &pieces.Source{Data: broken, Most: 100}) // whatever that is
-		if got, err := all(r, &pieces.Source{Data: packed, Most: 1000}); err != nil || !bytes.Equal(got, data) {
+		_, _ = all(r, &pieces.Source{Data: broken, Most: 100}) // any error will do
+		if got, err := all(r, &pieces.Source{Data: compressed, Most: 1000}); err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("after a broken stream: %v", err)
 		}
 	}
-	whole := &whole{}
+	src := &inMemory{}
 	allocs := testing.AllocsPerRun(20, func() {
-		whole.data = packed
-		r.Reset(whole)
+		src.data = compressed
+		r.Reset(src)
 		for {
 			if _, err := r.Next(); err != nil {
 				return
@@ -294,51 +296,50 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// whole hands out all at once.
-type whole struct{ data []byte }
+// inMemory is a source that returns all of its data at once.
+type inMemory struct{ data []byte }
 
-func (w *whole) Peek() ([]byte, error) {
+func (w *inMemory) Peek() ([]byte, error) {
 	if len(w.data) == 0 {
 		return nil, io.EOF
 	}
 	return w.data, nil
 }
 
-func (w *whole) Discard(n int) { w.data = w.data[n:] }
+func (w *inMemory) Discard(n int) { w.data = w.data[n:] }
 
-// FuzzInflate has whatever bytes be a stream.
+// FuzzInflate decodes arbitrary bytes.
 func FuzzInflate(f *testing.F) {
 	for _, data := range contents() {
 		for _, level := range []int{fastflate.HuffmanOnly, 1, 6} {
-			packed := deflated(f, data[:min(len(data), 3000)], level)
-			f.Add(packed, byte(9))
-			f.Add(packed[:len(packed)/2], byte(1))
-			packed[len(packed)/3] ^= 4
-			f.Add(packed, byte(200))
+			compressed := deflated(f, data[:min(len(data), 3000)], level)
+			f.Add(compressed, byte(9))
+			f.Add(compressed[:len(compressed)/2], byte(1))
+			compressed[len(compressed)/3] ^= 4
+			f.Add(compressed, byte(200))
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte, most byte) { compare(t, data, int(most)+1) })
 }
 
-// FuzzDeflated compresses, and breaks what comes of it: few inputs of chance
-// are streams.
+// FuzzDeflated damages valid streams, since few arbitrary inputs are valid.
 func FuzzDeflated(f *testing.F) {
 	for _, data := range contents() {
 		f.Add(data[:min(len(data), 5000)], byte(6), uint16(100), byte(1), byte(8))
 		f.Add(data[:min(len(data), 5000)], byte(1), uint16(3), byte(0), byte(1))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, level byte, at uint16, flip, most byte) {
-		packed := deflated(t, data, int(level)%12-2)
-		packed[int(at)%len(packed)] ^= flip
-		compare(t, packed, int(most)+1)
+		compressed := deflated(t, data, int(level)%12-2)
+		compressed[int(at)%len(compressed)] ^= flip
+		compare(t, compressed, int(most)+1)
 	})
 }
 
-// BenchmarkInflate holds the decoders side by side. The rate is of output.
+// BenchmarkInflate compares decoders. The rate is of output.
 func BenchmarkInflate(b *testing.B) {
 	for name, data := range map[string][]byte{"symbols": archive.Symbols(1, 8<<20), "noise": archive.Noise(1, 8<<20)} {
-		packed := deflated(b, data, 6)
-		run := func(decoder string, decode func() error) {
+		compressed := deflated(b, data, 6)
+		bench := func(decoder string, decode func() error) {
 			b.Run(name+"/"+decoder, func(b *testing.B) {
 				b.SetBytes(int64(len(data)))
 				for b.Loop() {
@@ -349,8 +350,8 @@ func BenchmarkInflate(b *testing.B) {
 			})
 		}
 		r, buffer := inflate.New(), make([]byte, 64<<10)
-		run("this one", func() error {
-			r.Reset(&whole{packed})
+		bench("this one", func() error {
+			r.Reset(&inMemory{compressed})
 			for {
 				if _, err := r.Next(); err != nil {
 					if errors.Is(err, io.EOF) {
@@ -361,8 +362,8 @@ func BenchmarkInflate(b *testing.B) {
 			}
 		})
 		for decoder, z := range map[string]io.ReadCloser{"klauspost": fastflate.NewReader(nil), "library": flate.NewReader(nil)} {
-			run(decoder, func() error {
-				if err := z.(flate.Resetter).Reset(bytes.NewReader(packed), nil); err != nil {
+			bench(decoder, func() error {
+				if err := z.(flate.Resetter).Reset(bytes.NewReader(compressed), nil); err != nil {
 					return err
 				}
 				for {

@@ -3,8 +3,8 @@ package inflate
 import "math/bits"
 
 // A table decodes the symbols of a Huffman code (RFC 1951, section 3.2.2): the
-// low bits of the input, as many as the table is wide, select an entry. One for
-// a longer code links to a table of its own behind the first.
+// low bits of the input, as many as the table is wide, select an entry. The entry of
+// a longer code links to a second table, after the first.
 //
 // An entry, from its low bits: the length of the code, or of the codes of two
 // literals (4 bits); how many extra bits follow it, how wide a linked table is, or
@@ -22,8 +22,8 @@ const (
 
 	maxCode = 15 // bits of the longest code
 
-	// Widths of the tables, and how many entries the worst codes of as many
-	// symbols need, as a search through all of them has it.
+	// Widths of the tables, and how many entries the worst codes need. A search of
+	// all codes found them.
 	litBits, distBits       = 11, 8
 	litEntries, distEntries = 2342, 402
 
@@ -36,8 +36,8 @@ type (
 	distTable [distEntries]uint32
 )
 
-// litSymbols and distSymbols are the entries of symbols, without the lengths of
-// their codes. Those that do not exist are zero.
+// litSymbols and distSymbols are the entries of symbols, without code lengths. Symbols
+// that do not exist are zero.
 var litSymbols, distSymbols = func() (lit [288]uint32, dist [32]uint32) {
 	for s := range 256 {
 		lit[s] = isLiteral | uint32(s)<<valueShift
@@ -59,7 +59,7 @@ var litSymbols, distSymbols = func() (lit [288]uint32, dist [32]uint32) {
 	return lit, dist
 }()
 
-// fixed are the tables of blocks that bring none (RFC 1951, section 3.2.6).
+// fixed are the tables of blocks with fixed codes (RFC 1951, section 3.2.6).
 var fixed = func() (t struct {
 	lit  litTable
 	dist distTable
@@ -87,10 +87,9 @@ var fixed = func() (t struct {
 	return t
 }()
 
-// build makes the table of a code out of the lengths of its symbols' codes, 0
-// for a symbol that has none. It reports whether they make one: every sequence
-// of bits is a code, or there is only one code, of one bit, or none at all; the
-// last two are what encoders write where they need no distances.
+// build makes the table of a code from its code lengths, 0 for a symbol without a code. It
+// returns false if they are not a code. A code is complete, or has a single code of one
+// bit, or none. Encoders write the last two if they need no distances.
 func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
 	var count, next [maxCode + 1]int
 	longest := 0
@@ -154,10 +153,9 @@ func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
 	return true
 }
 
-// pair makes the entries of two literals whose codes fit into the table's width
-// together decode both.
+// pair makes one entry decode two literals, if both codes fit into the table's width.
 func pair(table *litTable) {
-	// From the end: what follows a code is at a lower index, and still single.
+	// Backwards: the second code is at a lower index, whose entry is not paired yet.
 	for i := 1<<litBits - 1; i >= 0; i-- {
 		e := table[i]
 		if e&isLiteral == 0 {
@@ -170,12 +168,12 @@ func pair(table *litTable) {
 	}
 }
 
-// linkWidth is how wide the table is that begins with a code of n bits: as wide
-// as the codes that are left need which begin with the same bits.
+// linkWidth returns the width of the linked table whose first code has n bits. The codes
+// that are left and begin with the same bits must fit.
 func linkWidth(left []int, n, width int) int {
 	bits := n - width
-	for room := 1 << bits; width+bits < len(left)-1; room <<= 1 {
-		if room -= left[width+bits]; room <= 0 {
+	for free := 1 << bits; width+bits < len(left)-1; free <<= 1 {
+		if free -= left[width+bits]; free <= 0 {
 			break
 		}
 		bits++
@@ -187,7 +185,7 @@ func linkWidth(left []int, n, width int) int {
 // section 3.2.7).
 var lengthOrder = [...]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
-// lengthSymbols are the entries of code lengths and of their repetitions.
+// lengthSymbols are the entries of code lengths and their repetitions.
 var lengthSymbols = func() (symbols [19]uint32) {
 	for s := range symbols {
 		symbols[s] = isLiteral | uint32(s)<<valueShift
@@ -263,7 +261,7 @@ func (r *Reader) codes() bool {
 	return true
 }
 
-// fail ends the stream, if nothing has ended it before.
+// fail ends the stream with err, unless it has ended before.
 func (r *Reader) fail(err error) {
 	if r.err == nil {
 		r.err = err
