@@ -43,7 +43,7 @@ func TestDiskThatFreezes(t *testing.T) {
 		return
 	}
 	const turns = 8
-	svc := startService(t, overrides{pressureWindow: 3 * time.Second, spillHang: time.Second}, "--spill-dir="+disk.Path, "--spill-min-free=0", "--max-uploads=8", "--upload-timeout=10s", "--sweep-age=1h")
+	svc := startService(t, overrides{pressureWindow: 3 * time.Second, spillHang: time.Second}, "--spill-dir="+disk.Path, "--spill-min-free=0", "--max-uploads=8", "--memory=512MiB", "--upload-timeout=10s", "--sweep-age=1h")
 	defer svc.watch(t)()
 	api := svc.api()
 
