@@ -55,7 +55,7 @@ type connLimiter struct {
 	net.Listener
 	maxSpare int // spare connections; beyond, one that waits is closed
 	maxOpen  int // spare connections, closing ones included; beyond, none is accepted
-	maxKept  int // requests of which each keeps its connection
+	maxKept  int // requests that keep their connection open
 
 	mu     sync.Mutex // guards the fields below, and those of limitedConn that say so
 	spare  list.List  // of *limitedConn, oldest first

@@ -121,7 +121,7 @@ func (s *Serve) checkPrefixes() error {
 		case !fs.ValidPath(folder) || folder == ".":
 			// S3 accepts such keys. Many clients and other servers clean them as paths
 			// and would look for another key.
-			return fmt.Errorf("--%s: %q is not a folder such as v1/: it must not start with / or contain //, . or ..", c.flag, c.prefix)
+			return fmt.Errorf("--%s: %q is not a folder such as v1/: it must not start with /, nor contain ., .. or //", c.flag, c.prefix)
 		}
 	}
 	sameBucket := s.S3TryBucket == "" || s.S3TryBucket == s.S3Bucket
