@@ -81,7 +81,7 @@ func TestArchiveThatNeverFits(t *testing.T) {
 func TestRoomThatOthersHold(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	s := startBeside(t, "--spill-dir="+folder, "--spill-quota=24MiB", "--spill-min-free=0", "--room-wait=300ms", "--memory=64MiB")
+	s := startBeside(t, "--spill-dir="+folder, "--spill-quota=24MiB", "--spill-min-free=0", "--room-wait=300ms", "--memory=256MiB")
 	first := archive.NeedsDisk(1, 20<<20)
 	zip := first.Bytes()
 	u := client.SendHalfAndWait(t, s.API, zip)

@@ -22,7 +22,7 @@ const (
 // what an upload that waits for a resource is told that is short.
 var shortages = [resources]string{
 	floors:  "every place for an upload is taken",
-	tickets: "memory for a decoder or a long entry table",
+	tickets: "memory for a decoder, a long entry table, or an archive that has to be held",
 	disk:    "space on the disk",
 	parts:   "memory for a part",
 }
