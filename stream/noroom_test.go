@@ -27,9 +27,9 @@ func TestNoRoom(t *testing.T) {
 				}
 				begin := time.Now()
 				source := archive.Build(e)
-				room, share := budgettest.Admit(t, t.Context(), m)
+				uploadCtx, share := budgettest.Admit(t, t.Context(), m)
 				s := ziptest.NewStore(t, m)
-				_, err := ziptest.Read(room, bytes.NewReader(source), share, s, ziptest.Ordinary)
+				_, err := ziptest.Read(uploadCtx, bytes.NewReader(source), share, s, ziptest.Ordinary)
 				s.Close()
 				share.Close()
 				if _, ok := errors.AsType[*budget.NoRoomError](err); !ok || time.Since(begin).Round(time.Second) != 30*time.Second {
@@ -53,9 +53,9 @@ func TestSlowClientIsEnded(t *testing.T) {
 				slow := ziptest.Stall(archive.Build(e)[:part+part/2])
 				var wg sync.WaitGroup
 				wg.Go(func() {
-					room, share := budgettest.Admit(t, t.Context(), m)
+					uploadCtx, share := budgettest.Admit(t, t.Context(), m)
 					s := ziptest.NewStore(t, m)
-					_, err := ziptest.Read(room, slow, share, s, ziptest.Ordinary)
+					_, err := ziptest.Read(uploadCtx, slow, share, s, ziptest.Ordinary)
 					s.Close()
 					share.Close()
 					if _, ok := errors.AsType[*budget.NoRoomError](err); !ok {

@@ -37,7 +37,7 @@ type Rules struct {
 //
 // The compressed bytes of an entry come from a [Window] over the archive. If the
 // archive is compressed as a unit, the window is over the decompressed archive,
-// and its entries are [Stored].
+// and its entries are [Stored]. The reader then has to limit the compression ratio.
 //
 // Unless noted otherwise, the fields belong to the reader's goroutine.
 type Pipeline struct {
