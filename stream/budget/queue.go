@@ -30,7 +30,8 @@ var shortages = [resources]string{
 // A waiter is a call that waits for room. Its fields but ready are guarded by
 // Budget.mu.
 type waiter struct {
-	share *Share // nil for a floor
+	ctx   context.Context // of the call
+	share *Share          // nil for a floor
 	need  int64
 	since time.Time
 	ready chan struct{} // closed once the room is the waiter's, or err is set
@@ -53,7 +54,7 @@ func (q *queue) otherThan(s *Share) bool {
 // is the context's cause, or what the watchdog gives up with: a [*NoRoomError], for
 // the disk a [*QuotaError].
 func (b *Budget) acquire(ctx context.Context, r resource, share *Share, need int64) error {
-	w := &waiter{share: share, need: need, since: time.Now(), ready: make(chan struct{})}
+	w := &waiter{ctx: ctx, share: share, need: need, since: time.Now(), ready: make(chan struct{})}
 	b.mu.Lock()
 	q := &b.queues[r]
 	if r == floors && len(q.waiters) >= maxAdmitting {
@@ -79,7 +80,7 @@ func (b *Budget) acquire(ctx context.Context, r resource, share *Share, need int
 	return w.err // served just now
 }
 
-// serve gives free room to those who wait for it. The caller holds b.mu.
+// serve gives free room to the waiters whose context has not ended. The caller holds b.mu.
 func (b *Budget) serve() {
 	for r := range resources {
 		q := &b.queues[r]
@@ -89,11 +90,14 @@ func (b *Budget) serve() {
 				next = firstLease(q.waiters)
 			}
 			w := q.waiters[next]
-			if !b.fits(r, w.need) {
+			ended := context.Cause(w.ctx) // it leaves the queue in a moment
+			if ended == nil && !b.fits(r, w.need) {
 				break
 			}
 			q.waiters = slices.Delete(q.waiters, next, next+1)
-			b.grant(r, w)
+			if w.err = ended; ended == nil {
+				b.grant(r, w)
+			}
 			close(w.ready)
 		}
 	}
