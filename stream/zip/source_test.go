@@ -238,9 +238,12 @@ func TestErrorsInterruptTheSource(t *testing.T) {
 
 func TestContextEndsBeforeTheArchive(t *testing.T) {
 	gone := errors.New("shutting down")
+	m := budgettest.New(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
+	ctx, share := budgettest.Admit(t, ctx, m)
+	defer share.Close()
 	cancel(gone)
-	_, _, err := ziptest.Reading{Data: mixed().archive, Ctx: ctx}.Do(t)
+	_, err := ziptest.Read(ctx, bytes.NewReader(mixed().archive), share, ziptest.NewStore(t, m), ziptest.Ordinary)
 	if !errors.Is(err, gone) {
 		t.Errorf("the error is %v", err)
 	}
