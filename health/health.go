@@ -151,7 +151,7 @@ var errTest = errors.New("health: a test error, raised on request")
 // testError panics as a bug would, to show where bugs are reported.
 func (h *Health) testError(w http.ResponseWriter, r *http.Request) {
 	if !h.cfg.Allowed(r) {
-		answer.Error(w, http.StatusForbidden, "This requires an Auth-Token to authenticate the request")
+		answer.Error(w, http.StatusForbidden, "This requires an Auth-Token to authenticate the request", "Send a token that may upload in the header Auth-Token.")
 		return
 	}
 	panic(errTest)

@@ -124,9 +124,9 @@ func TestAnswers(t *testing.T) {
 		{name: "cleaning failed", set: func(i *instance) { i.tasks = []health.Task{{Name: "a"}, {Name: "b", Failures: 1}} }, path: "/__heartbeat__", status: 200, body: `{"status":"warning","checks":{"janitor":"warning","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{"janitor":{"status":"warning","level":30,"messages":{"spillway.janitor":"Cleaning the b failed and will be retried. The log says why."}}}}`},
 		{name: "cleaning fails again and again", set: func(i *instance) { i.tasks = []health.Task{{Name: "a", Failures: 1}, {Name: "b", Failures: 3}} }, path: "/__heartbeat__", status: 500, body: `{"status":"error","checks":{"janitor":"error","memory":"ok","spill":"ok","storage":"ok","uploads":"ok"},"details":{"janitor":{"status":"error","level":40,"messages":{"spillway.janitor":"Cleaning the b has failed 3 times in a row. Uploads go on, but leftovers pile up. The log says why."}}}}`},
 		{name: "the version", path: "/__version__", status: 200, body: `{"source":"https://example.com/spillway","version":"1.2.3","commit":"abc","build":"7"}`},
-		{name: "the test error without a token", path: "/__error__", status: 403, body: `{"error":"This requires an Auth-Token to authenticate the request"}`},
-		{name: "the test error", path: "/__error__", token: "good", status: 500, body: `{"error":"Internal Server Error"}`},
-		{name: "another method", method: "POST", path: "/__version__", status: 405, body: `{"error":"Method Not Allowed (POST): /__version__"}`},
+		{name: "the test error without a token", path: "/__error__", status: 403, body: `{"error":"This requires an Auth-Token to authenticate the request","detail":"Send a token that may upload in the header Auth-Token.","upload_id":null}`},
+		{name: "the test error", path: "/__error__", token: "good", status: 500, body: `{"error":"Internal Server Error","detail":"This is a defect of the server. Those who run it find it in its log.","upload_id":null}`},
+		{name: "another method", method: "POST", path: "/__version__", status: 405, body: `{"error":"Method Not Allowed (POST): /__version__","detail":"This path answers GET and HEAD.","upload_id":null}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -97,7 +97,7 @@ func NewAdmin(cfg AdminConfig) *Admin {
 	a.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	a.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		answer.Error(w, http.StatusNotFound, http.StatusText(http.StatusNotFound))
+		answer.Error(w, http.StatusNotFound, http.StatusText(http.StatusNotFound), "The live page is at /, and metrics are at /metrics.")
 	})
 	return a
 }
@@ -121,9 +121,10 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *Admin) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !a.isOurs(r.Host):
-		answer.Error(w, http.StatusMisdirectedRequest, fmt.Sprintf("%q is not a name of this server. Use an IP address, localhost, or a name in --admin-hosts.", r.Host))
+		answer.Error(w, http.StatusMisdirectedRequest, fmt.Sprintf("%q is not a name of this server", r.Host),
+			"Use an IP address, localhost, or a name in --admin-hosts.")
 	case crossSite(r):
-		answer.Error(w, http.StatusForbidden, "Other sites may link to the live page only")
+		answer.Error(w, http.StatusForbidden, "Other sites may link to the live page only", "Open the address itself, not from another site.")
 	default:
 		a.mux.ServeHTTP(w, r)
 	}

@@ -241,7 +241,7 @@ func encode(v any) []byte {
 func (l *live) serve(w http.ResponseWriter, r *http.Request) {
 	if !l.enter() {
 		w.Header().Set("Retry-After", "5")
-		answer.Error(w, http.StatusServiceUnavailable, "Too many live pages are open, or this instance is shutting down")
+		answer.Error(w, http.StatusServiceUnavailable, "Too many live pages are open, or this instance is shutting down", "Close one, or try another instance.")
 		return
 	}
 	defer l.leave()

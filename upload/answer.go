@@ -73,7 +73,7 @@ func send(w http.ResponseWriter, status int, v any) {
 	_ = http.NewResponseController(w).Flush()
 }
 
-// refuse answers with an error.
-func refuse(w http.ResponseWriter, status int, message string) {
-	respond(w, status, answer.Failure{Error: message})
+// refuse answers a request that is no upload with an error.
+func refuse(w http.ResponseWriter, status int, message, detail string) {
+	respond(w, status, answer.Failure{Error: message, Detail: detail})
 }

@@ -148,10 +148,10 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) {
 	answer.WithoutBody(w, r)
 	switch path := r.URL.Path; {
 	case path != pathUpload && path != pathAuthInfo:
-		refuse(w, http.StatusNotFound, http.StatusText(http.StatusNotFound))
+		refuse(w, http.StatusNotFound, http.StatusText(http.StatusNotFound), "Uploads go to POST "+pathUpload+".")
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		refuse(w, http.StatusMethodNotAllowed, fmt.Sprintf("Method Not Allowed (%s): %s", r.Method, path))
+		refuse(w, http.StatusMethodNotAllowed, fmt.Sprintf("Method Not Allowed (%s): %s", r.Method, path), "This path takes POST.")
 	default:
 		a.serveAuthInfo(w, r)
 	}
@@ -161,7 +161,7 @@ func (a *API) serveAuthInfo(w http.ResponseWriter, r *http.Request) {
 	token, err := a.cfg.Tokens.Authenticate(r, time.Now())
 	if err != nil {
 		v := verdictOn(err)
-		refuse(w, v.status, v.message)
+		refuse(w, v.status, v.message, v.detail)
 		return
 	}
 	respond(w, http.StatusOK, authInfo{

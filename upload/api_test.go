@@ -233,7 +233,12 @@ func TestAuthInfo(t *testing.T) {
 		if strings.Contains(want, "error") {
 			status = http.StatusForbidden
 		}
-		if got := strings.TrimSpace(w.Body.String()); got != want || w.Code != status {
+		got := strings.TrimSpace(w.Body.String())
+		if status == http.StatusForbidden {
+			got, _, _ = strings.Cut(got, `,"detail":"`)
+			got += "}"
+		}
+		if got != want || w.Code != status {
 			t.Errorf("%s: %d %s, want %d %s", token, w.Code, got, status, want)
 		}
 	}

@@ -1,13 +1,13 @@
 package upload
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 
-	"github.com/dustin/go-humanize"
-
+	"spillway/internal/answer"
 	"spillway/internal/guard"
 	"spillway/internal/outcome"
 	"spillway/stream"
@@ -31,42 +31,58 @@ func (e *tooLargeError) Error() string {
 	return fmt.Sprintf("upload: an archive of more than %d bytes", e.limit)
 }
 
-// verdict is the answer to an upload that ended with an error, and its outcome.
+// verdict is the answer to an upload that ended with an error, and its outcome. Clients look
+// for some messages, which the contract fixes. The detail is for people: what was found,
+// where, and what to do.
 type verdict struct {
 	status  int
 	outcome outcome.Outcome
 	reason  outcome.Reason
 	message string
+	detail  string
 }
 
-func refused(status int, why outcome.Reason, message string) verdict {
-	return verdict{status, outcome.Refused, why, message}
+// refused returns the verdict on what the client sent. Without a detail, the message says it
+// all.
+func refused(status int, why outcome.Reason, message, detail string) verdict {
+	return verdict{status, outcome.Refused, why, message, cmp.Or(detail, message)}
 }
 
 // retryLater returns the verdict for errors that have nothing to do with the archive.
 func retryLater(o outcome.Outcome, why outcome.Reason, message string) verdict {
-	return verdict{http.StatusServiceUnavailable, o, why, message + " Nothing is wrong with the upload: trying it again later is safe."}
+	message += " Nothing is wrong with the upload: trying it again later is safe."
+	return verdict{http.StatusServiceUnavailable, o, why, message, message}
 }
 
 // defect is the verdict for our own bugs.
-var defect = verdict{http.StatusInternalServerError, outcome.Defect, outcome.NoReason, http.StatusText(http.StatusInternalServerError)}
+var defect = verdict{http.StatusInternalServerError, outcome.Defect, outcome.NoReason, http.StatusText(http.StatusInternalServerError), answer.Defect}
 
 // fixedVerdicts are the verdicts for sentinel errors.
 var fixedVerdicts = []struct {
 	err error
 	verdict
 }{
-	{tokens.ErrMissing, refused(http.StatusForbidden, outcome.BadToken, "This requires an Auth-Token to authenticate the request")},
-	{tokens.ErrUnknown, refused(http.StatusForbidden, outcome.BadToken, "API Token not matched")},
-	{tokens.ErrExpired, refused(http.StatusForbidden, outcome.BadToken, "API Token found but expired")},
-	{tokens.ErrForbidden, refused(http.StatusForbidden, outcome.BadToken, "Forbidden")},
-	{errNotForm, refused(http.StatusBadRequest, outcome.BadForm, "Must be multipart form data with at least one file")},
-	{errNoFile, refused(http.StatusBadRequest, outcome.BadForm, "Must be multipart form data with at least one file")},
-	{errByURL, refused(http.StatusBadRequest, outcome.BadForm, "This server takes no uploads by URL. Send the archive itself, as a file of the form.")},
-	{errTryLate, refused(http.StatusBadRequest, outcome.BadForm, "The field 'try' must come before the archive")},
-	{errFormPart, refused(http.StatusBadRequest, outcome.BadForm, "A part of the form has a missing or malformed Content-Disposition header")},
-	{errFormCut, refused(http.StatusBadRequest, outcome.BadForm, "The form ends before its closing boundary")},
-	{zip.ErrNotZip, refused(http.StatusBadRequest, outcome.BadArchive, "File is not a zip file")},
+	{tokens.ErrMissing, refused(http.StatusForbidden, outcome.BadToken, "This requires an Auth-Token to authenticate the request",
+		"The request has no header Auth-Token. Send the token that you were given in it.")},
+	{tokens.ErrUnknown, refused(http.StatusForbidden, outcome.BadToken, "API Token not matched",
+		"This server does not know the token in the header Auth-Token. Check that it is complete, and that it is one for this server.")},
+	{tokens.ErrExpired, refused(http.StatusForbidden, outcome.BadToken, "API Token found but expired",
+		"The token in the header Auth-Token has expired. Ask those who run this server for a new one.")},
+	{tokens.ErrForbidden, refused(http.StatusForbidden, outcome.BadToken, "Forbidden",
+		"The token in the header Auth-Token may upload neither symbols nor try symbols. Ask those who run this server for one that may.")},
+	{errNotForm, refused(http.StatusBadRequest, outcome.BadForm, "Must be multipart form data with at least one file",
+		"The request's Content-Type is not multipart/form-data with a boundary. Send the archive as a file of a form, as curl does with --form symbols.zip=@symbols.zip.")},
+	{errNoFile, refused(http.StatusBadRequest, outcome.BadForm, "Must be multipart form data with at least one file",
+		"No part of the form has a filename. Send the archive as a file of the form, as curl does with --form symbols.zip=@symbols.zip.")},
+	{errByURL, refused(http.StatusBadRequest, outcome.BadForm, "This server takes no uploads by URL. Send the archive itself, as a file of the form.", "")},
+	{errTryLate, refused(http.StatusBadRequest, outcome.BadForm, "The field 'try' must come before the archive",
+		"The field 'try' comes after the archive, whose entries are on their way by then. Put it first.")},
+	{errFormPart, refused(http.StatusBadRequest, outcome.BadForm, "A part of the form has a missing or malformed Content-Disposition header",
+		"Each part needs a line such as: Content-Disposition: form-data; name=\"symbols.zip\"; filename=\"symbols.zip\".")},
+	{errFormCut, refused(http.StatusBadRequest, outcome.BadForm, "The form ends before its closing boundary",
+		"The body ended before the form did. Nothing was stored. Send the form whole, to its closing boundary.")},
+	{zip.ErrNotZip, refused(http.StatusBadRequest, outcome.BadArchive, "File is not a zip file",
+		"The file does not begin as a zip archive does, or was cut off before its end. Check it with unzip -t, and send it whole.")},
 	{errUploadTimeout, retryLater(outcome.TimedOut, outcome.TotalTooLong, "The upload took longer than --upload-timeout allows.")},
 	{errShuttingDown, retryLater(outcome.ShutDown, outcome.NoReason, "This server is shutting down.")},
 }
@@ -74,15 +90,22 @@ var fixedVerdicts = []struct {
 // maxMessage bounds a message, in bytes. A name that is short enough for a key fits.
 const maxMessage = 4096
 
-// verdictOn returns the verdict for err. The length of its message is bounded, whatever names
+// verdictOn returns the verdict for err. The length of its texts is bounded, whatever names
 // the client chose.
 func verdictOn(err error) verdict {
 	v := verdictOnAny(err)
-	if n := len(v.message); n > maxMessage {
-		const head, tail = maxMessage - 1024, 1000
-		v.message = strings.ToValidUTF8(v.message[:head], "") + "[…]" + strings.ToValidUTF8(v.message[n-tail:], "")
-	}
+	v.message, v.detail = bounded(v.message), bounded(v.detail)
 	return v
+}
+
+// bounded returns text, without its middle if it is longer than maxMessage.
+func bounded(text string) string {
+	n := len(text)
+	if n <= maxMessage {
+		return text
+	}
+	const head, tail = maxMessage - 1024, 1000
+	return strings.ToValidUTF8(text[:head], "") + "[…]" + strings.ToValidUTF8(text[n-tail:], "")
 }
 
 // verdictOnAny is the one table from errors to answers. Messages are for clients. They name
@@ -104,7 +127,8 @@ func verdictOnAny(err error) verdict {
 		return retryLater(outcome.TimedOut, outcome.IdleTooLong, "Nothing of the upload arrived for as long as --idle-timeout allows.")
 	}
 	if _, ok := errors.AsType[*goneError](err); ok {
-		return verdict{http.StatusBadRequest, outcome.ClientGone, outcome.NoReason, "The upload broke off before its end"}
+		const message = "The upload broke off before its end"
+		return verdict{http.StatusBadRequest, outcome.ClientGone, outcome.NoReason, message, "The connection ended, or broke the transfer's framing, before the whole body had come. Nothing was stored."}
 	}
 	if e, ok := errors.AsType[*slowError](err); ok {
 		return retryLater(outcome.TimedOut, outcome.IdleTooLong, fmt.Sprintf("Less than %s of the upload arrived while this server waited %v for it.", size(e.least), e.in))
@@ -151,91 +175,4 @@ func quotaInUse(e *budget.QuotaError) string {
 		return "--spill-quota, which is 0 and turns the disk off,"
 	}
 	return fmt.Sprintf("--spill-quota, which is %s (%s of it in use, %s more were needed),", size(e.Limit), size(e.InUse), size(e.Need))
-}
-
-// verdictOnContent is the part of the table for what the client sent.
-func verdictOnContent(err error) (verdict, bool) {
-	bad := func(why outcome.Reason, format string, args ...any) (verdict, bool) {
-		return refused(http.StatusBadRequest, why, fmt.Sprintf(format, args...)), true
-	}
-	tooMuch := func(format string, args ...any) (verdict, bool) {
-		return refused(http.StatusRequestEntityTooLarge, outcome.TooLarge, fmt.Sprintf(format, args...)), true
-	}
-	if e, ok := errors.AsType[*extensionError](err); ok {
-		return bad(outcome.BadForm, `Unrecognized archive file extension "%s"`, e.extension)
-	}
-	if e, ok := errors.AsType[*snippetError](err); ok {
-		return bad(outcome.BadName, "Content of archive file contains the snippet '%s' which is not allowed", e.snippet)
-	}
-	if e, ok := errors.AsType[*patternError](err); ok {
-		return bad(outcome.BadName, "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. "+
-			"(First unrecognized pattern was '%s')", e.name)
-	}
-	if e, ok := errors.AsType[*nameLengthError](err); ok {
-		return bad(outcome.BadName, "Entry '%s': its name is longer than the %d bytes that a key in the storage has room for.", e.name, e.max)
-	}
-	if e, ok := errors.AsType[*stream.ChecksumError](err); ok {
-		return bad(outcome.BadArchive, "Bad CRC-32 for file '%s'", e.Entry)
-	}
-	if e, ok := errors.AsType[*stream.DuplicateError](err); ok {
-		return bad(outcome.BadArchive, "The zipfile buffer contains two files both called %s and they have difference sizes (%d != %d)", e.Name, e.Later, e.Earlier)
-	}
-	if e, ok := errors.AsType[*stream.FormatError](err); ok {
-		if e.Entry == "" {
-			return bad(outcome.BadArchive, "The archive is not valid: %s.", e.Reason)
-		}
-		return bad(outcome.BadArchive, "Entry '%s': %s.", e.Entry, e.Reason)
-	}
-	if _, ok := errors.AsType[*formError](err); ok {
-		return bad(outcome.BadForm, "The form is malformed")
-	}
-	if e, ok := errors.AsType[*formLimitError](err); ok {
-		return tooMuch("The form has more than the %d %s that are allowed. Send the archive and the field 'try', and nothing else.", e.limit, e.what)
-	}
-	if e, ok := errors.AsType[*tooLargeError](err); ok {
-		return tooMuch("The upload is larger than the %s that --max-upload-size allows. "+
-			"Split the archive into several, or ask those who run this server for more.", size(e.limit))
-	}
-	if e, ok := errors.AsType[*stream.LimitError](err); ok {
-		return tooMuch("%s", overLimit(e))
-	}
-	if e, ok := errors.AsType[*budget.NoRoomError](err); ok && e.Never {
-		return tooMuch("The archive takes more memory than the %s that --memory allows for all uploads together: it needs %s. "+
-			"Split it into several, or ask those who run this server for more.", size(e.Limit), e.What)
-	}
-	if e, ok := errors.AsType[*stream.SpillError](err); ok {
-		if quota, ok := errors.AsType[*budget.QuotaError](e); ok && quota.Never {
-			return tooMuch("The archive cannot be read while it arrives: %s. To hold it on disk would take more than %s allows. "+
-				"Write it with every size in front of the entry (to a file and not to a pipe) and with nothing before, between or after its entries, "+
-				"or ask those who run this server for more.", e.Reason, quotaInUse(quota))
-		}
-	}
-	return verdict{}, false
-}
-
-func overLimit(e *stream.LimitError) string {
-	const remedy = " Split the archive into several, or ask those who run this server for more."
-	switch e.What {
-	case stream.EntriesBound:
-		return fmt.Sprintf("The archive has more than the %d entries that --max-entries allows.", e.Limit) + remedy
-	case stream.UncompressedBound:
-		return fmt.Sprintf("The archive expands to more than the %s that --max-expanded-size allows.", size(e.Limit)) + remedy
-	case stream.DirectoryBound:
-		return fmt.Sprintf("The central directory of the archive is longer than the %s that it may have. Leave out comments and extra fields, or split the archive into several.", size(e.Limit))
-	}
-	if e.What == stream.WorkBound {
-		return fmt.Sprintf("Entry '%s': verifying the archive up to here takes too much processor time for its size, more than %d ms for each MB. "+
-			"No symbols do. Leave out what is mostly zeros, or compress the archive with deflate.", e.Entry, e.Limit)
-	}
-	// stream.RatioBound
-	what := "The archive"
-	if e.Entry != "" {
-		what = fmt.Sprintf("Entry '%s'", e.Entry)
-	}
-	return fmt.Sprintf("%s expands to more than %d times its compressed size, which no symbols do. Leave out what is mostly zeros, or store it without compression.", what, e.Limit)
-}
-
-// size formats a number of bytes, rounded and in full.
-func size(n int64) string {
-	return fmt.Sprintf("%s (%d bytes)", humanize.IBytes(uint64(max(n, 0))), n)
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"mime"
 	"mime/multipart"
+	"slices"
 	"strings"
 )
 
@@ -46,6 +47,17 @@ type formError struct {
 
 func (e *formError) Error() string { return "upload: malformed form: " + e.err.Error() }
 func (e *formError) Unwrap() error { return e.err }
+
+// An encodingError says that a part of the form, or the whole request if part is empty, is
+// encoded.
+type encodingError struct {
+	part     string
+	encoding string
+}
+
+func (e *encodingError) Error() string {
+	return fmt.Sprintf("upload: part %q has the encoding %q", e.part, e.encoding)
+}
 
 // A formLimitError says that a form exceeds one of its limits.
 type formLimitError struct {
@@ -178,7 +190,17 @@ func (f *form) next() (*part, error) {
 	if err != nil || disposition != "form-data" {
 		return nil, errFormPart
 	}
+	if encoding := raw.Header.Get("Content-Transfer-Encoding"); isEncoded(encoding, "7bit", "8bit", "binary") {
+		return nil, &encodingError{params["name"], encoding}
+	}
 	return &part{Part: raw, name: params["name"], filename: params["filename"]}, nil
+}
+
+// isEncoded reports whether encoding is none of those that leave bytes as they are.
+func isEncoded(encoding string, identities ...string) bool {
+	return encoding != "" && !slices.ContainsFunc(identities, func(identity string) bool {
+		return strings.EqualFold(identity, strings.TrimSpace(encoding))
+	})
 }
 
 // explain translates an error of the multipart reader.

@@ -55,7 +55,9 @@ func TestForms(t *testing.T) {
 		{"an epilogue", sep + "\r\n" + file + "ZIP" + theEnd + "good\r\nbye", "ZIP", false, nil},
 		{"a long epilogue", sep + "\r\n" + file + "ZIP" + theEnd + strings.Repeat("bye\n", 100_000), "ZIP", false, nil},
 		{"lines that end in LF", strings.ReplaceAll(sep+"\r\n"+file+"ZIP"+theEnd, "\r\n", "\n"), "ZIP", false, nil},
-		{"a part in quoted-printable is as it is", sep + "\r\nContent-Transfer-Encoding: quoted-printable\r\n" + file + "=41=" + theEnd, "=41=", false, nil},
+		{"a part whose encoding changes nothing", sep + "\r\nContent-Transfer-Encoding: BINARY\r\n" + file + "ZIP" + theEnd, "ZIP", false, nil},
+		{"a part in quoted-printable", sep + "\r\nContent-Transfer-Encoding: quoted-printable\r\n" + file + "=41=" + theEnd, "", false, &encodingError{"a.zip", "quoted-printable"}},
+		{"a part in base64", sep + "\r\nContent-Transfer-Encoding: base64\r\n" + file + "UEsDBA==" + theEnd, "", false, &encodingError{"a.zip", "base64"}},
 		{"content that looks like a boundary", sep + "\r\n" + file + "\r\n" + sep + "x\r\n" + sep[1:] + "--\r\n" + theEnd, "\r\n" + sep + "x\r\n" + sep[1:] + "--\r\n", false, nil},
 		{"two files: the first counts", sep + "\r\n" + file + "ZIP\r\n" + sep + "\r\n" + file + "RAR" + theEnd, "ZIP", false, nil},
 
@@ -117,6 +119,10 @@ func TestForms(t *testing.T) {
 				_, ok = errors.AsType[*formError](err)
 			case tooMuch:
 				_, ok = errors.AsType[*formLimitError](err)
+			}
+			if want, encoded := errors.AsType[*encodingError](c.err); encoded {
+				got, _ := errors.AsType[*encodingError](err)
+				ok = got != nil && *got == *want
 			}
 			if !ok {
 				t.Errorf("%s, %s: %v, want %v", c.name, way, err, c.err)

@@ -21,7 +21,8 @@ func LimitHeader(next http.Handler) http.Handler {
 		}
 		answer.WithoutBody(w, r)
 		w.Header().Set("Connection", "close")
-		refuse(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("The header of the request is longer than the %s that it may have.", size(maxHeader)))
+		refuse(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("The header of the request is longer than the %s that it may have.", size(maxHeader)),
+			"Send the fields that an upload needs, and no more.")
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 
 // A snippetError says that a name contains a disallowed snippet.
 type snippetError struct {
-	snippet string
+	name, snippet string
 }
 
 func (e *snippetError) Error() string { return fmt.Sprintf("upload: a name with %q", e.snippet) }
@@ -44,7 +44,7 @@ type nameRules struct {
 func (r nameRules) form(name string) (stream.Form, error) {
 	for _, snippet := range r.disallowed {
 		if strings.Contains(name, snippet) {
-			return stream.Ignore, &snippetError{snippet}
+			return stream.Ignore, &snippetError{name, snippet}
 		}
 	}
 	switch {

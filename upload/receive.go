@@ -23,6 +23,9 @@ func (u *upload) receive() (err error) {
 	if u.token, err = u.api.cfg.Tokens.Authenticate(u.r, u.began); err != nil {
 		return err
 	}
+	if encoding := u.r.Header.Get("Content-Encoding"); isEncoded(encoding, "identity") {
+		return &encodingError{encoding: encoding}
+	}
 	boundary, err := boundaryOf(u.r.Header.Get("Content-Type"))
 	switch {
 	case err != nil:

@@ -71,8 +71,10 @@ func TestRefusals(t *testing.T) {
 		{"key too long", zipForm(named("a/1/" + strings.Repeat("b", 1018))), []string{asDev}, 400, "^Entry 'a/1/b+': its name is longer than the 1021 bytes", nil},
 		{"not to be read forward", zipForm(append([]byte("#!/bin/sh\n"), archive.Build(archive.Entry{Name: "a/1/b", Data: archive.Noise(1, 200<<10)})...)), []string{asDev}, 413, "^cannot be read while it arrives: .*--spill-quota, which is 0", nil},
 
-		{"entries", zipForm(symbolZip), []string{asDev}, 413, "^more than the 2 entries that --max-entries allows", func(c *Config) { c.MaxEntries = 2 }},
-		{"expansion", zipForm(symbolZip), []string{asDev}, 413, "^more than the 29 KiB \\(30000 bytes\\) that --max-expanded-size allows", func(c *Config) { c.MaxExpanded = 30_000 }},
+		{"an encoded request", symbolForm(), []string{asDev, "Content-Encoding: gzip"}, 415, "^The request has the Content-Encoding gzip", nil},
+		{"a request whose encoding changes nothing and a file that is none", zipForm([]byte("no zip")), []string{asDev, "Content-Encoding: identity"}, 400, "File is not a zip file", nil},
+		{"entries", zipForm(symbolZip), []string{asDev}, 400, "^more than the 2 entries that --max-entries allows", func(c *Config) { c.MaxEntries = 2 }},
+		{"expansion", zipForm(symbolZip), []string{asDev}, 400, "^more than the 29 KiB \\(30000 bytes\\) that --max-expanded-size allows", func(c *Config) { c.MaxExpanded = 30_000 }},
 		{"archive size", zipForm(symbolZip), []string{asDev}, 413, "^larger than the .* that --max-upload-size allows", func(c *Config) { c.MaxUploadSize = int64(len(symbolZip)) - 1 }},
 		{"length of the body", make([]byte, 2<<20+1), []string{asDev}, 413, "^larger than the 1.0 MiB \\(1048576 bytes\\) that --max-upload-size allows", nil},
 	} {

@@ -194,6 +194,9 @@ func (r *reply) message() string {
 	if err := json.Unmarshal(r.body, &f); err != nil {
 		return fmt.Sprintf("not JSON: %q", r.body)
 	}
+	if f.Detail == "" || f.UploadID == nil && r.StatusCode != http.StatusNotFound && r.StatusCode != http.StatusMethodNotAllowed && r.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		return fmt.Sprintf("without a detail, or its upload: %q", r.body)
+	}
 	return f.Error
 }
 

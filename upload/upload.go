@@ -137,7 +137,7 @@ func (u *upload) answer(v verdict) {
 	defer deadline.stop()
 	if v.outcome != outcome.Stored {
 		deadline.extend()
-		send(u.w, v.status, answer.Failure{Error: v.message})
+		send(u.w, v.status, answer.Failure{Error: v.message, Detail: v.detail, UploadID: &u.id})
 		return
 	}
 	writeStored(newAnswerWriter(u.w, v.status, deadline), storedUpload{

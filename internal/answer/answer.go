@@ -17,13 +17,18 @@ import (
 
 // Failure is the body of every error response.
 type Failure struct {
-	Error string `json:"error"`
+	Error    string `json:"error"`     // exact texts that clients may look for
+	Detail   string `json:"detail"`    // what was found, where, and what to do
+	UploadID *int64 `json:"upload_id"` // as in the log and on the live page; nil if it was no upload
 }
 
-// Error responds with an error.
-func Error(w http.ResponseWriter, status int, message string) {
-	JSON(w, status, Failure{message})
+// Error responds with an error that was no upload. detail is a plain sentence.
+func Error(w http.ResponseWriter, status int, message, detail string) {
+	JSON(w, status, Failure{Error: message, Detail: detail})
 }
+
+// Defect is the detail of a response to a bug of ours.
+const Defect = "This is a defect of the server. Those who run it find it in its log."
 
 // unreadTimeout is how long the server may wait for a body that no handler reads.
 // net/http waits for it before it sends the response.
@@ -59,7 +64,7 @@ func Guard(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc, panic
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Connection", "close")
-	Error(w, http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError))
+	Error(w, http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError), Defect)
 }
 
 // ReadOnly is [Guard] for a handler of GET and HEAD. Other methods get a 405.
@@ -67,7 +72,7 @@ func ReadOnly(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc, pa
 	WithoutBody(w, r)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		Error(w, http.StatusMethodNotAllowed, "Method Not Allowed ("+r.Method+"): "+r.URL.Path)
+		Error(w, http.StatusMethodNotAllowed, "Method Not Allowed ("+r.Method+"): "+r.URL.Path, "This path answers GET and HEAD.")
 		return
 	}
 	Guard(w, r, serve, panicked)

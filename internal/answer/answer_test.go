@@ -44,12 +44,12 @@ func TestPrintable(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	w := httptest.NewRecorder()
-	Error(w, 400, hostile)
+	Error(w, 400, hostile, hostile)
 	if h := w.Header(); w.Code != 400 || h.Get("Content-Type") != "application/json" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v", w.Code, h)
 	}
 	var got Failure
-	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Error != hostile {
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Error != hostile || got.Detail != hostile || got.UploadID != nil {
 		t.Errorf("%q, error %v", got.Error, err)
 	}
 	if strings.ContainsFunc(strings.TrimSuffix(w.Body.String(), "\n"), func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -66,7 +66,7 @@ func TestGuard(t *testing.T) {
 		panicked any // the value for the callback; nil if it is not called
 		again    bool
 	}{
-		{"no panic", func(w http.ResponseWriter, _ *http.Request) { Error(w, 404, "Not Found") }, 404, nil, false},
+		{"no panic", func(w http.ResponseWriter, _ *http.Request) { Error(w, 404, "Not Found", "Look elsewhere.") }, 404, nil, false},
 		{"panic", func(http.ResponseWriter, *http.Request) { panic("a bug") }, 500, "a bug", false},
 		{"panic after the response began", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")); panic("a bug") }, 200, "a bug", true},
 		{"abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 200, nil, true},
