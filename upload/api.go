@@ -29,8 +29,10 @@ const (
 	// uploadAPIVersion is the API version in /upload/auth_info/.
 	uploadAPIVersion = 1
 
-	// maxDrains bounds the bodies that are drained at once.
-	maxDrains = 64
+	// maxDrains bounds the bodies that are drained at once, and maxStrangerDrains those of
+	// clients without a token that may upload.
+	maxDrains         = 64
+	maxStrangerDrains = 32
 
 	// endWait is the time that uploads have at the end of a shutdown to abort, or to
 	// finish publishing. The sweep cleans up what they leave after that.
@@ -83,7 +85,10 @@ type API struct {
 	cfg    Config
 	ids    ids
 	claims claims
-	drains chan struct{} // one element for each body that is being drained
+
+	// One element for each body that is being drained: of clients with a token that may
+	// upload, and of others.
+	drains, strangerDrains chan struct{}
 
 	stopping context.Context // ends when new uploads are refused
 	stop     context.CancelFunc
@@ -127,7 +132,7 @@ func New(cfg Config) *API {
 	if cfg.OnArrival == nil {
 		cfg.OnArrival = func(context.Context, func(int)) (func(), bool) { return func() {}, false }
 	}
-	a := &API{cfg: cfg, drains: make(chan struct{}, maxDrains), idle: make(chan struct{})}
+	a := &API{cfg: cfg, drains: make(chan struct{}, maxDrains), strangerDrains: make(chan struct{}, maxStrangerDrains), idle: make(chan struct{})}
 	a.claims = claims{uploads: cfg.MaxTokenUploads, bytes: cfg.MaxTokenBytes, byToken: map[string]*tokenUse{}}
 	a.stopping, a.stop = context.WithCancel(context.Background())
 	a.closing, a.close = context.WithCancel(context.Background())

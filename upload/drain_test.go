@@ -139,7 +139,8 @@ func TestInterruptedClientThatSendsEverythingFirst(t *testing.T) {
 	}
 }
 
-// TestDrainHasItsLimit checks that a client without a token is cut off after 64 MiB.
+// TestDrainHasItsLimit checks that a client without a token is cut off after the size of
+// an upload.
 func TestDrainHasItsLimit(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -150,7 +151,7 @@ func TestDrainHasItsLimit(t *testing.T) {
 		{"far beyond", 128, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newSite(t, func(c *Config) { c.MaxUploadSize = 1 << 30 })
+			s := newSite(t, func(c *Config) { c.MaxUploadSize = 64 << 20 })
 			conn := dial(t, s.serve())
 			conn.send(request(c.mib<<20, "Auth-Token: nobody"))
 			if r := conn.reply(); r.StatusCode != http.StatusForbidden {
@@ -174,16 +175,16 @@ func TestDrainHasItsLimit(t *testing.T) {
 func TestDrainsAreCounted(t *testing.T) {
 	s := newSite(t, func(c *Config) { c.MaxUploadSize = 1 << 30 })
 	c := dial(t, s.serve())
-	for range maxDrains {
-		s.api.drains <- struct{}{}
+	for range maxStrangerDrains {
+		s.api.strangerDrains <- struct{}{}
 	}
 	c.send(request(long, "Auth-Token: nobody"))
 	if r := c.reply(); r.StatusCode != http.StatusForbidden || !r.Close {
 		t.Errorf("status %d, close %t", r.StatusCode, r.Close)
 	}
 	c.closed()
-	for range maxDrains {
-		<-s.api.drains
+	for range maxStrangerDrains {
+		<-s.api.strangerDrains
 	}
 }
 
@@ -219,11 +220,11 @@ func TestExpectContinueTaken(t *testing.T) {
 // TestRestIsNoRequest checks that the rest of a refused body is never taken for another
 // request, whether it is drained or not.
 func TestRestIsNoRequest(t *testing.T) {
-	for _, busy := range []int{0, maxDrains} {
+	for _, busy := range []int{0, maxStrangerDrains} {
 		s := newSite(t)
 		c := dial(t, s.serve())
 		for range busy {
-			s.api.drains <- struct{}{}
+			s.api.strangerDrains <- struct{}{}
 		}
 		smuggled := "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 		c.send(request(2*len(smuggled), "Auth-Token: nobody"), smuggled, smuggled, smuggled)
@@ -234,7 +235,7 @@ func TestRestIsNoRequest(t *testing.T) {
 			t.Errorf("a second answer: %q", rest)
 		}
 		for range busy {
-			<-s.api.drains
+			<-s.api.strangerDrains
 		}
 	}
 }

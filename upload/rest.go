@@ -9,10 +9,15 @@ import (
 )
 
 const (
-	// shortDrain and shortDrainTime bound the drain after an answer that has nothing to do
-	// with the archive.
+	// shortDrain and shortDrainTime bound the drain after an upload that this server ended:
+	// it took too long, or the server shuts down.
 	shortDrain     = 64 << 20
 	shortDrainTime = 30 * time.Second
+
+	// strangerDrainTime bounds the drain of clients without a token that may upload. Many
+	// clients read no answer before they have sent everything. If the server closes the
+	// connection before, they report a broken connection, or a TLS error, and not the 403.
+	strangerDrainTime = 5 * time.Minute
 
 	// continuePatience is the time after which a client may no longer wait for a 100
 	// (Continue) and send its body (RFC 9110, section 10.1.1). curl waits a second.
@@ -24,7 +29,8 @@ const (
 type bodyRest struct {
 	api    *API
 	body   *body
-	limit  int64 // bytes
+	drains chan struct{} // a slot for each body that is drained
+	limit  int64         // bytes
 	d      time.Duration
 	leave  bool // drain nothing
 	linger bool // if leave: the client may be sending it
@@ -32,7 +38,7 @@ type bodyRest struct {
 
 // newBodyRest decides how to read the rest of the body after an answer with verdict v.
 func newBodyRest(u *upload, v verdict) *bodyRest {
-	rest := &bodyRest{api: u.api, body: u.body, limit: shortDrain, d: shortDrainTime}
+	rest := &bodyRest{api: u.api, body: u.body, drains: u.api.drains, limit: u.api.cfg.MaxUploadSize + formOverhead, d: u.api.cfg.UploadTimeout}
 	switch {
 	case u.body.complete() || v.outcome == outcome.ClientGone:
 		rest.leave = true
@@ -41,9 +47,11 @@ func newBodyRest(u *upload, v verdict) *bodyRest {
 		// sending it.
 		rest.leave, rest.linger = true, time.Since(u.began) > continuePatience
 	}
-	ours := v.outcome == outcome.TimedOut || v.outcome == outcome.ShutDown
-	if !ours && v.status != http.StatusForbidden && v.status != http.StatusUnauthorized {
-		rest.limit, rest.d = u.api.cfg.MaxUploadSize+formOverhead, u.api.cfg.UploadTimeout
+	switch {
+	case v.outcome == outcome.TimedOut || v.outcome == outcome.ShutDown:
+		rest.limit, rest.d = shortDrain, shortDrainTime
+	case v.status == http.StatusForbidden:
+		rest.drains, rest.d = u.api.strangerDrains, min(strangerDrainTime, rest.d)
 	}
 	return rest
 }
@@ -57,8 +65,8 @@ func (r *bodyRest) read() {
 		return
 	}
 	select {
-	case r.api.drains <- struct{}{}:
-		defer func() { <-r.api.drains }()
+	case r.drains <- struct{}{}:
+		defer func() { <-r.drains }()
 	default:
 		r.wait()
 		return

@@ -284,11 +284,13 @@ func TestDrainOfABodyHasItsTime(t *testing.T) {
 		name, request, more string
 		status              int
 		after               time.Duration
+		takes               time.Duration // the drain
 	}{
-		{"length, no token", request(1<<20, "Auth-Token: nobody"), "x", 403, 0},
-		{"length, idle", request(1<<20, asDev) + string(f[:1000]), "x", 503, 10 * time.Second},
-		{"chunked, no token", request(-1, "Auth-Token: nobody"), chunk("x"), 403, 0},
-		{"chunked, idle", request(-1, asDev) + chunk(string(f[:1000])), chunk("x"), 503, 10 * time.Second},
+		{"length, no token", request(1<<20, "Auth-Token: nobody"), strings.Repeat("x", minRate), 403, 0, time.Minute},
+		{"length, no token, too slow", request(1<<20, "Auth-Token: nobody"), "x", 403, 0, rateWindow},
+		{"length, idle", request(1<<20, asDev) + string(f[:1000]), "x", 503, 10 * time.Second, shortDrainTime},
+		{"chunked, no token", request(-1, "Auth-Token: nobody"), chunk(strings.Repeat("x", minRate)), 403, 0, time.Minute},
+		{"chunked, idle", request(-1, asDev) + chunk(string(f[:1000])), chunk("x"), 503, 10 * time.Second, shortDrainTime},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(_ *testing.T, _ *site, connect func() *client) {
@@ -302,8 +304,8 @@ func TestDrainOfABodyHasItsTime(t *testing.T) {
 					}
 					time.Sleep(time.Second)
 				}
-				if took := time.Since(answered); took < shortDrainTime || took > shortDrainTime+5*time.Second {
-					client.t.Errorf("read on for %v, want %v", took, shortDrainTime)
+				if took := time.Since(answered); took < c.takes || took > c.takes+5*time.Second {
+					client.t.Errorf("read on for %v, want %v", took, c.takes)
 				}
 				client.leave()
 			})
