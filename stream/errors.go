@@ -11,14 +11,15 @@ var ErrCutOff = errors.New("stream: the archive is cut off")
 // A FormatError says that an archive is damaged or contradicts itself.
 type FormatError struct {
 	Entry  string // raw name of the entry; empty if the error concerns the archive
+	Offset int64  // of the entry's header or of the record in question, in bytes from the archive's start
 	Reason string // a sentence without its full stop
 }
 
 func (e *FormatError) Error() string {
 	if e.Entry == "" {
-		return "stream: archive: " + e.Reason
+		return fmt.Sprintf("stream: archive: byte %d: %s", e.Offset, e.Reason)
 	}
-	return fmt.Sprintf("stream: entry %q: %s", e.Entry, e.Reason)
+	return fmt.Sprintf("stream: entry %q at byte %d: %s", e.Entry, e.Offset, e.Reason)
 }
 
 // A ChecksumError says that an entry's bytes do not have the CRC-32 that the

@@ -13,7 +13,8 @@ const (
 // A Header is what an archive states about an entry before its bytes.
 type Header struct {
 	Name      string
-	Directory bool // it has no content and is not counted as a file
+	Offset    int64 // of the entry's header in the archive, in bytes
+	Directory bool  // it has no content and is not counted as a file
 	Codec     Codec
 
 	// CompressedSize is in bytes. Only [Pipeline.Sized] reads it.
@@ -31,7 +32,9 @@ type Header struct {
 	Form   Form
 }
 
-func (h *Header) bad(reason string) error { return &FormatError{Entry: h.Name, Reason: reason} }
+func (h *Header) bad(reason string) error {
+	return &FormatError{Entry: h.Name, Offset: h.Offset, Reason: reason}
+}
 
 // needsGzip reports whether the entry has to be compressed to be stored.
 func (h *Header) needsGzip() bool { return h.Form == Gzip && h.Codec != Deflate }

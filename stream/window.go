@@ -237,8 +237,14 @@ func (w *Window) SeekTo(offset int64) bool {
 // Origin returns the offset of the first byte of a spilled window.
 func (w *Window) Origin() int64 { return w.origin }
 
-// End returns the offset of the archive's end. The window must be spilled.
-func (w *Window) End() int64 { return w.origin + w.length }
+// End returns the offset after the last byte that has arrived. It is the archive's end if
+// the window is spilled, or a call has found bytes missing.
+func (w *Window) End() int64 {
+	if w.spilled {
+		return w.origin + w.length
+	}
+	return w.offset + int64(w.filled-w.at)
+}
 
 // onDisk reports whether the rest of the archive is on disk.
 func (w *Window) onDisk() bool { return w.spilled && w.file != nil }

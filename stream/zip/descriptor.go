@@ -1,6 +1,10 @@
 package zip
 
-import "spillway/stream"
+import (
+	"fmt"
+
+	"spillway/stream"
+)
 
 // descriptorLayout is a layout of a data descriptor (APPNOTE 4.3.9).
 type descriptorLayout struct {
@@ -81,6 +85,48 @@ func (e *entry) findDescriptor(b []byte) (length int, err error) {
 		return 0, e.bad(noDescriptor)
 	}
 	return 0, e.bad("its data descriptor is ambiguous")
+}
+
+// statesSizes reports whether e, a local header, states both sizes that were counted,
+// although a descriptor is announced. Programs that update an archive in place (rubyzip,
+// Mono, .NET Framework) set them and drop the descriptor.
+func (e *entry) statesSizes(counted *entry) bool {
+	return e.CompressedSize != 0 && e.CompressedSize == counted.CompressedSize && e.Size == counted.Size
+}
+
+// checkNoDescriptor refuses an entry that a header or record follows at once, in b, unless
+// its local header states its CRC-32, and no reader can find a descriptor there.
+func (e *entry) checkNoDescriptor(local *entry, b []byte) error {
+	switch {
+	case e.matchesDescriptor(b):
+		return e.bad("what follows it is a data descriptor and the next header at once")
+	case local.CRC32 == e.CRC32:
+		return nil
+	case local.CRC32 == 0:
+		return e.bad(noDescriptor)
+	}
+	return &stream.ChecksumError{Entry: e.Name}
+}
+
+// checkHints refuses an entry whose local header states other values than were counted,
+// although a descriptor is announced and its values count: readers of a pipe go by
+// the local header. Each value must be 0 or true. Info-ZIP is the exception: to a pipe
+// it states nothing but the size that the file had when it opened it, and the file may
+// have grown since.
+func (e *entry) checkHints(hint *entry) error {
+	switch {
+	case hint.CRC32 != 0 && hint.CRC32 != e.CRC32:
+		return e.badHint("CRC-32", int64(hint.CRC32), int64(e.CRC32))
+	case hint.CompressedSize != 0 && hint.CompressedSize != e.CompressedSize:
+		return e.badHint("compressed size", hint.CompressedSize, e.CompressedSize)
+	case hint.Size != 0 && hint.Size != e.Size && (hint.CRC32 != 0 || hint.CompressedSize != 0):
+		return e.badHint("uncompressed size", hint.Size, e.Size)
+	}
+	return nil
+}
+
+func (e *entry) badHint(what string, stated, counted int64) error {
+	return e.bad(fmt.Sprintf("its local header states the %s %d, but it is %d", what, stated, counted))
 }
 
 const noDescriptor = "no data descriptor that matches its bytes follows them"

@@ -106,7 +106,7 @@ func (z *reader) centralHeader(limit int64) (e entry, err error) {
 	}
 	name, extra, comment := int(le.Uint16(b[28:])), int(le.Uint16(b[30:])), int(le.Uint16(b[32:]))
 	if name > maxName {
-		return e, longName(name)
+		return e, longName(z.in.Offset(), name)
 	}
 	n := centralLen + name + extra
 	if z.in.Offset()+int64(n+comment) > limit {
@@ -115,10 +115,10 @@ func (z *reader) centralHeader(limit int64) (e entry, err error) {
 	if b, err = z.in.PeekAll(n); err != nil {
 		return e, err
 	}
-	if e, err = parseCentral(b, b[centralLen:centralLen+name], b[centralLen+name:n]); err != nil {
+	if e, err = parseCentral(z.in.Offset(), b, b[centralLen:centralLen+name], b[centralLen+name:n]); err != nil {
 		return e, err
 	}
-	e.offset += z.prefix
+	e.Offset += z.prefix
 	z.in.Discard(n)
 	if _, err := z.in.PeekAll(comment); err != nil {
 		return e, err
@@ -130,14 +130,14 @@ func (z *reader) centralHeader(limit int64) (e entry, err error) {
 // match returns the number of the entry whose central directory header is listed. A
 // spilled entry has not been read yet: match adds it to the table.
 func (z *reader) match(listed *entry) (number int, err error) {
-	if z.in.Spilled(listed.offset) {
+	if z.in.Spilled(listed.Offset) {
 		if err := z.p.Begin(&listed.Header); err != nil {
 			return 0, err
 		}
 		z.keep(listed).flags |= isListed
 		return listed.Number, nil
 	}
-	number, found := sort.Find(z.forward, func(i int) int { return cmp.Compare(listed.offset, z.entries.At(i).offset) })
+	number, found := sort.Find(z.forward, func(i int) int { return cmp.Compare(listed.Offset, z.entries.At(i).offset) })
 	if !found {
 		return 0, listed.misplaced()
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 )
 
-var errLostDirectory = badArchive("its central directory is not where its end record states")
+func errLostDirectory(end int64) error {
+	return badArchive(end, "its central directory is not where its end record states")
+}
 
 // endRecord is the end of central directory record (APPNOTE 4.3.16) or its zip64 form
 // (4.3.14).
@@ -40,17 +42,17 @@ func (e endRecord) agrees(wide endRecord) bool {
 		same(e.size, max32, wide.size) && same(e.offset, max32, wide.offset)
 }
 
-// check refuses a record that does not state the directory that was read.
-func (e endRecord) check(entries int, offset, size int64) error {
+// check refuses a record, at offset end, that does not state the directory that was read.
+func (e endRecord) check(end int64, entries int, offset, size int64) error {
 	switch {
 	case e.disk != 0 || e.directoryDisk != 0:
-		return badArchive("it is split across several disks")
+		return badArchive(end, "it is split across several disks")
 	case e.entries != uint64(entries) || e.entriesHere != uint64(entries):
-		return badArchive(fmt.Sprintf("its central directory has %d entries, but its end record states another number", entries))
+		return badArchive(end, fmt.Sprintf("its central directory has %d entries, but its end record states another number", entries))
 	case e.size != uint64(size):
-		return badArchive("its central directory is not as long as its end record states")
+		return badArchive(end, "its central directory is not as long as its end record states")
 	case e.offset != uint64(offset):
-		return errLostDirectory
+		return errLostDirectory(end)
 	}
 	return nil
 }
@@ -71,28 +73,31 @@ func (z *reader) end(entries int, offset, size int64) error {
 		}
 	} else if last := z.in.LookBack(locator64Len); len(last) == locator64Len && le.Uint32(last) == sigLocator64 {
 		// Python would follow what looks like a locator at the end of a comment.
-		return badArchive("a false zip64 locator precedes its end of central directory record")
+		return badArchive(z.in.Offset()-locator64Len, "a false zip64 locator precedes its end of central directory record")
 	}
 	b, err = z.in.PeekAll(endLen)
 	if err != nil {
 		return err
 	}
 	if le.Uint32(b) != sigEnd {
-		return badArchive("its central directory is not followed by its end record")
+		return badArchive(z.in.Offset(), "its central directory is not followed by its end record")
 	}
-	record := bytes.Clone(b)
+	record, end := bytes.Clone(b), z.in.Offset()
 	z.in.Discard(endLen)
 	if err := z.comment(record); err != nil {
+		return err
+	}
+	if err := z.padding(); err != nil {
 		return err
 	}
 	e := parseEnd(record)
 	if wide != nil {
 		if !e.agrees(*wide) {
-			return badArchive("its end of central directory record and the zip64 one disagree")
+			return badArchive(end, "its end of central directory record and the zip64 one disagree")
 		}
 		e = *wide
 	}
-	return e.check(entries, offset, size)
+	return e.check(end, entries, offset, size)
 }
 
 // end64 reads the zip64 end of central directory record, at that offset, and its locator
@@ -104,33 +109,43 @@ func (z *reader) end64(at int64) (*endRecord, error) {
 	}
 	locator := b[end64Len:]
 	if le.Uint64(b[4:]) != end64Len-12 || le.Uint32(locator) != sigLocator64 {
-		return nil, badArchive("its zip64 end of central directory record is not directly followed by its locator")
+		return nil, badArchive(z.in.Offset(), "its zip64 end of central directory record is not directly followed by its locator")
 	}
 	if le.Uint32(locator[4:]) != 0 || le.Uint64(locator[8:]) != uint64(at) || le.Uint32(locator[16:]) != 1 {
-		return nil, badArchive("its zip64 locator does not point to its end of central directory record")
+		return nil, badArchive(z.in.Offset()+end64Len, "its zip64 locator does not point to its end of central directory record")
 	}
 	wide := parseEnd64(b)
 	z.in.Discard(end64Len + locator64Len)
 	return &wide, nil
 }
 
-// comment reads the archive's comment. The archive must end with it.
+// comment reads the archive's comment, which follows the end record.
 func (z *reader) comment(record []byte) error {
 	n := int(le.Uint16(record[endLen-2:]))
-	b, err := z.in.Peek(n + 1)
+	b, err := z.in.PeekAll(n)
 	if err != nil {
 		return err
 	}
-	if len(b) < n {
-		return ErrNotZip
-	}
-	if len(b) > n {
-		return badArchive("there are bytes after its end")
-	}
 	// Other readers would take a later signature for that of the record.
-	if bytes.Contains(append(record[1:len(record):len(record)], b...), endMagic) {
-		return badArchive("its comment contains an end of central directory signature")
+	if i := bytes.Index(append(record[1:len(record):len(record)], b...), endMagic); i >= 0 {
+		return badArchive(z.in.Offset()-endLen+1+int64(i), "its comment contains an end of central directory signature")
 	}
 	z.in.Discard(n)
+	return nil
+}
+
+// padding reads the zeros after the archive's end.
+func (z *reader) padding() error {
+	b, err := z.in.Peek(maxPadding + 1)
+	if err != nil {
+		return err
+	}
+	if i := bytes.IndexFunc(b, func(r rune) bool { return r != 0 }); i >= 0 {
+		return badArchive(z.in.Offset()+int64(i), "there are bytes after its end")
+	}
+	if len(b) > maxPadding {
+		return badArchive(z.in.Offset(), "there are too many zeros after its end")
+	}
+	z.in.Discard(len(b))
 	return nil
 }

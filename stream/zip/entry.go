@@ -31,7 +31,7 @@ const (
 // keep adds e to the table.
 func (z *reader) keep(e *entry) *record {
 	r := record{
-		offset: e.offset, compressedSize: e.CompressedSize, size: e.Size, crc32: e.CRC32, method: e.method, form: uint8(e.Form),
+		offset: e.Offset, compressedSize: e.CompressedSize, size: e.Size, crc32: e.CRC32, method: e.method, form: uint8(e.Form),
 	}
 	if e.descriptor() {
 		r.flags |= hasDescriptor
@@ -48,10 +48,10 @@ func (z *reader) kept(number int) entry {
 	name := z.p.Name(number)
 	e := entry{
 		Header: stream.Header{
-			Name: name, Directory: strings.HasSuffix(name, "/"), Codec: codecs[r.method], CompressedSize: r.compressedSize,
+			Name: name, Offset: r.offset, Directory: strings.HasSuffix(name, "/"), Codec: codecs[r.method], CompressedSize: r.compressedSize,
 			Size: r.size, SizeStated: true, CRC32: r.crc32, CRCStated: true, Number: number, Form: stream.Form(r.form),
 		},
-		method: r.method, offset: r.offset,
+		method: r.method,
 	}
 	if r.flags&hasDescriptor != 0 {
 		e.flags |= flagDescriptor
@@ -70,6 +70,7 @@ func (z *reader) nextEntry() (stuck string, err error) {
 	if err != nil {
 		return "", err
 	}
+	z.current = e.Name
 	if e.sizeUnknown() {
 		empty, err := z.isEmpty(e, n)
 		if err != nil || !empty {
@@ -90,9 +91,13 @@ func (z *reader) nextEntry() (stuck string, err error) {
 	default:
 		err = z.empty(e)
 	}
+	if err != nil {
+		return "", err
+	}
 	z.keep(e)
 	z.forward = z.entries.Len()
-	return "", err
+	z.current = ""
+	return "", nil
 }
 
 // sizeUnknown reports whether neither the local header nor the compressed bytes tell
@@ -109,14 +114,13 @@ func (z *reader) localHeader(e *entry) (n int, err error) {
 	}
 	name, extra := int(le.Uint16(b[26:])), int(le.Uint16(b[28:]))
 	if name > maxName {
-		return 0, longName(name)
+		return 0, longName(z.in.Offset(), name)
 	}
 	n = localLen + name + extra
 	if b, err = z.in.PeekAll(n); err != nil {
 		return 0, err
 	}
-	*e, err = parseLocal(b, b[localLen:localLen+name], b[localLen+name:n])
-	e.offset = z.in.Offset()
+	*e, err = parseLocal(z.in.Offset(), b, b[localLen:localLen+name], b[localLen+name:n])
 	z.p.At(e.Name)
 	return n, err
 }
@@ -165,16 +169,26 @@ func (z *reader) sizedWithDescriptor(e *entry) error {
 // checkDescriptor sets e's sizes and CRC-32 to those of d, and reads the data
 // descriptor, which must state the same.
 func (z *reader) checkDescriptor(e *entry, d *stream.Decoded) error {
+	hint := *e
 	e.CompressedSize, e.Size, e.CRC32 = d.CompressedSize, d.Facts.Size, d.Facts.CRC32
 	if e.Directory && e.Size != 0 {
 		return e.bad(directoryWithContent)
 	}
-	b, err := z.in.PeekAll(maxDescriptor) // the shortest one and an end record are longer
+	b, err := z.in.Peek(maxDescriptor)
 	if err != nil {
 		return err
 	}
+	if hint.statesSizes(e) && headerFollows(b) {
+		return e.checkNoDescriptor(&hint, b)
+	}
+	if len(b) < maxDescriptor { // the shortest descriptor and an end record are longer
+		return stream.ErrCutOff
+	}
 	n, err := e.findDescriptor(b)
 	if err != nil {
+		return err
+	}
+	if err := e.checkHints(&hint); err != nil {
 		return err
 	}
 	z.in.Discard(n)
@@ -191,13 +205,19 @@ func (z *reader) isEmpty(e *entry, n int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	e.CRC32, e.CompressedSize, e.Size = 0, 0, 0
-	_, err = e.findDescriptor(b[n:])
+	empty := *e
+	empty.CRC32, empty.CompressedSize, empty.Size = 0, 0, 0
+	_, err = empty.findDescriptor(b[n:])
 	return err == nil || e.Directory && headerFollows(b[n:]), nil
 }
 
 // empty reads an entry without bytes, and its data descriptor.
 func (z *reader) empty(e *entry) error {
+	hint := *e
+	e.CRC32, e.CompressedSize, e.Size = 0, 0, 0
+	if err := e.checkHints(&hint); err != nil {
+		return err
+	}
 	d, err := z.p.Decode(e.Header, z.in, 0)
 	if err != nil {
 		return err

@@ -26,12 +26,16 @@ const (
 	flagDescriptor = 1 << 3
 	flagUTF8       = 1 << 11
 	flagsSupported = 1<<1 | 1<<2 | flagDescriptor | flagUTF8
-	flagsCompared  = flagEncrypted | flagDescriptor | flagUTF8
+	flagsCompared  = flagDescriptor | flagUTF8
 
 	methodStored  = 0
 	methodDeflate = 8
 	methodBzip2   = 12
 	methodZstd    = 93
+
+	// maxPadding is the most zeros after the end of an archive. bsdtar pads what it writes
+	// to a pipe with them, to a multiple of 10,240 bytes.
+	maxPadding = 64 << 10
 
 	extraZip64       = 0x0001
 	extraUnicodePath = 0x7075
@@ -50,5 +54,8 @@ var (
 	endMagic = []byte("PK\x05\x06")
 )
 
-// badArchive returns a [*stream.FormatError] that concerns the archive.
-func badArchive(reason string) error { return &stream.FormatError{Reason: reason} }
+// badArchive returns a [*stream.FormatError] that concerns the archive. offset is that of
+// the record in question.
+func badArchive(offset int64, reason string) error {
+	return &stream.FormatError{Offset: offset, Reason: reason}
+}

@@ -12,8 +12,8 @@ import (
 // maxName is the length of the longest entry name, in bytes: that of an S3 key.
 const maxName = 1024
 
-func longName(n int) error {
-	return badArchive(fmt.Sprintf("an entry's name has %d bytes, more than the %d that are allowed", n, maxName))
+func longName(offset int64, n int) error {
+	return badArchive(offset, fmt.Sprintf("an entry's name has %d bytes, more than the %d that are allowed", n, maxName))
 }
 
 // entry is what a local header or a central directory header states of an entry. Both
@@ -22,25 +22,26 @@ type entry struct {
 	stream.Header
 	method uint16
 	flags  uint16
-	offset int64 // of the local header in the archive
 }
 
 func (e *entry) descriptor() bool { return e.flags&flagDescriptor != 0 }
 
-func (e *entry) bad(reason string) error { return &stream.FormatError{Entry: e.Name, Reason: reason} }
+func (e *entry) bad(reason string) error {
+	return &stream.FormatError{Entry: e.Name, Offset: e.Offset, Reason: reason}
+}
 
-func newEntry(name []byte, flags, method uint16, crc uint32, stated bool) entry {
-	h := stream.Header{Name: string(name), Codec: codecs[method], SizeStated: stated, CRC32: crc, CRCStated: stated}
+func newEntry(offset int64, name []byte, flags, method uint16, crc uint32, stated bool) entry {
+	h := stream.Header{Name: string(name), Offset: offset, Codec: codecs[method], SizeStated: stated, CRC32: crc, CRCStated: stated}
 	h.Directory = strings.HasSuffix(h.Name, "/")
 	return entry{Header: h, flags: flags, method: method}
 }
 
-// parseLocal parses a local header (APPNOTE 4.3.7) of localLen bytes, and the name and
-// extra fields after it. If a data descriptor follows the entry, the header's sizes and
+// parseLocal parses a local header (APPNOTE 4.3.7) of localLen bytes at offset, and the name
+// and extra fields after it. If a data descriptor follows the entry, the header's sizes and
 // CRC-32 do not count as stated.
-func parseLocal(b, name, extra []byte) (entry, error) {
+func parseLocal(offset int64, b, name, extra []byte) (entry, error) {
 	flags := le.Uint16(b[6:])
-	e := newEntry(name, flags, le.Uint16(b[8:]), le.Uint32(b[14:]), flags&flagDescriptor == 0)
+	e := newEntry(offset, name, flags, le.Uint16(b[8:]), le.Uint32(b[14:]), flags&flagDescriptor == 0)
 	s := zip64Fields{compressedSize: uint64(le.Uint32(b[18:])), size: uint64(le.Uint32(b[22:]))}
 	if err := e.setSizes(&s, parseExtras(extra)); err != nil {
 		return e, err
@@ -48,10 +49,10 @@ func parseLocal(b, name, extra []byte) (entry, error) {
 	return e, e.check()
 }
 
-// parseCentral parses a central directory header (APPNOTE 4.3.12) of centralLen bytes,
-// and the name and extra fields after it.
-func parseCentral(b, name, extra []byte) (entry, error) {
-	e := newEntry(name, le.Uint16(b[8:]), le.Uint16(b[10:]), le.Uint32(b[16:]), true)
+// parseCentral parses a central directory header (APPNOTE 4.3.12) of centralLen bytes at
+// offset, and the name and extra fields after it.
+func parseCentral(offset int64, b, name, extra []byte) (entry, error) {
+	e := newEntry(offset, name, le.Uint16(b[8:]), le.Uint16(b[10:]), le.Uint32(b[16:]), true)
 	s := zip64Fields{
 		compressedSize: uint64(le.Uint32(b[20:])),
 		size:           uint64(le.Uint32(b[24:])),
@@ -69,7 +70,10 @@ func parseCentral(b, name, extra []byte) (entry, error) {
 	if s.disk != 0 {
 		return e, e.bad("it is on another disk")
 	}
-	e.offset = int64(s.offset)
+	if err := e.checkFlags(); err != nil {
+		return e, err
+	}
+	e.Offset = int64(s.offset)
 	return e, nil
 }
 
@@ -158,24 +162,34 @@ func (e *entry) check() error {
 	if strings.ContainsRune(e.Name, 0) {
 		return e.bad("its name contains a NUL byte")
 	}
-	if e.flags&flagUTF8 != 0 {
+	switch {
+	case e.Directory: // its name is not used
+	case e.flags&flagUTF8 != 0:
 		if !utf8.ValidString(e.Name) {
 			return e.bad("its name is not valid UTF-8")
 		}
-	} else if strings.ContainsFunc(e.Name, func(r rune) bool { return r >= 0x80 }) {
+	case strings.ContainsFunc(e.Name, func(r rune) bool { return r >= 0x80 }):
 		return e.bad("its name has bytes outside ASCII but is not marked as UTF-8")
 	}
-	if e.flags&flagEncrypted != 0 {
-		return e.bad("it is encrypted")
-	}
-	if e.flags&^uint16(flagsSupported) != 0 {
-		return e.bad(fmt.Sprintf("its general purpose flags %#x are not supported", e.flags))
+	if err := e.checkFlags(); err != nil {
+		return err
 	}
 	if _, ok := codecs[e.method]; !ok {
 		return e.bad("its compression method " + strconv.Itoa(int(e.method)) + " is not supported (stored, deflate, bzip2 and zstd are)")
 	}
 	if e.Directory && e.Size != 0 {
 		return e.bad(directoryWithContent)
+	}
+	return nil
+}
+
+// checkFlags refuses an entry with general purpose flags that the reader does not support.
+func (e *entry) checkFlags() error {
+	if e.flags&flagEncrypted != 0 {
+		return e.bad("it is encrypted")
+	}
+	if unsupported := e.flags &^ uint16(flagsSupported); unsupported != 0 {
+		return e.bad(fmt.Sprintf("its general purpose flags %#x are not supported", unsupported))
 	}
 	return nil
 }
@@ -207,5 +221,5 @@ func (e *entry) compare(central *entry) error {
 
 // misplaced returns the error for an entry without a local header at its offset.
 func (e *entry) misplaced() error {
-	return e.bad("the central directory places it at byte " + strconv.FormatInt(e.offset, 10) + ", where no entry starts")
+	return e.bad("the central directory places it at byte " + strconv.FormatInt(e.Offset, 10) + ", where no entry starts")
 }

@@ -139,7 +139,7 @@ func archiveEndRules() []rule {
 	add("on another disk", damaged("", several), end(func(e *archive.End) { e.Disk = 1 }))
 	add("the directory on another disk", damaged("", several), end(func(e *archive.End) { e.DirectoryDisk = 1 }))
 	add("bytes before the end record", damaged("", "not followed by its end"), archive.Archive{AfterDirectory: []byte{0}})
-	add("bytes after it", damaged("", "after its end"), archive.Archive{Trailing: []byte{0}})
+	add("bytes after it", damaged("", "after its end"), archive.Archive{Trailing: []byte{1}})
 	add("another archive after it", damaged("", "after its end"), archive.Archive{Trailing: archive.Build(entry("c.sym"))})
 	add("a second end record after it", damaged("", "after its end"), archive.Archive{Trailing: archive.Build()})
 

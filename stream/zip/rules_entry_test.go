@@ -46,9 +46,6 @@ func localHeaderRules() []rule {
 		kept("zip64 in both", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local, e.Zip64Central = true, true }), entry("b.dll"))),
 		kept("zip64 and a descriptor", archive.Build(with(a, func(e *archive.Entry) { e.Zip64Local, e.Descriptor = true, archive.Signed64 }), entry("b.dll"))),
 		kept("with a descriptor, sizes as well", archive.Build(with(withDescriptor, func(e *archive.Entry) { e.LocalSizes = true }), entry("b.dll"))),
-		kept("with a descriptor, other sizes and another CRC-32", local(withDescriptor, func(h *archive.LocalHeader) {
-			h.CRC32, h.Compressed, h.Uncompressed = 1, 2, 3
-		})),
 
 		broken("another name", central(a, func(h *archive.CentralHeader) { h.Name = []byte("c.sym") }), damaged("c.sym", disagree+"name")),
 		broken("another case of its name", central(a, func(h *archive.CentralHeader) { h.Name = []byte("A.sym") }), damaged("A.sym", disagree+"name")),
@@ -59,7 +56,7 @@ func localHeaderRules() []rule {
 		broken("bit 3 in the central directory only", central(a, func(h *archive.CentralHeader) { h.Flags |= archive.FlagDescriptor }), damaged("a.sym", disagree+"flags")),
 		broken("bit 11 in the local header only", local(a, func(h *archive.LocalHeader) { h.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
 		broken("bit 11 in the central directory only", central(a, func(h *archive.CentralHeader) { h.Flags |= archive.FlagUTF8 }), damaged("a.sym", disagree+"flags")),
-		broken("encrypted in the central directory only", central(a, func(h *archive.CentralHeader) { h.Flags |= archive.FlagEncrypted }), damaged("a.sym", disagree+"flags")),
+		broken("encrypted in the central directory only", central(a, func(h *archive.CentralHeader) { h.Flags |= archive.FlagEncrypted }), damaged("a.sym", "encrypted")),
 		broken("another CRC-32 in the central directory", central(a, func(h *archive.CentralHeader) { h.CRC32++ }), damaged("a.sym", disagree+"CRC-32")),
 		broken("another compressed size in the central directory", central(a, func(h *archive.CentralHeader) { h.Compressed++ }), damaged("a.sym", disagree+"compressed size")),
 		broken("another size in the central directory", central(a, func(h *archive.CentralHeader) { h.Uncompressed++ }), damaged("a.sym", disagree+"uncompressed size")),
@@ -90,6 +87,17 @@ func localHeaderRules() []rule {
 
 	for bit := range 16 {
 		flag := uint16(1) << bit
+		if flag&(archive.FlagDescriptor|archive.FlagUTF8|6) == 0 {
+			for way, prefix := range ways {
+				e := with(a, func(e *archive.Entry) { e.Central = func(r *archive.CentralHeader) { r.Flags |= flag } })
+				reason := fmt.Sprintf("flags %#x are", flag)
+				if flag == archive.FlagEncrypted {
+					reason = "encrypted"
+				}
+				rules = append(rules, broken(fmt.Sprintf("bit %d in the central directory only, %s", bit, way),
+					archive.Archive{Prefix: prefix, Entries: []archive.Entry{e}}.Bytes(), damaged("a.sym", reason)))
+			}
+		}
 		switch bit {
 		case 1, 2:
 			rules = append(rules, kept(fmt.Sprintf("bit %d", bit), archive.Build(

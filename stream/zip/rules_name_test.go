@@ -128,6 +128,16 @@ func nameRules() []rule {
 	broken("a surrogate, marked as UTF-8", damaged("\xed\xa0\x80.sym", "UTF-8"), marked("\xed\xa0\x80.sym"))
 	broken("a NUL", damaged("a.sym\x00.exe", "NUL"), entry("a.sym\x00.exe"))
 	broken("a NUL in a directory's", damaged("a\x00/", "NUL"), archive.Entry{Name: "a\x00/"})
+	for _, directory := range []string{"\xe9/", "é/"} {
+		for _, flags := range []uint16{0, archive.FlagUTF8} {
+			for way, prefix := range ways {
+				rules = append(rules, rule{
+					name: fmt.Sprintf("name: a directory's %q, flags %#x, %s", directory, flags, way), files: texts("a.sym"),
+					archive: archive.Archive{Prefix: prefix, Entries: []archive.Entry{{Name: directory, Flags: flags}, entry("a.sym")}}.Bytes(),
+				})
+			}
+		}
+	}
 	kept("of 1,024 bytes", entry(long))
 	broken("of 1,025 bytes", damaged("", "1025"), entry(long+"n"))
 	broken("of 65,535 bytes", damaged("", "65535"), entry(strings.Repeat("n", 65535)))

@@ -118,14 +118,61 @@ func TestUnexpectedEOF(t *testing.T) {
 // TestCutOff cuts an archive off at every byte.
 func TestCutOff(t *testing.T) {
 	data, m := mixed().archive, budgettest.New(t)
+	directory := indexFirst(data, "PK\x01\x02")
 	for n := range data {
 		s, _, err := ziptest.Reading{Data: data[:n], Budget: m}.Do(t)
-		if !errors.Is(err, zip.ErrNotZip) {
-			t.Errorf("after %d of %d bytes: %v", n, len(data), err)
+		e, ok := errors.AsType[*zip.NotZipError](err)
+		if !ok || !errors.Is(err, zip.ErrNotZip) {
+			t.Fatalf("after %d of %d bytes: %v", n, len(data), err)
+		}
+		// Four bytes tell a zip archive from other files.
+		if want := (zip.NotZipError{CutOff: n >= 4, Offset: int64(n), Entry: e.Entry}); n >= 4 && *e != want {
+			t.Errorf("after %d bytes: %+v, want %+v", n, *e, want)
+		}
+		if n >= directory && e.Entry != "" {
+			t.Errorf("after %d bytes: within %q, and the directory starts at %d", n, e.Entry, directory)
 		}
 		if len(s.Kept()) > 0 {
 			t.Errorf("after %d bytes %q is kept", n, s.Kept()[0].Name)
 		}
+	}
+}
+
+// TestErrorsSayWhere checks the offsets of errors: those of the entry's local header, or of
+// the header or record in question.
+func TestErrorsSayWhere(t *testing.T) {
+	a, b := entry("a.sym"), entry("b.dll")
+	honest := archive.Build(a, b)
+	second, directory := lastIndex(honest, "PK\x03\x04"), indexFirst(honest, "PK\x01\x02")
+	end := len(honest) - 22
+	wrongSize := with(b, func(e *archive.Entry) {
+		e.Local = func(h *archive.LocalHeader) { h.Uncompressed++ }
+		e.Central = func(r *archive.CentralHeader) { r.Uncompressed++ }
+	})
+	wrongFlags := with(b, func(e *archive.Entry) { e.Central = func(r *archive.CentralHeader) { r.Flags = 1 << 13 } })
+	wrongName := with(b, func(e *archive.Entry) { e.Central = func(r *archive.CentralHeader) { r.Name = []byte("c.dll") } })
+	for _, tt := range []struct {
+		name  string
+		data  []byte
+		entry string
+		want  int
+	}{
+		{"an entry's bytes", archive.Build(a, wrongSize), "b.dll", second},
+		{"a local header", archive.Build(a, with(b, func(e *archive.Entry) { e.Method = archive.Store; e.Flags = 1 << 13 })), "b.dll", second},
+		{"a central directory header", archive.Build(a, wrongFlags), "b.dll", lastIndex(honest, "PK\x01\x02")},
+		{"headers that disagree", archive.Build(a, wrongName), "c.dll", second},
+		{"what follows the directory", archive.Archive{Entries: []archive.Entry{a, b}, AfterDirectory: []byte("x")}.Bytes(), "", end},
+		{"the end record", archive.Archive{Entries: []archive.Entry{a, b}, End: func(e *archive.End) { e.Size++ }}.Bytes(), "", end},
+		{"a byte after the end", append(slices.Clone(honest), 0, 0, 'x'), "", len(honest) + 2},
+		{"a false locator", archive.Build(a, with(b, func(e *archive.Entry) { e.Comment = "PK\x06\x07" + string(make([]byte, 16)) })), "", end},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := ziptest.Reading{Data: tt.data}.Do(t)
+			e, ok := errors.AsType[*stream.FormatError](err)
+			if !ok || e.Entry != tt.entry || e.Offset != int64(tt.want) {
+				t.Errorf("%v, want entry %q at byte %d (the directory is at %d)", err, tt.entry, tt.want, directory)
+			}
+		})
 	}
 }
 

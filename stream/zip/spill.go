@@ -35,57 +35,99 @@ func (z *reader) spill(reason string) error {
 // findDirectory finds the central directory from the archive's end, as other readers
 // do, and sets z.prefix. directory checks the end records later.
 func (z *reader) findDirectory() (start int64, err error) {
-	tail := max(z.in.Origin(), z.in.End()-endLen-max16)
-	z.in.SeekTo(tail)
-	b, err := z.in.Peek(int(z.in.End() - tail))
+	end, err := z.findEnd()
+	if err != nil {
+		return 0, err
+	}
+	// A locator and a zip64 record may precede the end record.
+	b, err := z.peekAt(max(z.in.Origin(), end-locator64Len), locator64Len+endLen)
+	if err != nil {
+		return 0, err
+	}
+	i := int(end - z.in.Offset())
+	e, at := parseEnd(b[i:]), end
+	l := layout{end: end, record: e}
+	if i == locator64Len && le.Uint32(b) == sigLocator64 {
+		at -= end64Len + locator64Len
+		if b, err = z.peekAt(at, end64Len); err != nil {
+			return 0, err
+		}
+		if len(b) < end64Len || le.Uint32(b) != sigEnd64 {
+			return 0, badArchive(end-locator64Len, "its zip64 locator does not follow its zip64 end of central directory record")
+		}
+		e = parseEnd64(b)
+		l.zip64 = true
+	}
+	if e.size > uint64(at) || e.offset > uint64(at)-e.size {
+		return 0, errLostDirectory(end)
+	}
+	start = at - int64(e.size)
+	z.prefix = start - int64(e.offset)
+	l.shift, l.size = z.prefix, int64(e.size)
+	if err := z.checkReaders(&l); err != nil {
+		return 0, err
+	}
+	return start, z.seek(start)
+}
+
+// findEnd returns the offset of the end of central directory record: its signature is the
+// archive's last, and it, its comment and zeros end the archive.
+func (z *reader) findEnd() (end int64, err error) {
+	content, err := z.contentEnd()
+	if err != nil {
+		return 0, err
+	}
+	// The record and its comment may end in zeros as well.
+	from := max(z.in.Origin(), content-endLen-max16)
+	b, err := z.peekAt(from, int(content-from)+endLen)
 	if err != nil {
 		return 0, err
 	}
 	i := bytes.LastIndex(b, endMagic)
-	if i < 0 || len(b)-i < endLen || int(le.Uint16(b[i+endLen-2:])) != len(b)-i-endLen {
-		return 0, ErrNotZip
+	if i < 0 || len(b)-i < endLen {
+		return 0, z.cutOff()
 	}
-	e, at := parseEnd(b[i:]), tail+int64(i)
-	if i >= locator64Len && le.Uint32(b[i-locator64Len:]) == sigLocator64 {
-		at -= end64Len + locator64Len
-		if err := z.seek(at); err != nil {
+	end = from + int64(i)
+	if end+endLen+int64(le.Uint16(b[i+endLen-2:])) > z.in.End() {
+		return 0, z.cutOff()
+	}
+	return end, nil
+}
+
+// contentEnd returns the offset after the last byte that is not zero, or one so far from
+// the archive's end that no end record and comment of zeros with padding reach up to it.
+func (z *reader) contentEnd() (int64, error) {
+	at := z.in.End()
+	for least := max(z.in.Origin(), at-maxPadding-max16-endLen); at > least; {
+		n := min(maxPadding, at-least)
+		b, err := z.peekAt(at-n, int(n))
+		if err != nil {
 			return 0, err
 		}
-		if b, err = z.in.PeekAll(end64Len); err != nil {
-			return 0, err
+		content := len(bytes.TrimRight(b, "\x00"))
+		at += int64(content) - n
+		if content > 0 {
+			break
 		}
-		if le.Uint32(b) != sigEnd64 {
-			return 0, badArchive("its zip64 locator does not follow its zip64 end of central directory record")
-		}
-		e = parseEnd64(b)
 	}
-	if e.size > uint64(at) || e.offset > uint64(at)-e.size {
-		return 0, errLostDirectory
-	}
-	start = at - int64(e.size)
-	z.prefix = start - int64(e.offset)
-	if z.prefix == 0 {
-		return start, z.seek(start)
-	}
-	// Go tries the stated offset first, and only then assumes a prefix.
-	if err := z.seek(int64(e.offset)); err != nil {
-		return 0, err
-	}
-	if b, err = z.in.Peek(4); err != nil {
-		return 0, err
-	}
-	if len(b) == 4 && le.Uint32(b) == sigCentral {
-		return 0, badArchive("its central directory may be in two places")
-	}
-	return start, z.seek(start)
+	return at, nil
 }
 
 // seek moves the cursor to the offset of a directory or its end record.
 func (z *reader) seek(offset int64) error {
 	if !z.in.SeekTo(offset) {
-		return errLostDirectory
+		return errLostDirectory(offset)
 	}
 	return nil
+}
+
+// peekAt moves the cursor to offset and returns the next n bytes, or fewer at the end of
+// the archive.
+func (z *reader) peekAt(offset int64, n int) ([]byte, error) {
+	if err := z.seek(offset); err != nil {
+		return nil, err
+	}
+	return z.in.Peek(n)
 }
 
 // spilledEntries reads the spilled entries, which directory has added to the table. They
@@ -118,7 +160,7 @@ func (z *reader) spilledEntries(directory int64) error {
 
 // spilledEntry reads an entry by its central directory header. It must end before limit.
 func (z *reader) spilledEntry(e *entry, limit int64) error {
-	if !z.in.SeekTo(e.offset) {
+	if !z.in.SeekTo(e.Offset) {
 		return e.misplaced()
 	}
 	b, err := z.in.PeekAll(4)
@@ -134,6 +176,7 @@ func (z *reader) spilledEntry(e *entry, limit int64) error {
 		return err
 	}
 	z.in.Discard(n)
+	hint := local
 	if local.descriptor() {
 		// The descriptor has the values that count.
 		local.CRC32, local.CompressedSize, local.Size = e.CRC32, e.CompressedSize, e.Size
@@ -148,23 +191,26 @@ func (z *reader) spilledEntry(e *entry, limit int64) error {
 	if err := z.sized(e); err != nil {
 		return err
 	}
-	return z.spilledDescriptor(e, data+e.CompressedSize, limit)
-}
-
-// spilledDescriptor checks the data descriptor at that offset, if e has one. It must end
-// before limit.
-func (z *reader) spilledDescriptor(e *entry, offset, limit int64) error {
-	z.in.SeekTo(offset)
+	z.in.SeekTo(data + e.CompressedSize)
 	if !e.descriptor() {
 		return nil
 	}
-	b, err := z.in.Peek(int(min(maxDescriptor, limit-offset)))
+	return z.spilledDescriptor(e, &hint, limit)
+}
+
+// spilledDescriptor checks the data descriptor at the cursor. It must end before limit.
+// hint is what the local header states.
+func (z *reader) spilledDescriptor(e, hint *entry, limit int64) error {
+	b, err := z.in.Peek(maxDescriptor)
 	if err != nil {
 		return err
 	}
+	if hint.statesSizes(e) && headerFollows(b) {
+		return e.checkNoDescriptor(hint, b)
+	}
 	// Rust's streaming writer writes no descriptor for directories.
-	if !e.Directory && !e.matchesDescriptor(b) {
+	if !e.Directory && !e.matchesDescriptor(b[:min(int64(len(b)), limit-z.in.Offset())]) {
 		return e.bad(noDescriptor)
 	}
-	return nil
+	return e.checkHints(hint)
 }

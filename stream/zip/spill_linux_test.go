@@ -36,6 +36,24 @@ func TestSpilledArchives(t *testing.T) {
 	}
 }
 
+// TestZipRulesOnDisk reads the archives of rules that do not fit into memory.
+func TestZipRulesOnDisk(t *testing.T) {
+	ran := 0
+	for _, r := range everyRule() {
+		if !r.needsDisk() {
+			continue
+		}
+		ran++
+		t.Run(r.name, func(t *testing.T) {
+			s, report, err := ziptest.Reading{Data: r.archive, Budget: budgettest.NewWithDisk(t), Rules: r.limits}.Do(t)
+			r.check(t, s, report, err)
+		})
+	}
+	if ran < 5 {
+		t.Errorf("only %d rules", ran)
+	}
+}
+
 // TestCutOffWhileSpilled cuts off an archive that is spilled.
 func TestCutOffWhileSpilled(t *testing.T) {
 	data := ziptest.SpillArchives()["stored with a descriptor, signed, 32 bit"]

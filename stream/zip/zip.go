@@ -11,14 +11,37 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 
 	"spillway/stream"
 	"spillway/stream/budget"
 )
 
-// ErrNotZip says that the bytes are not a zip archive, or that the archive is cut off.
+// ErrNotZip says that the bytes are not a zip archive, or that the archive is cut off. The
+// error is a [*NotZipError].
 var ErrNotZip = errors.New("zip: not a zip archive, or cut off")
+
+// A NotZipError is an [ErrNotZip] with its details.
+type NotZipError struct {
+	CutOff bool   // the archive begins as a zip archive
+	Offset int64  // bytes that there are, if it is cut off; else where no header or record was found
+	Entry  string // raw name of the entry within which it is cut off; empty if it is not within one
+}
+
+func (e *NotZipError) Error() string {
+	switch {
+	case !e.CutOff:
+		return fmt.Sprintf("zip: not a zip archive: no header at byte %d", e.Offset)
+	case e.Entry != "":
+		return fmt.Sprintf("zip: cut off at byte %d, within entry %q", e.Offset, e.Entry)
+	}
+	return fmt.Sprintf("zip: cut off at byte %d", e.Offset)
+}
+
+// Is reports whether target is [ErrNotZip].
+func (e *NotZipError) Is(target error) bool { return target == ErrNotZip }
 
 // maxPrefix is the most bytes before the first local header.
 const maxPrefix = 64 << 10
@@ -36,6 +59,8 @@ type reader struct {
 	forward int
 
 	prefix int64 // what the archive's own offsets are off by, in bytes
+
+	current string // the entry that is being read; empty between entries
 }
 
 // Read reads a zip archive from r, verifies every entry and passes it to sink, see
@@ -45,16 +70,21 @@ type reader struct {
 //
 // Read refuses an entry as soon as its local header or its bytes prove wrong. Beside
 // the errors of [stream.Read], it returns [*stream.DuplicateError],
-// [*stream.SpillError], and [ErrNotZip] instead of [stream.ErrCutOff].
+// [*stream.SpillError], and [*NotZipError] instead of [stream.ErrCutOff].
 func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink stream.Sink, rules stream.Rules) (*stream.Report, error) {
 	return stream.Read(ctx, end, r, share, sink, rules, func(p *stream.Pipeline) error {
 		z := &reader{p: p, in: p.Window(p.Source()), rules: rules}
 		err := z.read()
 		if errors.Is(err, stream.ErrCutOff) {
-			return ErrNotZip
+			return z.cutOff()
 		}
 		return err
 	})
+}
+
+// cutOff returns the error for an archive whose end is missing.
+func (z *reader) cutOff() error {
+	return &NotZipError{CutOff: true, Offset: z.in.End(), Entry: strings.Clone(z.current)}
 }
 
 // read reads the archive, forward as far as possible.
@@ -65,7 +95,10 @@ func (z *reader) read() error {
 			return err
 		}
 		if len(b) < 4 {
-			return ErrNotZip
+			if z.in.Offset() == 0 {
+				return &NotZipError{}
+			}
+			return z.cutOff()
 		}
 		switch le.Uint32(b) {
 		case sigLocal:
@@ -93,7 +126,7 @@ func (z *reader) prefixed() error {
 		return err
 	}
 	if !bytes.Contains(b, []byte("PK\x03\x04")) && !bytes.Contains(b, endMagic) {
-		return ErrNotZip
+		return &NotZipError{}
 	}
 	return z.spill("there are bytes before its first entry")
 }

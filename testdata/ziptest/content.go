@@ -134,7 +134,7 @@ func CheckError(t *testing.T, err, want error) {
 		got, is := errors.AsType[*stream.FormatError](err)
 		ok = is && got.Entry == format.Entry && strings.Contains(got.Reason, format.Reason)
 	} else {
-		ok = reflect.DeepEqual(err, want)
+		ok = reflect.DeepEqual(err, want) || errors.Is(err, want)
 	}
 	if !ok {
 		t.Errorf("the error is %v (%T), want %v (%T)", err, err, want, want)

@@ -1,0 +1,121 @@
+package zip
+
+// layout is where an archive that is read from its end has its records and its directory.
+// All offsets but those that say otherwise count from the archive's first byte.
+type layout struct {
+	shift  int64     // what the archive's own offsets are off by
+	end    int64     // the end of central directory record
+	record endRecord // that record
+	zip64  bool      // a zip64 record and its locator are before it, without a gap
+	size   int64     // of the directory, in bytes
+}
+
+// end64 returns the offset of the zip64 record.
+func (l *layout) end64() int64 { return l.end - locator64Len - end64Len }
+
+// directory returns the offset of the directory.
+func (l *layout) directory() int64 {
+	if l.zip64 {
+		return l.end64() - l.size
+	}
+	return l.end - l.size
+}
+
+// place is what a reader looks at, and whether it finds something there.
+type place struct {
+	readers string
+	what    string
+
+	// at returns the offset. ok is false if the readers do not look there.
+	at    func(l *layout) (offset int64, ok bool)
+	found func(b []byte) bool
+}
+
+// places are all places where a known reader looks and may find another record, locator or
+// directory than this package, in an archive that keeps all other rules. Every reader finds
+// the end record by its signature and the locator directly before it. They differ in where
+// they look next if the offsets are shifted:
+//
+//	Python before 2025   at the place before the locator, and computes the shift from there.
+//	Python since 2025    where the locator states, then at the place before it.
+//	Go                   where the locator states, if the end record has a sentinel. If not, it
+//	                     computes the shift as if there were no zip64 records. A directory at
+//	                     its unshifted offset comes first.
+//	Info-ZIP unzip       where the locator states, then at the place before it. It looks for
+//	                     the directory at its unshifted offset if no header is at the shifted
+//	                     one, because the directory is empty.
+//	libarchive, seeking  where the locator states, whatever the signature there. If that fails
+//	                     and the end record has no sentinels, it goes back from the end record
+//	                     by the directory's size, and on to the next header or record.
+//	7-Zip                at the place before the locator, then where the locator states.
+//
+// An archive in which one of them finds anything there is refused.
+var places = []place{
+	{
+		readers: "Go and Info-ZIP", what: "a central directory header",
+		at:    func(l *layout) (int64, bool) { return l.directory() - l.shift, l.shift != 0 },
+		found: isCentral,
+	},
+	{
+		readers: "Go, Info-ZIP, Python since 2025 and 7-Zip", what: "a zip64 end of central directory record",
+		at:    func(l *layout) (int64, bool) { return l.end64() - l.shift, l.zip64 && l.shift != 0 },
+		found: func(b []byte) bool { return len(b) >= 4 && le.Uint32(b) == sigEnd64 },
+	},
+	{
+		readers: "libarchive", what: "what passes for a zip64 end of central directory record",
+		at: func(l *layout) (int64, bool) { return l.end64() - l.shift, l.zip64 && l.shift != 0 },
+		found: func(b []byte) bool {
+			if len(b) < end64Len {
+				return false
+			}
+			n, e := le.Uint64(b[4:]), parseEnd64(b)
+			return n >= end64Len-12 && n <= 16384-12 && e.disk == 0 && e.directoryDisk == 0 && e.entriesHere == e.entries
+		},
+	},
+	{
+		readers: "Go", what: "a central directory header",
+		at: func(l *layout) (int64, bool) {
+			e := l.record
+			follows := e.entries == max16 || e.size == max16 || e.offset == max32
+			return l.end - int64(e.size), l.zip64 && l.shift != 0 && !follows && e.size <= uint64(l.end)
+		},
+		found: isCentral,
+	},
+	{
+		readers: "libarchive", what: "the next header or record",
+		at: func(l *layout) (int64, bool) {
+			e := l.record
+			return l.end - int64(e.size), l.zip64 && l.shift != 0 && e.disk == 0 && e.directoryDisk == 0 &&
+				e.entriesHere == e.entries && e.offset+e.size <= uint64(l.end)
+		},
+		found: func([]byte) bool { return true }, // the zip64 record at the latest, and not our directory
+	},
+	{
+		// No known reader looks there, but one that shifts nothing would.
+		readers: "readers that shift nothing", what: "a zip64 locator",
+		at:    func(l *layout) (int64, bool) { return l.end - locator64Len - l.shift, l.zip64 && l.shift != 0 },
+		found: func(b []byte) bool { return len(b) >= 4 && le.Uint32(b) == sigLocator64 },
+	},
+}
+
+func isCentral(b []byte) bool { return len(b) >= 4 && le.Uint32(b) == sigCentral }
+
+// checkReaders refuses an archive in which a known reader finds other records or another
+// directory. It looks only at what is spilled: what was read forward begins with a local
+// header at the archive's first byte, and offsets are not shifted there.
+func (z *reader) checkReaders(l *layout) error {
+	for _, p := range places {
+		offset, ok := p.at(l)
+		if !ok {
+			continue
+		}
+		b, err := z.peekAt(offset, end64Len)
+		if err != nil {
+			return err
+		}
+		if p.found(b) {
+			return badArchive(offset, p.readers+" would find "+p.what+" there: its offsets are shifted, and readers disagree by how much")
+		}
+	}
+	return nil
+}
