@@ -12,7 +12,6 @@ import (
 	"spillway/internal/outcome"
 	"spillway/stream"
 	"spillway/stream/budget"
-	"spillway/stream/zip"
 	"spillway/tokens"
 )
 
@@ -81,8 +80,6 @@ var fixedVerdicts = []struct {
 		"Each part needs a line such as: Content-Disposition: form-data; name=\"symbols.zip\"; filename=\"symbols.zip\".")},
 	{errFormCut, refused(http.StatusBadRequest, outcome.BadForm, "The form ends before its closing boundary",
 		"The body ended before the form did. Nothing was stored. Send the form whole, to its closing boundary.")},
-	{zip.ErrNotZip, refused(http.StatusBadRequest, outcome.BadArchive, "File is not a zip file",
-		"The file does not begin as a zip archive does, or was cut off before its end. Check it with unzip -t, and send it whole.")},
 	{errUploadTimeout, retryLater(outcome.TimedOut, outcome.TotalTooLong, "The upload took longer than --upload-timeout allows.")},
 	{errShuttingDown, retryLater(outcome.ShutDown, outcome.NoReason, "This server is shutting down.")},
 }

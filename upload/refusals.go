@@ -10,6 +10,7 @@ import (
 	"spillway/internal/outcome"
 	"spillway/stream"
 	"spillway/stream/budget"
+	"spillway/stream/zip"
 )
 
 // verdictOnContent is the part of the table for what the client sent.
@@ -82,16 +83,31 @@ func verdictOnArchive(err error) (verdict, bool) {
 			fmt.Sprintf("Entry '%s' is in the archive twice, with %d and with %d bytes. Keep one of them.", e.Name, e.Earlier, e.Later))
 	}
 	if e, ok := errors.AsType[*stream.FormatError](err); ok {
-		message := "The archive is not valid: " + e.Reason + "."
-		if e.Entry != "" {
-			message = fmt.Sprintf("Entry '%s': %s.", e.Entry, e.Reason)
+		const remedy = " Make the archive anew, with a current version of a common tool."
+		if e.Entry == "" {
+			return bad("The archive is not valid: "+e.Reason+".", fmt.Sprintf("At byte %d of the archive: %s.", e.Offset, e.Reason)+remedy)
 		}
-		return bad(message, message+" Make the archive anew, with a current version of a common tool.")
+		return bad(fmt.Sprintf("Entry '%s': %s.", e.Entry, e.Reason), fmt.Sprintf("Entry '%s', at byte %d of the archive: %s.", e.Entry, e.Offset, e.Reason)+remedy)
+	}
+	if e, ok := errors.AsType[*zip.NotZipError](err); ok {
+		return bad("File is not a zip file", notZip(e))
 	}
 	if e, ok := errors.AsType[*stream.LimitError](err); ok {
 		return refused(http.StatusBadRequest, outcome.TooLarge, overLimit(e), ""), true
 	}
 	return verdict{}, false
+}
+
+// notZip says why a file is not a zip archive.
+func notZip(e *zip.NotZipError) string {
+	const remedy = " Check it with unzip -t, and send it whole."
+	switch {
+	case !e.CutOff:
+		return "The file does not begin as a zip archive does: it is another kind of file, or empty. Send a zip archive."
+	case e.Entry != "":
+		return fmt.Sprintf("The archive is cut off: it ends at byte %d, within entry '%s'.", e.Offset, e.Entry) + remedy
+	}
+	return fmt.Sprintf("The archive is cut off: it ends at byte %d, without its end of central directory record.", e.Offset) + remedy
 }
 
 // verdictOnForm is the part for the form and the request.

@@ -2,13 +2,16 @@ package upload
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"spillway/internal/answer"
 	"spillway/internal/guard"
 	"spillway/stream"
 	"spillway/stream/budget"
@@ -97,6 +100,33 @@ func TestRefusals(t *testing.T) {
 			}
 			if e := s.event(); e["outcome"] != "refused" || e["status"] != int64(c.status) || e["error"] == nil {
 				t.Errorf("event %v", e)
+			}
+		})
+	}
+}
+
+// TestRefusalsSayWhere checks the details of refused archives.
+func TestRefusalsSayWhere(t *testing.T) {
+	flagged := archive.Build(archive.Entry{Name: "a/1/b"}, archive.Entry{Name: "a/1/c", Flags: 1 << 13})
+	whole := archive.Build(archive.Entry{Name: "a/1/b", Data: archive.Noise(1, 100)})
+	for _, c := range []struct {
+		name    string
+		archive []byte
+		detail  string // a regular expression
+	}{
+		{"an entry", flagged, "^Entry 'a/1/c', at byte 35 of the archive: its general purpose flags 0x2000 are not supported\\."},
+		{"the archive", append(slices.Clone(whole), 'x'), "^At byte 208 of the archive: there are bytes after its end\\."},
+		{"not a zip", []byte("<html>"), "^The file does not begin as a zip archive does"},
+		{"empty", nil, "^The file does not begin as a zip archive does"},
+		{"cut off within an entry", whole[:70], "^The archive is cut off: it ends at byte 70, within entry 'a/1/b'\\."},
+		{"cut off within the directory", whole[:150], "^The archive is cut off: it ends at byte 150, without its end of central directory record\\."},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t)
+			r := s.upload(s.serve(), zipForm(c.archive), asDev)
+			var f answer.Failure
+			if err := json.Unmarshal(r.body, &f); err != nil || !regexp.MustCompile(c.detail).MatchString(f.Detail) {
+				t.Errorf("%s\nwant %s", r.body, c.detail)
 			}
 		})
 	}
