@@ -89,6 +89,40 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { fuzzed.read(t, data) })
 }
 
+// recordSteps are seeds of [changeRecords]: prefixes that offsets count or do not, records in
+// comments and in prefixes, and dropped descriptors, mended afterwards or not.
+var recordSteps = [][]byte{
+	{},
+	{4, 100, 'x', 8, 0, 0},
+	{4, 100, 'x', 9, 0, 0},
+	{4, 200, 'x', 12, 1, 0, 9, 0, 0},
+	{11, 4, 60, 9, 0, 0},
+	{11, 5, 200, 11, 2, 9, 9, 0, 0},
+	{10, 3, 7, 4, 50, 0, 12, 1, 0, 9, 0, 0},
+	{12, 0, 0, 3, 1, 0, 8, 0, 0},
+	{1, 2, 3, 8, 0, 0},
+	{0, 3, 4, 8, 0, 0},
+	{2, 1, 4, 5, 2, 0x03, 8, 0, 0},
+}
+
+// FuzzRecords moves, doubles, swaps, embeds and shifts whole headers and records.
+func FuzzRecords(f *testing.F) {
+	for _, data := range seedArchives(f) {
+		if len(data) > 4<<10 {
+			continue
+		}
+		for _, steps := range recordSteps {
+			f.Add(data, steps)
+		}
+	}
+	fuzzed := newFuzzed(f)
+	f.Fuzz(func(t *testing.T, data, steps []byte) {
+		if len(data) <= 64<<10 && len(steps) <= 60 {
+			fuzzed.read(t, changeRecords(data, steps))
+		}
+	})
+}
+
 // FuzzReconcile combines valid entries with an arbitrary central directory and end record. If
 // mended, the end record states the directory's real size and number of entries.
 func FuzzReconcile(f *testing.F) {
