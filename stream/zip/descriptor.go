@@ -112,7 +112,7 @@ func (e *entry) checkNoDescriptor(local *entry, b []byte) error {
 // although a descriptor is announced and its values count: readers of a pipe go by
 // the local header. Each value must be 0 or true. Info-ZIP is the exception: to a pipe
 // it states nothing but the size that the file had when it opened it, and the file may
-// have grown since.
+// have changed since.
 func (e *entry) checkHints(hint *entry) error {
 	switch {
 	case hint.CRC32 != 0 && hint.CRC32 != e.CRC32:

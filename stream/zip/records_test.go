@@ -39,7 +39,7 @@ func (r records) is(i int, signature string, n int) bool {
 // last returns the number of the last record with that signature and n bytes at least, or
 // -1.
 func (r records) last(signature string, n int) int {
-	for i := len(r) - 1; i >= 0; i-- {
+	for i := range slices.Backward(r) {
 		if r.is(i, signature, n) {
 			return i
 		}
