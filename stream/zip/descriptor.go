@@ -135,10 +135,16 @@ const noDescriptor = "no data descriptor that matches its bytes follows them"
 // CRC-32, whatever follows.
 func (e *entry) matchesDescriptor(b []byte) bool {
 	for _, l := range descriptorLayouts {
-		d, _, ok := l.parse(b)
-		if ok && d == (descriptor{e.CRC32, uint64(e.CompressedSize), uint64(e.Size)}) {
+		if _, ok := e.matches(l, b); ok {
 			return true
 		}
 	}
 	return false
+}
+
+// matches reports whether b starts with a descriptor of that layout that states e's sizes
+// and CRC-32, and how long it is.
+func (e *entry) matches(l descriptorLayout, b []byte) (length int, ok bool) {
+	d, length, ok := l.parse(b)
+	return length, ok && d == descriptor{e.CRC32, uint64(e.CompressedSize), uint64(e.Size)}
 }

@@ -1,5 +1,7 @@
 package zip
 
+import "bytes"
+
 // layout is where an archive that is read from its end has its records and its directory.
 // All offsets but those that say otherwise count from the archive's first byte.
 type layout struct {
@@ -47,7 +49,9 @@ type place struct {
 //	libarchive, seeking  where the locator states, whatever the signature there. If that fails
 //	                     and the end record has no sentinels, it goes back from the end record
 //	                     by the directory's size, and on to the next header or record.
-//	7-Zip                at the place before the locator, then where the locator states.
+//	7-Zip                at the place before the locator, then where the locator states. It
+//	                     believes the directory only if that lists the first local header
+//	                     ([reader.checkFirstHeader]).
 //
 // An archive in which one of them finds anything there is refused.
 var places = []place{
@@ -115,6 +119,82 @@ func (z *reader) checkReaders(l *layout) error {
 		}
 		if p.found(b) {
 			return badArchive(offset, p.readers+" would find "+p.what+" there: its offsets are shifted, and readers disagree by how much")
+		}
+	}
+	return nil
+}
+
+// checkFirstHeader refuses an archive that begins, for 7-Zip, with a header or record before
+// its first listed entry, at offset first. 7-Zip reads forward from there if the directory
+// does not list that header, and may come to another directory. An archive that was read
+// forward to its end has no other one.
+func (z *reader) checkFirstHeader(first int64) error {
+	const (
+		reason = "7-Zip would read forward from there: its central directory does not list what its first local header is for"
+		step   = 60 << 10
+	)
+	if z.forward > 0 {
+		if z.entries.At(0).flags&isListed == 0 {
+			return badArchive(0, reason)
+		}
+		return nil
+	}
+	for at := int64(0); at < first; at += step {
+		b, err := z.peekAt(at, step+localLen+max16)
+		if err != nil {
+			return err
+		}
+		for i := range int(min(step, first-at)) {
+			if isMarker(b[i:]) {
+				return badArchive(at+int64(i), reason)
+			}
+		}
+	}
+	return nil
+}
+
+// isMarker reports whether b starts with what 7-Zip takes for the start of an archive: a
+// local header with a sound version and name, or the end record of an empty archive.
+func isMarker(b []byte) bool {
+	if len(b) < endLen || b[0] != 'P' {
+		return false
+	}
+	switch le.Uint32(b) {
+	case sigEnd:
+		return parseEnd(b) == endRecord{}
+	case sigLocal:
+		if len(b) < localLen {
+			return false
+		}
+		end := localLen + int(le.Uint16(b[26:]))
+		return b[4] < 0x80 && len(b) >= end && bytes.IndexByte(b[localLen:end], 0) < 0
+	}
+	return false
+}
+
+// checkAfter refuses an archive with another directory or end record directly after e, whose
+// compressed bytes end at the cursor. Readers that go forward come to it. The archive's
+// directory is at that offset.
+func (z *reader) checkAfter(e *entry, directory int64) error {
+	b, err := z.in.Peek(maxDescriptor)
+	if err != nil {
+		return err
+	}
+	check := func(n int) error {
+		at := z.in.Offset() + int64(n)
+		if at < directory && headerFollows(b[n:]) && le.Uint32(b[n:]) != sigLocal {
+			return badArchive(at, "another central directory or end record follows an entry")
+		}
+		return nil
+	}
+	if err := check(0); err != nil || !e.descriptor() {
+		return err
+	}
+	for _, l := range descriptorLayouts {
+		if n, ok := e.matches(l, b); ok {
+			if err := check(n); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

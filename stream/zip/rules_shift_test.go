@@ -143,6 +143,53 @@ func shiftRules() []rule {
 	return rules
 }
 
+// hiddenRules are about archives within an archive, where a reader that goes forward comes to
+// another directory.
+func hiddenRules() []rule {
+	a, b := entry("a.sym"), entry("b.dll")
+	hidden := archive.Build(entry("c.sym"))
+	directory := hidden[indexFirst(hidden, "PK\x01\x02"):]
+	var rules []rule
+	add := func(name, reason string, a archive.Archive) {
+		r := rule{name: "hidden: " + name, archive: a.Bytes()}
+		if reason == "" {
+			r.files = texts("a.sym", "b.dll")
+		} else {
+			r.err = damaged("", reason)
+		}
+		rules = append(rules, r)
+	}
+	before := func(prefix ...byte) archive.Archive {
+		return archive.Archive{Prefix: append([]byte{'x'}, prefix...), Entries: []archive.Entry{a, b}}
+	}
+	shifted := before(hidden...)
+	shifted.OffsetsAfterPrefix = true
+	gap := func(e archive.Entry, gap []byte) archive.Entry { e.Gap = gap; return e }
+	unlisted := with(entry("c.sym"), func(e *archive.Entry) { e.Unlisted = true })
+	const sevenZip, another = "7-Zip would", "another central directory"
+
+	add("an archive before it", sevenZip, before(hidden...))
+	add("an archive before it, offsets shifted", sevenZip, shifted)
+	add("an archive long before it", sevenZip, before(append(slices.Repeat([]byte{'x'}, 61_430), hidden...)...))
+	add("an empty archive before it", sevenZip, before(archive.Build()...))
+	add("an end record before it", "", before(hidden[len(hidden)-22:]...))
+	add("a local header's signature before it", "", before([]byte("PK\x03\x04\xff")...))
+	add("a directory before it", "", before(directory...))
+	add("an entry before it that is not listed", sevenZip, archive.Archive{Prefix: []byte{'x'}, Entries: []archive.Entry{unlisted, a, b}})
+	add("an entry before a gap that is not listed", sevenZip, archive.Archive{Entries: []archive.Entry{unlisted, a, gap(b, []byte{0})}})
+	add("an entry between others that is not listed", "", archive.Archive{Prefix: []byte{'x'}, Entries: []archive.Entry{a, unlisted, b}})
+	add("an archive in a gap", "", archive.Archive{Entries: []archive.Entry{a, gap(b, append([]byte{0}, hidden...))}})
+	add("a directory after an entry", another, archive.Archive{Prefix: []byte{'x'}, Entries: []archive.Entry{a, gap(b, directory)}})
+	add("an end record after an entry", another, archive.Archive{Prefix: []byte{'x'}, Entries: []archive.Entry{a, gap(b, archive.Build())}})
+	add("a directory after the last entry", another, archive.Archive{Prefix: []byte{'x'}, Entries: []archive.Entry{a, b}, BeforeDirectory: directory})
+	for _, layout := range []archive.DescriptorLayout{archive.Signed32, archive.Unsigned32, archive.Signed64, archive.Unsigned64} {
+		described := with(a, func(e *archive.Entry) { e.Descriptor = layout })
+		add(fmt.Sprintf("a directory after a descriptor, layout %d", layout), another,
+			archive.Archive{Prefix: []byte{'x'}, Entries: []archive.Entry{described, gap(b, directory)}})
+	}
+	return rules
+}
+
 // centralHeader is a central directory header of an empty entry at the archive's start.
 func centralHeader(name string) []byte {
 	data := archive.Build(archive.Entry{Name: name})

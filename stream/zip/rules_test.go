@@ -50,7 +50,7 @@ func (r rule) needsDisk() bool {
 
 var everyRule = sync.OnceValue(func() []rule {
 	return slices.Concat(localHeaderRules(), entryEndRules(), descriptorRules(), droppedDescriptorRules(), methodRules(),
-		directoryRules(), archiveEndRules(), paddingRules(), startRules(), shiftRules(), nameRules(), limitRules())
+		directoryRules(), archiveEndRules(), paddingRules(), startRules(), shiftRules(), hiddenRules(), nameRules(), limitRules())
 })
 
 func TestZipRules(t *testing.T) {

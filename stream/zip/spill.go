@@ -140,6 +140,13 @@ func (z *reader) spilledEntries(directory int64) error {
 	slices.SortStableFunc(numbers, func(a, b int32) int {
 		return cmp.Compare(z.entries.At(int(a)).offset, z.entries.At(int(b)).offset)
 	})
+	first := directory
+	if len(numbers) > 0 {
+		first = z.entries.At(int(numbers[0])).offset
+	}
+	if err := z.checkFirstHeader(first); err != nil {
+		return err
+	}
 	for i, number := range numbers {
 		limit := directory
 		if i+1 < len(numbers) {
@@ -148,6 +155,9 @@ func (z *reader) spilledEntries(directory int64) error {
 		e := z.kept(int(number))
 		z.p.At(e.Name)
 		if err := z.spilledEntry(&e, limit); err != nil {
+			return err
+		}
+		if err := z.checkAfter(&e, directory); err != nil {
 			return err
 		}
 		if err := z.in.Free(); err != nil {
