@@ -73,6 +73,9 @@ func parseCentral(offset int64, b, name, extra []byte) (entry, error) {
 	if err := e.checkFlags(); err != nil {
 		return e, err
 	}
+	if e.Directory && e.Size != 0 {
+		return e, e.bad(directoryWithContent)
+	}
 	e.Offset = int64(s.offset)
 	return e, nil
 }

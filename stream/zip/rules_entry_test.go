@@ -206,6 +206,12 @@ func entryEndRules() []rule {
 			}),
 			err: damaged("a/", "directory"),
 		},
+		rule{
+			name: "end of an entry: a directory with content and a descriptor, spilled", archive: archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{
+				Name: "a/", Data: []byte("x"), Method: archive.Deflate, Descriptor: archive.Signed32,
+			}}}.Bytes(),
+			err: damaged("a/", "directory"),
+		},
 	)
 }
 
