@@ -118,7 +118,7 @@ func (z *reader) checkReaders(l *layout) error {
 			return err
 		}
 		if p.found(b) {
-			return badArchive(offset, p.readers+" would find "+p.what+" there: its offsets are shifted, and readers disagree by how much")
+			return badArchive(offset, "its offsets are shifted, and "+p.readers+" would find "+p.what+" in another place")
 		}
 	}
 	return nil
@@ -130,7 +130,7 @@ func (z *reader) checkReaders(l *layout) error {
 // forward to its end has no other one.
 func (z *reader) checkFirstHeader(first int64) error {
 	const (
-		reason = "7-Zip would read forward from there: its central directory does not list what its first local header is for"
+		reason = "its central directory does not list its first local header, and 7-Zip would read forward from that"
 		step   = 60 << 10
 	)
 	if z.forward > 0 {
