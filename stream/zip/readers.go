@@ -3,12 +3,12 @@ package zip
 import "bytes"
 
 // layout is where an archive that is read from its end has its records and its directory.
-// All offsets but those that say otherwise count from the archive's first byte.
+// Its offsets count from the archive's first byte.
 type layout struct {
-	shift  int64     // what the archive's own offsets are off by
-	end    int64     // the end of central directory record
+	shift  int64     // what the archive's own offsets are off by, in bytes
+	end    int64     // offset of the end of central directory record
 	record endRecord // that record
-	zip64  bool      // a zip64 record and its locator are before it, without a gap
+	zip64  bool      // a zip64 record and its locator directly precede it
 	size   int64     // of the directory, in bytes
 }
 

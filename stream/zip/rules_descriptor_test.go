@@ -74,7 +74,7 @@ func droppedDescriptorRules() []rule {
 					}
 				})
 				add("descriptor dropped, another size", damaged(name, ""), missing, func(h *archive.LocalHeader) { h.Uncompressed++ })
-				add("descriptor dropped, something behind it", damaged(name, "descriptor"), missing, as,
+				add("descriptor dropped, a byte after it", damaged(name, "descriptor"), missing, as,
 					with(entry("b.dll"), func(e *archive.Entry) { e.Gap = []byte{0} }))
 				add("descriptor dropped, another CRC-32", &stream.ChecksumError{Entry: name}, missing, func(h *archive.LocalHeader) { h.CRC32++ })
 			}

@@ -93,7 +93,7 @@ func (s *shifted) concrete() {
 // look for the directory and the zip64 record in different places then.
 func shiftRules() []rule {
 	a, b := entry("a.sym"), entry("b.dll")
-	// Go looks 76 bytes behind the directory, which is within this comment.
+	// Go looks 76 bytes after the start of the directory, which is within this comment.
 	commented := with(a, func(e *archive.Entry) {
 		comment := slices.Repeat([]byte("c"), 200)
 		copy(comment[76-46-len("a.sym"):], centralHeader("c.sym"))
