@@ -37,11 +37,11 @@ func TestLimits(t *testing.T) {
 		{"entries", func(over int, cfg *Config) ([]byte, []string) {
 			cfg.MaxEntries = 3 - over
 			return encode(zip), nil
-		}, 400, "more than the 2 entries that --max-entries allows"},
+		}, 413, "more than the 2 entries that --max-entries allows"},
 		{"expanded bytes", func(over int, cfg *Config) ([]byte, []string) {
 			cfg.MaxExpanded = int64(30_000 + 5_000 + 8 - over)
 			return encode(zip), nil
-		}, 400, "--max-expanded-size"},
+		}, 413, "--max-expanded-size"},
 		{"bytes of a name", func(over int, _ *Config) ([]byte, []string) {
 			return zipForm(named("a/1/" + strings.Repeat("b", 1021-len("a/1/")+over))), nil
 		}, 400, "longer than the 1021 bytes that a key in the storage has room for"},

@@ -93,7 +93,7 @@ func verdictOnArchive(err error) (verdict, bool) {
 		return bad("File is not a zip file", notZip(e))
 	}
 	if e, ok := errors.AsType[*stream.LimitError](err); ok {
-		return refused(http.StatusBadRequest, outcome.TooLarge, overLimit(e), ""), true
+		return refused(http.StatusRequestEntityTooLarge, outcome.TooLarge, overLimit(e), ""), true
 	}
 	return verdict{}, false
 }

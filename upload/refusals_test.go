@@ -76,8 +76,8 @@ func TestRefusals(t *testing.T) {
 
 		{"an encoded request", symbolForm(), []string{asDev, "Content-Encoding: gzip"}, 415, "^The request has the Content-Encoding gzip", nil},
 		{"a request whose encoding changes nothing and a file that is none", zipForm([]byte("no zip")), []string{asDev, "Content-Encoding: identity"}, 400, "File is not a zip file", nil},
-		{"entries", zipForm(symbolZip), []string{asDev}, 400, "^more than the 2 entries that --max-entries allows", func(c *Config) { c.MaxEntries = 2 }},
-		{"expansion", zipForm(symbolZip), []string{asDev}, 400, "^more than the 29 KiB \\(30000 bytes\\) that --max-expanded-size allows", func(c *Config) { c.MaxExpanded = 30_000 }},
+		{"entries", zipForm(symbolZip), []string{asDev}, 413, "^more than the 2 entries that --max-entries allows", func(c *Config) { c.MaxEntries = 2 }},
+		{"expansion", zipForm(symbolZip), []string{asDev}, 413, "^more than the 29 KiB \\(30000 bytes\\) that --max-expanded-size allows", func(c *Config) { c.MaxExpanded = 30_000 }},
 		{"archive size", zipForm(symbolZip), []string{asDev}, 413, "^larger than the .* that --max-upload-size allows", func(c *Config) { c.MaxUploadSize = int64(len(symbolZip)) - 1 }},
 		{"length of the body", make([]byte, 2<<20+1), []string{asDev}, 413, "^larger than the 1.0 MiB \\(1048576 bytes\\) that --max-upload-size allows", nil},
 	} {
