@@ -105,7 +105,7 @@ func (h *Health) checkStorage(err error) Check {
 
 func (h *Health) checkMemory() Check {
 	m := h.cfg.Memory()
-	if used := m.Floors + m.Leased + m.Held; used*100 >= m.Total*nearlyFull {
+	if used := m.Used(); used*100 >= m.Total*nearlyFull {
 		return Check{"memory", Warning, fmt.Sprintf("%d of %d bytes of --memory are in use, so uploads wait for one another. Raise --memory, or add instances.", used, m.Total)}
 	}
 	return Check{Name: "memory"}

@@ -139,7 +139,7 @@ func (l *live) look() moment {
 	uploads, received := l.cfg.Uploads.underWay()
 	sent := l.cfg.Metrics.sent.Load()
 	m.Now = sample{
-		At: time.Now().UnixMilli(), Memory: memory.Floors + memory.Leased + memory.Held, Spill: spill.Used, Free: l.cfg.Pressure.Free(),
+		At: time.Now().UnixMilli(), Memory: memory.Used(), Spill: spill.Used, Free: l.cfg.Pressure.Free(),
 		// An upload that ends right now is counted in the next sample only, so the
 		// sum may be less than before.
 		Received: max(received-l.received, 0), Sent: sent - l.sent,

@@ -77,8 +77,7 @@ func (w *partWriter) send() error {
 	w.part = nil
 	w.parts++
 	defer w.turn.Pause()()
-	before := w.share.Account().Switch(account.OnStore)
-	defer func() { w.share.Account().Switch(before) }()
+	defer w.share.Account().During(account.OnStore)()
 	return transfer(full, func() error {
 		wanted, err := w.obj.Part(w.ctx, full)
 		w.unwanted = !wanted

@@ -86,7 +86,7 @@ func (w *Window) fill() error {
 	)
 	if w.spilled {
 		resume := w.turn.Pause()
-		done := w.waitForDisk()
+		done := w.share.Account().During(account.OnDisk)
 		n, err = w.file.Read(w.ctx, w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
 		done()
 		resume()
@@ -185,7 +185,7 @@ func (w *Window) Spill(size int64) error {
 	if w.file == nil {
 		return nil
 	}
-	defer w.waitForDisk()()
+	defer w.share.Account().During(account.OnDisk)()
 	if err := w.file.Write(w.ctx, w.buf[:w.filled]); err != nil {
 		return err
 	}
@@ -203,18 +203,12 @@ func (w *Window) overflow(size int64) error {
 		}
 		w.file = file
 	}
-	defer w.waitForDisk()()
+	defer w.share.Account().During(account.OnDisk)()
 	if err := w.file.Write(w.ctx, w.buf); err != nil {
 		return err
 	}
 	w.filled = 0
 	return nil
-}
-
-// waitForDisk switches the upload's account to the disk until done is called.
-func (w *Window) waitForDisk() (done func()) {
-	before := w.share.Account().Switch(account.OnDisk)
-	return func() { w.share.Account().Switch(before) }
 }
 
 // SeekTo moves the cursor of a spilled window. It returns false if offset is outside of

@@ -67,9 +67,9 @@ func shutDown(context.Context) error { return errShuttingDown }
 func (u *upload) admit() error {
 	gone := u.life.when(u.r.Context(), func(requested context.Context) error { return &goneError{context.Cause(requested)} })
 	stopping := u.life.when(u.api.stopping, shutDown)
-	before := u.account.Switch(account.OnMemory)
+	done := u.account.During(account.OnMemory)
 	share, err := u.api.cfg.Budget.Admit(u.life.ctx, budget.Upload{Owner: u.token.SHA256, Account: u.account, End: u.life.end})
-	u.account.Switch(before)
+	done()
 	stopping()
 	gone()
 	if err != nil {
@@ -186,13 +186,13 @@ func (u *upload) publish() error {
 		return err
 	}
 	u.note(func() { u.stage = outcome.Publishing })
-	defer u.account.Switch(u.account.Switch(account.OnStore))
+	defer u.account.During(account.OnStore)()
 	return u.batch.Publish()
 }
 
 // abort aborts the batch. It returns the error if that is a panic. Others are only logged.
 func (u *upload) abort() error {
-	defer u.account.Switch(u.account.Switch(account.OnStore))
+	defer u.account.During(account.OnStore)()
 	u.abortErr = u.batch.Abort()
 	if p, ok := errors.AsType[*guard.PanicError](u.abortErr); ok {
 		return p

@@ -86,6 +86,12 @@ func (a *Account) Switch(to Label) (before Label) {
 	return before
 }
 
+// During records what the upload's goroutine is blocked on until it calls done.
+func (a *Account) During(to Label) (done func()) {
+	before := a.Switch(to)
+	return func() { a.Switch(before) }
+}
+
 // settle adds the time since the last change. The caller holds a.mu.
 func (a *Account) settle() {
 	now := time.Now()

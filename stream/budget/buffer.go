@@ -5,8 +5,6 @@ import (
 	"io"
 	"sync"
 	"time"
-
-	"spillway/internal/account"
 )
 
 // A Buffer is room for at most one part, in memory out of the budget. One goroutine
@@ -32,7 +30,7 @@ type Buffer struct {
 // is a [*NoRoomError] or the context's cause.
 func (s *Share) Lease(ctx context.Context, n int) (*Buffer, error) {
 	b := s.budget
-	defer s.account.Switch(s.account.Switch(s.waitsOn()))
+	defer s.account.During(s.waitsOn())()
 	if err := b.acquire(ctx, parts, s, int64(n)); err != nil {
 		return nil, err
 	}
@@ -232,10 +230,4 @@ func (b *Buffer) giveBack() {
 	}
 	b.data = nil
 	budget.giveBack(parts, b.room)
-}
-
-// onDisk switches the upload's account to the disk, until done is called.
-func (s *Share) onDisk() (done func()) {
-	before := s.account.Switch(account.OnDisk)
-	return func() { s.account.Switch(before) }
 }

@@ -19,11 +19,11 @@ const (
 	resources
 )
 
-// what an upload that waits for a resource is told that is short.
+// shortages say what was short, to uploads that waited in vain. The disk has errors of
+// its own.
 var shortages = [resources]string{
 	floors:  "every place for an upload is taken",
 	tickets: "memory for a decoder, a long entry table, or an archive that has to be held",
-	disk:    "space on the disk",
 	parts:   "memory for a part",
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"spillway/internal/account"
 )
 
 const (
@@ -112,7 +114,7 @@ func (s *Share) HoldOnDisk(ctx context.Context, size int64) (*File, error) {
 	if err := s.takeTicket(ctx); err != nil {
 		return nil, err
 	}
-	defer s.onDisk()()
+	defer s.account.During(account.OnDisk)()
 	f, err := s.newFile(ctx)
 	if err != nil || size == 0 {
 		return f, err

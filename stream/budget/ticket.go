@@ -16,7 +16,7 @@ func (s *Share) takeTicket(ctx context.Context) error {
 	if has {
 		return nil
 	}
-	defer s.account.Switch(s.account.Switch(s.waitsOn()))
+	defer s.account.During(s.waitsOn())()
 	return s.budget.acquire(ctx, tickets, s, 1)
 }
 
