@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"spillway/stream/budget"
+	"spillway/testdata/budgettest"
 )
 
 func TestNewBudget(t *testing.T) {
@@ -64,7 +65,7 @@ func TestNewBudget(t *testing.T) {
 				for _, u := range uploads {
 					u.Close()
 				}
-				checkUnused(t, b)
+				budgettest.CheckUnused(t, b)
 			})
 		})
 	}
@@ -97,7 +98,7 @@ func TestAdmitServesFirstComeFirstServed(t *testing.T) {
 				t.Errorf("upload %d was admitted as number %d", got, want)
 			}
 		}
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -122,7 +123,7 @@ func TestAdmitWaitsNoLongerThanItMay(t *testing.T) {
 		}
 		u.Close()
 		begin(t, b).Close() // those that gave up have left the queue
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -143,7 +144,7 @@ func TestNoMoreThan256WaitToBeAdmitted(t *testing.T) {
 		}
 		all.Wait()
 		u.Close()
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -197,7 +198,7 @@ func TestNobodysSecondLeaseBeforeEverybodysFirst(t *testing.T) {
 		for _, u := range uploads {
 			u.Close()
 		}
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -235,7 +236,7 @@ func TestLeaseEnds(t *testing.T) {
 				u.checkEnded(t, false)
 				release(all...)
 				u.Close()
-				checkUnused(t, b)
+				budgettest.CheckUnused(t, b)
 			})
 		})
 	}
@@ -338,7 +339,7 @@ func TestKeep(t *testing.T) {
 				u.Close()
 				release(all...)
 				other.Close()
-				checkUnused(t, b)
+				budgettest.CheckUnused(t, b)
 			})
 		})
 	}

@@ -9,6 +9,7 @@ import (
 
 	"spillway/stream/budget"
 	"spillway/testdata/archive"
+	"spillway/testdata/budgettest"
 )
 
 // bytesOf is what a buffer has.
@@ -54,7 +55,7 @@ func TestBuffer(t *testing.T) {
 	}
 	again.Release()
 	u.Close()
-	checkUnused(t, b)
+	budgettest.CheckUnused(t, b)
 }
 
 func TestHoldTakesFreeRoomOnly(t *testing.T) {
@@ -83,7 +84,7 @@ func TestHoldTakesFreeRoomOnly(t *testing.T) {
 		}
 		release(append(held, leased...)...)
 		u.Close()
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -153,7 +154,7 @@ func TestHoldIsBounded(t *testing.T) {
 	release(append(held, more)...)
 	u.Close()
 	other.Close()
-	checkUnused(t, b)
+	budgettest.CheckUnused(t, b)
 }
 
 // slowBuffers are the buffers of a client that fills them slowly.
@@ -211,7 +212,7 @@ func TestBuffersOfSlowClients(t *testing.T) {
 					release(append(all, small, full, r.value)...)
 					slow.Close()
 					other.Close()
-					checkUnused(t, b)
+					budgettest.CheckUnused(t, b)
 				})
 			})
 		}
@@ -257,7 +258,7 @@ func TestBuffersOfTheSlowestClientsGoFirst(t *testing.T) {
 		for _, u := range append(slow, other) {
 			u.Close()
 		}
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -277,6 +278,6 @@ func TestFullBuffersAreTheStores(t *testing.T) {
 		release(append(all, buffer)...)
 		u.Close()
 		other.Close()
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }

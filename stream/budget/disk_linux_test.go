@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"spillway/stream/budget"
+	"spillway/testdata/budgettest"
 )
 
 func TestDisk(t *testing.T) {
@@ -139,7 +140,7 @@ func TestDiskIsTakenInTurn(t *testing.T) {
 		for _, u := range append(uploads, third, impatient) {
 			u.Close()
 		}
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -163,7 +164,7 @@ func TestDiskThatNeverFits(t *testing.T) {
 				t.Errorf("it fails with %v", err)
 			}
 			u.Close()
-			checkUnused(t, b)
+			budgettest.CheckUnused(t, b)
 		})
 	}
 }
@@ -193,7 +194,7 @@ func TestSlowClientLeavesTheDisk(t *testing.T) {
 		r.value.Close()
 		slow.Close()
 		other.Close()
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -246,7 +247,7 @@ func TestSlowUploadThatWaitsForTheDisk(t *testing.T) {
 				for _, u := range []upload{slow, owner, other} {
 					u.Close()
 				}
-				checkUnused(t, b)
+				budgettest.CheckUnused(t, b)
 			})
 		})
 	}
@@ -297,7 +298,7 @@ func TestWaitersForTheDiskArePatient(t *testing.T) {
 				for _, u := range []upload{u, other, waiter} {
 					u.Close()
 				}
-				checkUnused(t, b)
+				budgettest.CheckUnused(t, b)
 			})
 		})
 	}
@@ -346,7 +347,7 @@ func TestFile(t *testing.T) {
 	body.Release()
 	body.Release()
 	u.Close()
-	checkUnused(t, b)
+	budgettest.CheckUnused(t, b)
 }
 
 // TestFileEndsWithItsUpload: a call of the disk ends with the upload's context.
@@ -368,5 +369,5 @@ func TestFileEndsWithItsUpload(t *testing.T) {
 	}
 	f.Close()
 	s.Close()
-	checkUnused(t, b)
+	budgettest.CheckUnused(t, b)
 }

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"spillway/stream/budget"
+	"spillway/testdata/budgettest"
 )
 
 const (
 	mib  = 1 << 20
-	part = 5 * mib // the part size of all budgets here
+	part = budgettest.Part // the part size of all budgets here
 
 	// A budget of 30 MiB has 29 MiB beside one floor and one verifier.
 	floor  = 512 << 10
@@ -21,31 +22,20 @@ const (
 )
 
 // newBudget makes a budget of 30 MiB, the smallest, which waits for half a minute. It
-// has two tickets, and no disk.
+// has one ticket, and no disk.
 func newBudget(t testing.TB, uploads int, change ...func(*budget.Config)) *budget.Budget {
 	t.Helper()
-	cfg := budget.Config{
-		Memory: 30 * mib, MaxPart: part, Uploads: uploads, Wait: 30 * time.Second,
-		Needs: budget.Needs{Floor: floor, Table: table, Ticket: ticket, Verifier: floor},
+	smallest := func(c *budget.Config) {
+		c.Memory, c.Uploads = 30*mib, uploads
+		c.Needs = budget.Needs{Floor: floor, Table: table, Ticket: ticket, Verifier: floor}
 	}
-	for _, f := range change {
-		f(&cfg)
-	}
-	b, err := budget.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return budgettest.New(t, append([]func(*budget.Config){smallest}, change...)...)
 }
 
 // withDisk gives a budget a disk with that quota, in bytes.
 func withDisk(t testing.TB, quota int64) func(*budget.Config) {
 	t.Helper()
-	disk, err := budget.OpenDisk(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(c *budget.Config) { c.Spill = budget.SpillConfig{Disk: disk, Quota: quota, UploadQuota: quota} }
+	return budgettest.Disk(t, func(c *budget.SpillConfig) { c.Quota, c.UploadQuota = quota, quota })
 }
 
 // An upload is a share with the context of its upload.
@@ -57,11 +47,7 @@ type upload struct {
 // begin admits an upload.
 func begin(t testing.TB, b *budget.Budget) upload {
 	t.Helper()
-	ctx, end := context.WithCancelCause(t.Context())
-	s, err := b.Admit(ctx, budget.Upload{End: end})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx, s := budgettest.Admit(t, t.Context(), b)
 	return upload{s, ctx}
 }
 
@@ -134,17 +120,6 @@ func wait(f func() error) <-chan result[struct{}] {
 func release(all ...*budget.Buffer) {
 	for _, b := range all {
 		b.Release()
-	}
-}
-
-// checkUnused checks that a budget is as it was in the beginning.
-func checkUnused(t testing.TB, b *budget.Budget) {
-	t.Helper()
-	if u := b.Usage(); u != (budget.Usage{Total: u.Total}) {
-		t.Errorf("a budget that nobody uses: %+v", u)
-	}
-	if u := b.Spill().Usage(); u.Used != 0 || u.Files != 0 || u.Waiting != 0 {
-		t.Errorf("a disk that nobody uses: %+v", u)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"spillway/stream/budget"
+	"spillway/testdata/budgettest"
 )
 
 // TestNoCircles has many uploads at once that take everything there is, in little
@@ -30,7 +31,7 @@ func TestNoCircles(t *testing.T) {
 				})
 			}
 			all.Wait()
-			checkUnused(t, b)
+			budgettest.CheckUnused(t, b)
 		})
 	}
 }

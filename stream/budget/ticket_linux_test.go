@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"spillway/stream/budget"
+	"spillway/testdata/budgettest"
 )
 
 // decoder is a tool of which a ticket has room for one and a half.
@@ -39,7 +40,7 @@ func TestTicketIsTakenOnce(t *testing.T) {
 		tools.Release()
 	}
 	u.Close()
-	checkUnused(t, b)
+	budgettest.CheckUnused(t, b)
 }
 
 // TestNeedThatNeverFits: an upload that needs more than a ticket need not come back.
@@ -56,7 +57,7 @@ func TestNeedThatNeverFits(t *testing.T) {
 				t.Errorf("it fails with %v", err)
 			}
 			u.Close()
-			checkUnused(t, b)
+			budgettest.CheckUnused(t, b)
 		})
 	}
 }
@@ -92,7 +93,7 @@ func TestTicketsAreTakenInTurn(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -123,7 +124,7 @@ func TestTicketWaitsForItsBytes(t *testing.T) {
 		for _, u := range []upload{storing, u, other} {
 			u.Close()
 		}
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -157,7 +158,7 @@ func TestLeasesGoOnBesideTickets(t *testing.T) {
 				for _, u := range []upload{first, second, other} {
 					u.Close()
 				}
-				checkUnused(t, b)
+				budgettest.CheckUnused(t, b)
 			})
 		})
 	}
@@ -221,7 +222,7 @@ func TestSlowUploadDoesNotEndItself(t *testing.T) {
 		}
 		slow.checkEnded(t, false)
 		slow.Close()
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
 
@@ -263,6 +264,6 @@ func TestToolsAreKept(t *testing.T) {
 			t.Errorf("%d bytes are idle beside %+v", idle, use)
 		}
 		u.Close()
-		checkUnused(t, b)
+		budgettest.CheckUnused(t, b)
 	})
 }
