@@ -85,18 +85,18 @@ func TestOwnSpace(t *testing.T) {
 	data := ziptest.SpillArchives()["gaps between entries"]
 	rules := ziptest.Ordinary
 	rules.Size = 40 * mib // more than arrives
-	source := newPausing(data, 700<<10)
+	source := ziptest.StallAt(data, 700<<10)
 	sink := &keeper{}
 	read := make(chan error)
 	go func() {
 		_, err := ziptest.Read(ctx, source, share, sink, rules)
 		read <- err
 	}()
-	<-source.stalled
+	<-source.Stalled
 	if n, u := own("while it arrives"), spill.Usage(); n < 500<<10 || n > mib || u.Used < 39*mib {
 		t.Errorf("%d of %d reserved bytes are taken", n, u.Used)
 	}
-	close(source.letGo)
+	source.LetGo()
 	if err := <-read; err != nil {
 		t.Fatal(err)
 	}

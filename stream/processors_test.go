@@ -23,9 +23,9 @@ func TestWaitingTakesNoProcessor(t *testing.T) {
 	other := archive.Build(streamed, archive.Entry{Name: "b.sym", Data: archive.Symbols(1, 100_000), Method: archive.Deflate})
 	for name, wait := range map[string]func(t *testing.T, m *budget.Budget) (end func()){
 		"for the client": func(t *testing.T, m *budget.Budget) func() {
-			source := newPausing(data, mib)
+			source := ziptest.StallAt(data, mib)
 			ended := background(t, m, source, 0)
-			return func() { close(source.letGo); <-ended }
+			return func() { source.LetGo(); <-ended }
 		},
 		"for the store": func(t *testing.T, m *budget.Budget) func() {
 			s := ziptest.NewStore(t, m)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,38 +16,6 @@ import (
 	"spillway/testdata/nightly"
 	"spillway/testdata/ziptest"
 )
-
-// pausing is a client that sends some bytes, waits until letGo is closed, and sends the
-// rest.
-type pausing struct {
-	io.Reader
-	stalled chan struct{} // closed once it waits
-	once    sync.Once
-	letGo   chan struct{}
-	rest    io.Reader
-}
-
-func newPausing(data []byte, n int) *pausing {
-	return &pausing{Reader: bytes.NewReader(data[:n]), stalled: make(chan struct{}), letGo: make(chan struct{}), rest: bytes.NewReader(data[n:])}
-}
-
-func (s *pausing) Read(p []byte) (int, error) {
-	if n, err := s.Reader.Read(p); err == nil {
-		return n, nil
-	}
-	s.once.Do(func() { close(s.stalled) })
-	<-s.letGo
-	return s.rest.Read(p)
-}
-
-func (s *pausing) Interrupt() {
-	select {
-	case <-s.letGo:
-	default:
-		s.rest = bytes.NewReader(nil)
-		close(s.letGo)
-	}
-}
 
 // outcome is the end of a reading in the background.
 type outcome struct {
@@ -151,9 +118,9 @@ func TestSlowPartsLeaveTheDisk(t *testing.T) {
 	spilled := archive.Archive{Prefix: []byte{0}, Entries: []archive.Entry{{Name: "a.dll", Data: archive.Noise(1, 4*mib)}}}.Bytes()
 	synctest.Test(t, func(t *testing.T) {
 		m := budgettest.NewWithDisk(t, func(c *budget.SpillConfig) { c.Quota, c.UploadQuota = 8*mib, 8*mib })
-		source := newPausing(archive.Build(archive.Entry{Name: "a.dll", Data: archive.Noise(1, 2*part)}), 3*mib)
+		source := ziptest.StallAt(archive.Build(archive.Entry{Name: "a.dll", Data: archive.Noise(1, 2*part)}), 3*mib)
 		slow := background(t, m, source, 0)
-		<-source.stalled
+		<-source.Stalled
 		ctx, other := admit(t, m)
 		all := leaseAll(t, ctx, other)
 		b, err := other.Lease(ctx, part)

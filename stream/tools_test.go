@@ -33,13 +33,13 @@ func TestDecodersAreCountedWhileTheyLive(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := budgettest.New(t)
 				data := archive.Build(c.entry)
-				source := newPausing(data, len(data)/2)
+				source := ziptest.StallAt(data, len(data)/2)
 				upload := background(t, m, source, 0)
-				<-source.stalled
+				<-source.Stalled
 				if u := m.Usage(); u.Leased < c.least {
 					t.Errorf("%d bytes are leased, want at least %d", u.Leased, c.least)
 				}
-				close(source.letGo)
+				source.LetGo()
 				if end := <-upload; end.err != nil {
 					t.Fatal(end.err)
 				}
