@@ -193,9 +193,11 @@ func (b *Buffer) Memory() int64 {
 // are on disk.
 func (b *Buffer) Bytes() []byte { return b.data }
 
-// Held reports whether the buffer may be kept until the upload ends. A leased one
-// goes to the store at once.
-func (b *Buffer) Held() bool { return !b.leased }
+// Held reports whether the buffer may be kept until the upload ends. A leased one goes to
+// the store at once. So does one that has moved to the disk: an upload that kept disk
+// space while it waits for a ticket could wait in a circle with one that has a ticket and
+// waits for the disk. The buffer is full.
+func (b *Buffer) Held() bool { return !b.leased && b.file == nil }
 
 // Release gives the buffer up. It may be called more than once, and on nil.
 func (b *Buffer) Release() {

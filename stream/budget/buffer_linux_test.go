@@ -204,6 +204,9 @@ func TestBuffersOfSlowClients(t *testing.T) {
 						if !bytes.Equal(bytesOf(t, buffer), append(bytes.Clone(first), second...)) {
 							t.Error("what has moved has other bytes")
 						}
+						if buffer.Held() {
+							t.Error("it would have the disk until its upload ends, which may wait for others")
+						}
 						if _, peak := slow.Peak(); buffer.Memory() != 0 || peak < part {
 							t.Errorf("it takes %d bytes of memory, and at most %d of the disk", buffer.Memory(), peak)
 						}
