@@ -197,7 +197,7 @@ func (w *Window) Spill(size int64) error {
 // overflow moves a full buf to the disk.
 func (w *Window) overflow(size int64) error {
 	if w.file == nil {
-		file, err := w.share.HoldOnDisk(w.ctx, max(0, size-w.origin))
+		file, err := w.share.SpillFile(w.ctx, max(0, size-w.origin))
 		if err != nil {
 			return err
 		}

@@ -260,7 +260,7 @@ func TestCloseFindsLeaks(t *testing.T) {
 			return err
 		},
 		"a file": func(u upload) error {
-			_, err := u.HoldOnDisk(u.ctx, mib)
+			_, err := u.SpillFile(u.ctx, mib)
 			return err
 		},
 	} {

@@ -102,7 +102,7 @@ func TestClean(t *testing.T) {
 }
 
 // hold has the upload hold an archive of n bytes on the disk.
-func (u upload) hold(n int64) (*budget.File, error) { return u.HoldOnDisk(u.ctx, n) }
+func (u upload) hold(n int64) (*budget.File, error) { return u.SpillFile(u.ctx, n) }
 
 // TestDiskIsTakenInTurn has three uploads, and room for two of their archives.
 func TestDiskIsTakenInTurn(t *testing.T) {
@@ -359,7 +359,7 @@ func TestFileEndsWithItsUpload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := s.HoldOnDisk(ctx, mib)
+	f, err := s.SpillFile(ctx, mib)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,14 +99,14 @@ func (s *Spill) Usage() SpillUsage {
 // used is how much of the quota is counted, in bytes. The caller holds Budget.mu.
 func (s *Spill) used() int64 { return s.cfg.Quota - s.budget.free[disk] }
 
-// HoldOnDisk makes a file for an archive that has to be held, after the upload has
+// SpillFile makes a file for an archive that has to be held, after the upload has
 // taken its ticket. If the size of the file is known, in bytes, it waits for its
 // turn until there is room for all of it: uploads that each got a part of what they
 // need would keep one another from ever ending. If size is 0, it is not known, and
 // each Write takes what it needs without waiting. Whoever gets the file closes it.
 // The error is a [*QuotaError], a [*DiskError], a [*NoRoomError], or the context's
 // cause.
-func (s *Share) HoldOnDisk(ctx context.Context, size int64) (*File, error) {
+func (s *Share) SpillFile(ctx context.Context, size int64) (*File, error) {
 	spill := &s.budget.spill
 	if spill.cfg.Quota == 0 {
 		return nil, errNoSpill

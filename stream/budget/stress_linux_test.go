@@ -87,7 +87,7 @@ func (u upload) work(b *budget.Budget, r *rand.Rand) error {
 				continue
 			}
 			var err error
-			if file, err = u.HoldOnDisk(u.ctx, int64(mib+r.IntN(6*mib))); err != nil {
+			if file, err = u.SpillFile(u.ctx, int64(mib+r.IntN(6*mib))); err != nil {
 				return fmt.Errorf("holding on disk: %w", err)
 			}
 		default:
