@@ -99,7 +99,7 @@ func (s *Spill) Usage() SpillUsage {
 // used is how much of the quota is counted, in bytes. The caller holds Budget.mu.
 func (s *Spill) used() int64 { return s.cfg.Quota - s.budget.free[disk] }
 
-// SpillFile makes a file for an archive that has to be held, after the upload has
+// SpillFile makes a file for an archive that has to be spilled, after the upload has
 // taken its ticket. If the size of the file is known, in bytes, it waits for its
 // turn until there is room for all of it: uploads that each got a part of what they
 // need would keep one another from ever ending. If size is 0, it is not known, and
