@@ -48,10 +48,16 @@ type target struct {
 	bucket, key string
 }
 
-// attributes are stored with an object's body.
+// cacheControl is stored with every object. It keeps caches and the store's own front end
+// from changing bodies on their way to a client: Google Cloud Storage would decompress
+// gzip bodies.
+const cacheControl = "no-transform"
+
+// attributes are stored with an object's body, besides cacheControl.
 type attributes struct {
-	contentType, contentEncoding string // empty: none
-	metadata                     map[string]string
+	contentType     string
+	contentEncoding string // empty: none
+	metadata        map[string]string
 }
 
 // objectInfo is what the store says about an object.
@@ -230,7 +236,8 @@ func (s *store) create(ctx context.Context, t target, a attributes) (id string, 
 	out, err := s.api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket:            &t.bucket,
 		Key:               &t.key,
-		ContentType:       optional(a.contentType),
+		CacheControl:      aws.String(cacheControl),
+		ContentType:       &a.contentType,
 		ContentEncoding:   optional(a.contentEncoding),
 		Metadata:          a.metadata,
 		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,

@@ -98,6 +98,8 @@ type rig struct {
 	wire   *s3fault.Transport
 	sink   *s3sink.Sink
 	budget *budget.Budget
+
+	forgetsCacheControl bool // as gofakes3 does
 }
 
 func newRig(t *testing.T, client s3server.Client, adjust func(*s3sink.Config)) *rig {
@@ -298,12 +300,15 @@ func (r *rig) wantStored(t *testing.T, f file) s3server.Object {
 	if want := f.body(); !bytes.Equal(got.Body, want) {
 		t.Errorf("%s: stored with %d bytes that are not its %d bytes", f.name, len(got.Body), len(want))
 	}
-	wantType, wantEncoding := got.ContentType, ""
+	wantType, wantEncoding := "application/octet-stream", ""
 	if f.form == stream.Gzip {
 		wantType, wantEncoding = "text/plain", "gzip"
 	}
 	if got.ContentType != wantType || got.ContentEncoding != wantEncoding {
 		t.Errorf("%s: Content-Type %q, Content-Encoding %q", f.name, got.ContentType, got.ContentEncoding)
+	}
+	if got.CacheControl != "no-transform" && !r.forgetsCacheControl {
+		t.Errorf("%s: Cache-Control %q", f.name, got.CacheControl)
 	}
 	return got
 }

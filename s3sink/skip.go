@@ -27,10 +27,9 @@ type identity struct {
 
 // attributesOf returns the attributes of an entry's object.
 func attributesOf(form stream.Form, id identity) attributes {
-	var a attributes
+	a := attributes{contentType: "application/octet-stream"}
 	if form == stream.Gzip {
-		a.contentType = "text/plain"
-		a.contentEncoding = "gzip"
+		a.contentType, a.contentEncoding = "text/plain", "gzip"
 	}
 	if id.hasSize {
 		a.metadata = map[string]string{

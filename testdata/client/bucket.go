@@ -54,12 +54,12 @@ func (b Bucket) WantStored(t *testing.T, prefix string, files []archive.File) {
 		if !ok {
 			continue
 		}
-		contentType, encoding, body := "", "", o.Body
+		contentType, encoding, body := "application/octet-stream", "", o.Body
 		if strings.HasSuffix(f.Name, ".sym") {
 			contentType, encoding, body = "text/plain", "gzip", Gunzip(t, o.Body)
-			if o.ContentType != contentType {
-				t.Errorf("%s: Content-Type %q, want %q", f.Name, o.ContentType, contentType)
-			}
+		}
+		if o.ContentType != contentType {
+			t.Errorf("%s: Content-Type %q, want %q", f.Name, o.ContentType, contentType)
 		}
 		if !bytes.Equal(body, f.Data) {
 			t.Errorf("%s: the object is %d bytes that are not the %d of the file", f.Name, len(body), len(f.Data))

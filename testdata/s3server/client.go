@@ -52,6 +52,7 @@ type Object struct {
 	Length          int64  // of the body
 	ContentType     string
 	ContentEncoding string
+	CacheControl    string
 	Metadata        map[string]string // keys in lower case
 }
 
@@ -161,6 +162,7 @@ func (c Client) Open(ctx context.Context, bucket, key string) (io.ReadCloser, Ob
 		Length:          aws.ToInt64(out.ContentLength),
 		ContentType:     aws.ToString(out.ContentType),
 		ContentEncoding: aws.ToString(out.ContentEncoding),
+		CacheControl:    aws.ToString(out.CacheControl),
 		Metadata:        out.Metadata,
 	}, nil
 }
