@@ -144,7 +144,7 @@ func newStore(loaded aws.Config, keys *renewingCredentials, cfg Config, retries 
 		}
 		o.Credentials = keys
 		o.Retryer = newRetryer(retries, keys, quota)
-		o.APIOptions = append(o.APIOptions, addUnsignedPayload)
+		o.APIOptions = append(o.APIOptions, addUnsignedPayload, removeAcceptEncoding)
 		o.DisableLogOutputChecksumValidationSkipped = true // some stores keep no checksum
 	})
 	return &store{
@@ -166,6 +166,14 @@ func addUnsignedPayload(stack *middleware.Stack) error {
 			}
 			return next.HandleInitialize(ctx, in)
 		}), middleware.Before)
+}
+
+// removeAcceptEncoding keeps the SDK from setting Accept-Encoding, which it would sign.
+// Google's front end changes this header, and then Google refuses every request. S3 sends
+// nothing that was not stored so, unless it is asked to.
+func removeAcceptEncoding(stack *middleware.Stack) error {
+	_, err := stack.Finalize.Remove("DisableAcceptEncodingGzip")
+	return err
 }
 
 // head looks the object at t up.

@@ -143,6 +143,7 @@ func newTransport(cfg Config) *http.Transport {
 		MaxIdleConns:          cfg.Concurrency,
 		MaxIdleConnsPerHost:   cfg.Concurrency,
 		IdleConnTimeout:       90 * time.Second,
+		DisableCompression:    true, // no Accept-Encoding: see removeAcceptEncoding
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -58,7 +59,8 @@ type Object struct {
 
 // Upload is a multipart upload that is unfinished.
 type Upload struct {
-	Key, ID string
+	Key, ID   string
+	Initiated time.Time
 }
 
 // Bucket makes a bucket with a name of its own.
@@ -118,7 +120,7 @@ func (c Client) listUploads(ctx context.Context, bucket string, limit int32) ([]
 			return nil, err
 		}
 		for _, u := range page.Uploads {
-			uploads = append(uploads, Upload{aws.ToString(u.Key), aws.ToString(u.UploadId)})
+			uploads = append(uploads, Upload{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)})
 		}
 		if !aws.ToBool(page.IsTruncated) {
 			return uploads, nil

@@ -1,0 +1,140 @@
+package s3quirk
+
+import (
+	"bytes"
+	"encoding/xml"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"spillway/testdata/s3fault"
+	"spillway/testdata/s3server"
+)
+
+// Google adds to Accept-Encoding, as Google's front end does before Cloud Storage sees the
+// request. A signature that covers the header is wrong then
+// (aws/aws-sdk-go-v2, issue 1816).
+func Google() Quirk {
+	return onRequest(func(r *http.Request) *refusal {
+		r.Header.Set("Accept-Encoding", strings.TrimPrefix(r.Header.Get("Accept-Encoding")+",gzip(gfe)", ","))
+		return nil
+	})
+}
+
+// Nginx drops the headers of requests whose name has an underscore, as nginx does unless
+// underscores_in_headers is on.
+func Nginx() Quirk {
+	return onRequest(func(r *http.Request) *refusal {
+		for name := range r.Header {
+			if strings.Contains(name, "_") {
+				delete(r.Header, name)
+			}
+		}
+		return nil
+	})
+}
+
+// NoChecksums refuses every checksum header, as Backblaze B2 does: 400 InvalidArgument. With
+// notImplemented, it answers as Cloudflare R2 did until 2025: 501 NotImplemented.
+func NoChecksums(notImplemented bool) Quirk {
+	return onRequest(func(r *http.Request) *refusal {
+		for name := range r.Header {
+			if !isChecksum(name) && name != "X-Amz-Sdk-Checksum-Algorithm" {
+				continue
+			}
+			if notImplemented {
+				return &refusal{http.StatusNotImplemented, "NotImplemented", "Header '" + name + "' not implemented"}
+			}
+			return &refusal{http.StatusBadRequest, "InvalidArgument", "Unsupported header '" + name + "' received for this API call."}
+		}
+		return nil
+	})
+}
+
+// PartChecksums refuses a CRC-32 of the whole object of a multipart upload, as Cloudflare R2
+// does, and stores from before 2025 that are strict.
+func PartChecksums() Quirk {
+	return onRequest(func(r *http.Request) *refusal {
+		if r.Header.Get("X-Amz-Checksum-Type") == "FULL_OBJECT" {
+			return &refusal{http.StatusNotImplemented, "NotImplemented", "The checksum type FULL_OBJECT is not implemented for CRC32."}
+		}
+		return nil
+	})
+}
+
+// IgnoresChecksums takes checksum headers and answers as if there had been none, as stores do
+// that do not know them. The server behind it still checks them.
+func IgnoresChecksums() Quirk {
+	return onAnswer(func(_ *http.Request, a *answer) {
+		for name := range a.header {
+			if isChecksum(name) {
+				delete(a.header, name)
+			}
+		}
+	})
+}
+
+func isChecksum(name string) bool { return strings.HasPrefix(name, "X-Amz-Checksum-") }
+
+// RadosGW answers as Ceph's radosgw 16 does: the ETag of a completed upload is empty, metadata
+// has hyphens for underscores, and checksums are ignored.
+func RadosGW() Quirk {
+	etag := regexp.MustCompile(`<ETag>[^<]*</ETag>`)
+	ignores := IgnoresChecksums()
+	answers := onAnswer(func(r *http.Request, a *answer) {
+		if strings.HasPrefix(s3fault.Call(r), "CompleteMultipartUpload ") {
+			body := etag.ReplaceAll(a.body.Bytes(), []byte("<ETag></ETag>"))
+			a.body = *bytes.NewBuffer(body)
+		}
+		for name, values := range a.header {
+			if strings.HasPrefix(name, "X-Amz-Meta-") && strings.Contains(name, "_") {
+				delete(a.header, name)
+				a.header[http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))] = values
+			}
+		}
+	})
+	return func(next http.Handler) http.Handler { return answers(ignores(next)) }
+}
+
+// Minio lists unfinished uploads as MinIO does: with a prefix, only those of exactly that key;
+// without one, all of the bucket on one page, whatever max-uploads and the markers say. c is a
+// client of the server behind it.
+func Minio(t testing.TB, c s3server.Client) Quirk {
+	type upload struct {
+		Key       string
+		UploadID  string `xml:"UploadId"`
+		Initiated string
+	}
+	type listing struct {
+		XMLName xml.Name `xml:"ListMultipartUploadsResult"`
+		Bucket  string
+		Prefix  string
+		Upload  []upload
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			query := r.URL.Query()
+			if r.Method != http.MethodGet || !query.Has("uploads") {
+				next.ServeHTTP(w, r)
+				return
+			}
+			list := listing{Bucket: strings.Trim(r.URL.Path, "/"), Prefix: query.Get("prefix")}
+			uploads, err := c.ListUploads(r.Context(), list.Bucket)
+			if err != nil {
+				t.Error(err)
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			for _, u := range uploads {
+				if list.Prefix == "" || list.Prefix == u.Key {
+					list.Upload = append(list.Upload, upload{u.Key, u.ID, u.Initiated.UTC().Format("2006-01-02T15:04:05.000Z")})
+				}
+			}
+			slices.SortStableFunc(list.Upload, func(a, b upload) int { return strings.Compare(a.Initiated, b.Initiated) })
+			w.Header().Set("Content-Type", "application/xml")
+			_ = xml.NewEncoder(w).Encode(list)
+		})
+	}
+}
