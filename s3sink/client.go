@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -22,9 +20,10 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// store makes requests to S3, for one bucket. Only this file, retry.go, credentials.go
-// and singleput.go know the AWS SDK. A store retries an operation as newRetryer says,
-// within its time limit. Each error is a *stream.StoreError.
+// store makes requests to S3, for one bucket. Only this file, multipartclient.go,
+// listing.go, retry.go, credentials.go and singleput.go know the AWS SDK. A store retries
+// an operation as newRetryer says, within its time limit. Each error is a
+// *stream.StoreError.
 type store struct {
 	api *s3.Client
 	timeouts
@@ -234,123 +233,6 @@ func (s *store) delete(ctx context.Context, t target) error {
 	defer done()
 	_, err := s.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &t.bucket, Key: &t.key})
 	return failure("DeleteObject", t, tooLong(ctx, err))
-}
-
-// create creates a multipart upload. It reports whether the store will check the CRC-32 of
-// the whole body.
-func (s *store) create(ctx context.Context, t target, a attributes) (id string, fullChecksum bool, err error) {
-	ctx, done := s.operation(ctx, 0)
-	defer done()
-	out, err := s.api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
-		Bucket:            &t.bucket,
-		Key:               &t.key,
-		CacheControl:      aws.String(cacheControl),
-		ContentType:       &a.contentType,
-		ContentEncoding:   optional(a.contentEncoding),
-		Metadata:          a.metadata,
-		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
-		ChecksumType:      types.ChecksumTypeFullObject,
-	})
-	if err == nil && aws.ToString(out.UploadId) == "" {
-		err = errNoUploadID
-	}
-	if err != nil {
-		return "", false, failure("CreateMultipartUpload", t, tooLong(ctx, err))
-	}
-	return aws.ToString(out.UploadId), out.ChecksumType == types.ChecksumTypeFullObject, nil
-}
-
-// uploadPart sends a part. certain reports that no attempt failed. The store may still be
-// working on one that did.
-func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, body *requestBody, crc32 uint32) (part sentPart, certain bool, err error) {
-	ctx, done := s.operation(ctx, body.size)
-	defer done()
-	out, err := s.api.UploadPart(ctx, &s3.UploadPartInput{
-		Bucket:        &t.bucket,
-		Key:           &t.key,
-		UploadId:      &id,
-		PartNumber:    &number,
-		Body:          body,
-		ChecksumCRC32: aws.String(encodeCRC32(crc32)),
-	})
-	if err = body.cut(err); err == nil && aws.ToString(out.ETag) == "" {
-		err = errNoETag
-	}
-	if err != nil {
-		return sentPart{}, false, failure("UploadPart", t, tooLong(ctx, err))
-	}
-	attempts, _ := retry.GetAttemptResults(out.ResultMetadata)
-	return sentPart{number, aws.ToString(out.ETag), crc32}, len(attempts.Results) == 1, nil
-}
-
-// complete makes an object of the parts of a multipart upload. The parts are in order. If
-// fullChecksum is set, the store compares the object with crc32 and size. If there is no
-// such upload, the error wraps errNoUpload.
-func (s *store) complete(ctx context.Context, t target, id string, parts []sentPart, fullChecksum bool, crc32 uint32, size int64) error {
-	in := &s3.CompleteMultipartUploadInput{
-		Bucket:          &t.bucket,
-		Key:             &t.key,
-		UploadId:        &id,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: make([]types.CompletedPart, len(parts))},
-	}
-	for i, p := range parts {
-		in.MultipartUpload.Parts[i] = types.CompletedPart{
-			PartNumber:    aws.Int32(p.number),
-			ETag:          aws.String(p.etag),
-			ChecksumCRC32: aws.String(encodeCRC32(p.crc32)),
-		}
-	}
-	if fullChecksum {
-		in.ChecksumType = types.ChecksumTypeFullObject
-		in.ChecksumCRC32 = aws.String(encodeCRC32(crc32))
-		in.MpuObjectSize = &size
-	}
-	ctx, done := s.completing(ctx, len(parts), size)
-	defer done()
-	out, err := s.api.CompleteMultipartUpload(ctx, in)
-	if err == nil && aws.ToString(out.ETag) == "" {
-		err = errNoETag
-	}
-	return failure("CompleteMultipartUpload", t, tooLong(ctx, err))
-}
-
-// abort aborts a multipart upload. If there is no such upload, the error wraps
-// errNoUpload.
-func (s *store) abort(ctx context.Context, t target, id string) error {
-	ctx, done := s.operation(ctx, 0)
-	defer done()
-	_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &t.bucket, Key: &t.key, UploadId: &id})
-	return failure("AbortMultipartUpload", t, tooLong(ctx, err))
-}
-
-// listing is a page of unfinished multipart uploads.
-type listing struct {
-	uploads []unfinishedUpload
-	next    string    // marker of the next page
-	more    bool      // there is a next page
-	at      time.Time // when the store listed them, by its clock; zero: not known
-}
-
-// listUploads lists up to limit unfinished multipart uploads under p's prefix, with keys
-// after marker.
-func (s *store) listUploads(ctx context.Context, p destination, marker string, limit int32) (listing, error) {
-	ctx, done := s.operation(ctx, 0)
-	defer done()
-	out, err := s.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{
-		Bucket: &p.bucket, Prefix: optional(p.prefix), KeyMarker: optional(marker), MaxUploads: &limit,
-	})
-	if err != nil {
-		return listing{}, failure("ListMultipartUploads", target{p.bucket, p.prefix}, tooLong(ctx, err))
-	}
-	page := listing{next: aws.ToString(out.NextKeyMarker), more: aws.ToBool(out.IsTruncated)}
-	page.at, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
-	for _, u := range out.Uploads {
-		page.uploads = append(page.uploads, unfinishedUpload{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)})
-	}
-	if n := len(page.uploads); page.next == "" && n > 0 {
-		page.next = page.uploads[n-1].key
-	}
-	return page, nil
 }
 
 // encodeCRC32 returns a checksum as S3 writes it: big-endian, in base64.
