@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"io"
 	"maps"
 	"regexp"
 	"strconv"
@@ -48,8 +50,16 @@ func awaitSum(t *testing.T, s system, pattern string, wanted func(sum int64) boo
 	})
 }
 
-// TestCosts counts what is the same on every machine: requests to S3, bytes sent, bytes on
-// disk, and bytes allocated.
+// until is a reader that waits, and then ends.
+type until func()
+
+func (wait until) Read([]byte) (int, error) {
+	wait()
+	return 0, io.EOF
+}
+
+// TestCosts counts what is the same on every machine: requests to S3, bytes sent, bytes
+// hashed, bytes on disk, and bytes allocated.
 func TestCosts(t *testing.T) {
 	t.Parallel()
 	s := startBeside(t)
@@ -63,10 +73,11 @@ func TestCosts(t *testing.T) {
 		files = append(files, archive.File{Name: archive.SymbolsName(n), Data: archive.Symbols(n, 40_000)})
 	}
 	files = append(files, archive.File{Name: archive.SymbolsName(small) + ".dll", Data: archive.Noise(1, large)})
-	zip := archive.PythonZipfile(files...)
-	body := int64(0) // of all objects
+	zip := archive.PythonZipfile(append(files[small:], files[:small]...)...)
+	body, held := int64(0), int64(0) // of all objects; uncompressed, of those that are held
 	for _, f := range files[:small] {
 		body += int64(len(archive.Compress(archive.Deflate, f.Data))) + 18 // gzip's header and trailer
+		held += int64(len(f.Data))
 	}
 	body += large
 
@@ -81,9 +92,15 @@ func TestCosts(t *testing.T) {
 		}, body},
 		{"second", map[string]int64{"HeadObject": small + 1}, 0},
 	} {
-		sent := counters(t, s.Admin, `(spillway_s3_sent_bytes_total)`)
-		if a := client.MustSend(t, s.API, "dev", zip); a.Status != 201 {
-			t.Fatalf("%+v", a)
+		sent, hashed := counters(t, s.Admin, `(spillway_s3_sent_bytes_total)`), counters(t, s.Admin, `(spillway_md5_bytes_total)`)
+		// The first entry is large. Its bytes come once the store has answered whether it
+		// has the object.
+		answered := requests["HeadObject"]
+		content := io.MultiReader(bytes.NewReader(zip[:1000]), until(func() {
+			awaitSum(t, s, `spillway_s3_requests_total\{operation="(HeadObject)",result="\w+"\}`, func(sum int64) bool { return sum > answered })
+		}), bytes.NewReader(zip[1000:]))
+		if a, err := client.Send(client.Within(t), s.API, "dev", content); err != nil || a.Status != 201 {
+			t.Fatalf("%+v %v", a, err)
 		}
 		now := counters(t, s.Admin, ignore)
 		got := since(requests, now)
@@ -96,6 +113,12 @@ func TestCosts(t *testing.T) {
 		// The list of parts comes on top of the bodies.
 		if n := after["spillway_s3_sent_bytes_total"] - sent["spillway_s3_sent_bytes_total"]; n < upload.sent || n > upload.sent+upload.sent/1000+2000 || upload.sent == 0 && n != 0 {
 			t.Errorf("%s: %d bytes were sent, want %d", upload.name, n, upload.sent)
+		}
+		// Held objects have their MD5 in the store. Of the large one nothing needs it.
+		const latency = 1 << 20 // bytes that may pass before the answer is known everywhere
+		md5 := since(hashed, counters(t, s.Admin, `(spillway_md5_bytes_total)`))["spillway_md5_bytes_total"]
+		if md5 < held || md5 > held+latency {
+			t.Errorf("%s: the MD5 of %d bytes was computed, want %d", upload.name, md5, held)
 		}
 	}
 	wantMetrics(t, s.Admin, "spillway_spilled_bytes_total 0", "spillway_spill_used_bytes 0")

@@ -66,6 +66,7 @@ func shapeFields(s *Shape) []zap.Field {
 		zap.Bool("try", s.Try),
 		zap.Int64("archive_bytes", s.ArchiveBytes),
 		zap.Int64("expanded_bytes", s.ExpandedBytes),
+		zap.Int64("md5_bytes", s.HashedBytes),
 		zap.Int("entries", s.Entries),
 		zap.Object("kinds", kindFields(s.Kinds)),
 		zap.String("biggest_entry", s.Biggest),

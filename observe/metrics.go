@@ -49,8 +49,8 @@ type Metrics struct {
 	spent    [account.Labels]prometheus.Counter
 	workers  prometheus.Counter
 
-	archiveBytes, spilledBytes prometheus.Counter
-	entries, files, fileBytes  *prometheus.CounterVec
+	archiveBytes, hashedBytes, spilledBytes prometheus.Counter
+	entries, files, fileBytes               *prometheus.CounterVec
 
 	s3Requests  *prometheus.CounterVec
 	s3Duration  *prometheus.HistogramVec
@@ -87,6 +87,7 @@ func NewMetrics(v health.Version) *Metrics {
 	m.workers = m.counter("upload_worker_seconds_total", "Time that workers spent on ended uploads, beside the uploads' own time.")
 
 	m.archiveBytes = m.counter("archive_bytes_total", "Archive bytes that ended uploads read.")
+	m.hashedBytes = m.counter("md5_bytes_total", "Expanded bytes of ended uploads whose MD5 was computed, to store or to compare it.")
 	m.spilledBytes = m.counter("spilled_bytes_total", "Sum of the peak use of the disk by each ended upload.")
 	m.entries = m.counters("entries_total", "Entries in the archives of ended uploads, by result.", "result")
 	m.files = m.counters("files_total", "Files in the archives of ended uploads, by extension.", "kind")
@@ -161,6 +162,7 @@ func (m *Metrics) ended(e *Ended) {
 	}
 	m.memory.Observe(float64(s.PeakMemoryBytes))
 	add(m.archiveBytes, s.ArchiveBytes)
+	add(m.hashedBytes, s.HashedBytes)
 	add(m.spilledBytes, s.SpilledBytes)
 	add(m.entries.WithLabelValues("uploaded"), int64(s.Uploaded))
 	add(m.entries.WithLabelValues("skipped"), int64(s.Skipped))

@@ -21,6 +21,7 @@ type Shape struct {
 
 	ArchiveBytes  int64  `json:"archive_bytes"` // read so far
 	ExpandedBytes int64  `json:"expanded_bytes"`
+	HashedBytes   int64  `json:"md5_bytes"` // expanded bytes whose MD5 was computed
 	Entries       int    `json:"entries"`
 	Kinds         []Kind `json:"kinds"`
 	Biggest       string `json:"biggest"` // entry with the most expanded bytes

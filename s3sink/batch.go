@@ -38,13 +38,17 @@ type Batch struct {
 func (b *Batch) Create(e stream.Entry) stream.Object {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	number := b.records.Len()
-	return &object{
+	o := &object{
 		batch:    b,
-		number:   number,
+		number:   b.records.Len(),
 		record:   b.records.Add(record{name: e.Name, form: uint8(e.Form)}),
 		identity: identity{hasSize: e.Stated, size: e.Size, crc32: e.CRC32},
 	}
+	if e.Stated {
+		// The answer is there by the time that the body is, and tells what to compute.
+		o.lookUp()
+	}
+	return o
 }
 
 // Uploaded returns the names of the published objects, in creation order.

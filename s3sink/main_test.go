@@ -165,7 +165,7 @@ func (f file) entry() stream.Entry {
 }
 
 func (f file) facts() stream.Facts {
-	return stream.Facts{Size: int64(len(f.data)), CRC32: crc32.ChecksumIEEE(f.data), MD5: md5.Sum(f.data)}
+	return stream.Facts{Size: int64(len(f.data)), CRC32: crc32.ChecksumIEEE(f.data), MD5: md5.Sum(f.data), HasMD5: true}
 }
 
 // body returns the stored body.
@@ -190,9 +190,9 @@ var gzipWriters = sync.Pool{New: func() any {
 // write passes the file to the batch as a reader of archives does.
 func (f file) write(ctx context.Context, share *budget.Share, batch stream.Sink, partSize int) (stream.Object, error) {
 	o := batch.Create(f.entry())
-	body := f.body()
+	body, facts := f.body(), f.facts()
 	if f.onDisk != nil {
-		return o, o.Commit(ctx, diskBody{body, f.onDisk}, f.facts())
+		return o, o.Commit(ctx, diskBody{body, f.onDisk}, facts)
 	}
 	for len(body) > partSize {
 		b, err := share.Lease(ctx, 5<<20)
@@ -206,8 +206,9 @@ func (f file) write(ctx context.Context, share *budget.Share, batch stream.Sink,
 		if err != nil {
 			return o, err
 		}
+		facts.HasMD5 = o.NeedsMD5(false)
 		if !wanted {
-			return o, o.Commit(ctx, nil, f.facts())
+			return o, o.Commit(ctx, nil, facts)
 		}
 	}
 	var rest *budget.Buffer
@@ -222,7 +223,8 @@ func (f file) write(ctx context.Context, share *budget.Share, batch stream.Sink,
 	}
 	_, _ = rest.Write(body)
 	rest.Full()
-	return o, o.Commit(ctx, rest, f.facts())
+	facts.HasMD5 = facts.HasMD5 && o.NeedsMD5(rest.Held())
+	return o, o.Commit(ctx, rest, facts)
 }
 
 // diskBody is a body that takes no memory. If end is not io.EOF, its last byte cannot be

@@ -33,9 +33,8 @@ type object struct {
 	record *record
 
 	identity identity
+	lookup   *lookup    // nil if the entry's size was not stated
 	inParts  bool       // Part has been called
-	match    match      // found at the first Part
-	existing objectInfo // found at the first Part, if the entry's size was stated
 	upload   *multipart // nil if there is none
 }
 
@@ -51,7 +50,7 @@ func (o *object) Part(ctx context.Context, buf stream.Body) (wanted bool, err er
 			return false, err
 		}
 	}
-	if o.match == equal {
+	if o.lookup.match() == equal {
 		buf.Release()
 		return false, nil
 	}
@@ -61,20 +60,12 @@ func (o *object) Part(ctx context.Context, buf stream.Body) (wanted bool, err er
 	return true, nil
 }
 
-// beginParts looks the object up in the store, and creates a multipart upload unless
-// the store has it already. An entry whose size is not stated is never skipped, so
-// beginParts does not look it up.
+// beginParts creates a multipart upload unless the store has the object already.
 func (o *object) beginParts(ctx context.Context) error {
-	b := o.batch
-	if o.identity.hasSize {
-		existing, err := b.dest.store.head(ctx, o.target())
-		if err != nil {
-			return o.fail(ctx, err)
-		}
-		o.existing = existing
-		o.match = compare(o.form(), o.identity, existing, b.sink.skipBySize)
+	if err := o.lookup.wait(ctx); err != nil {
+		return o.fail(ctx, err)
 	}
-	if o.match != equal {
+	if o.lookup.match() != equal {
 		if err := o.begin(ctx); err != nil {
 			return o.fail(ctx, err)
 		}
@@ -130,16 +121,15 @@ func (o *object) send(buf stream.Body) error {
 }
 
 // Commit implements [stream.Object]. What a body without earlier parts needs is done
-// in the background: the object is looked up in the store, then held or staged.
+// in the background: the object is compared with the store's, then held or staged.
 func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Facts) error {
 	if rest != nil && rest.Size() == 0 {
 		rest.Release()
 		rest = nil
 	}
-	stated := o.identity.hasSize
-	o.identity = identity{hasSize: true, hasMD5: true, size: facts.Size, crc32: facts.CRC32, md5: facts.MD5}
+	o.identity = identity{hasSize: true, hasMD5: facts.HasMD5, size: facts.Size, crc32: facts.CRC32, md5: facts.MD5}
 	if o.inParts {
-		return o.commitParts(rest, stated) //nolint:contextcheck // the background works under the upload's context
+		return o.commitParts(rest) //nolint:contextcheck // the background works under the upload's context
 	}
 	b := o.batch
 	b.mu.Lock()
@@ -163,20 +153,15 @@ func release(body stream.Body) {
 	}
 }
 
-// commitParts commits a body whose earlier parts have been handed over. stated says
-// that the local header stated the entry's size.
-func (o *object) commitParts(rest stream.Body, stated bool) error {
+// commitParts commits a body whose earlier parts have been handed over.
+func (o *object) commitParts(rest stream.Body) error {
 	b := o.batch
-	now := different
-	if stated {
-		now = compare(o.form(), o.identity, o.existing, b.sink.skipBySize)
-	}
 	switch {
-	case o.match == equal:
+	case o.lookup.match() == equal:
 		release(rest)
 		b.setState(o.record, skipped)
 		return nil
-	case now == equal:
+	case o.lookup != nil && o.compare(o.lookup.existing) == equal:
 		release(rest)
 		b.setState(o.record, skipped)
 		spawn(&b.work, func() error { return b.discard(o.upload) }, b.fail)
@@ -200,11 +185,13 @@ func (o *object) commitParts(rest stream.Body, stated bool) error {
 func (o *object) decide(rest stream.Body) error {
 	defer func() { release(rest) }()
 	b := o.batch
-	existing, err := b.dest.store.head(b.ctx, o.target())
-	if err != nil {
+	if o.lookup == nil {
+		o.lookUp()
+	}
+	if err := o.lookup.wait(b.ctx); err != nil {
 		return err
 	}
-	if compare(o.form(), o.identity, existing, b.sink.skipBySize) == equal {
+	if o.compare(o.lookup.existing) == equal {
 		b.setState(o.record, skipped)
 		return nil
 	}

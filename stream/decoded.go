@@ -65,7 +65,7 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 	if err != nil {
 		return nil, err
 	}
-	d.Facts, err = v.count(&d.h, chunks, p.turn, &p.expansion, out)
+	d.Facts, err = v.count(&d.h, chunks, p.turn, &p.expansion, out, d.needsMD5)
 	p.share.Account().Worked(v.worked)
 	if err == nil {
 		err = src.end(v.readAhead(h.Codec))
@@ -80,6 +80,8 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 	decoded = true
 	return d, nil
 }
+
+func (d *Decoded) needsMD5() bool { return d.obj != nil && d.obj.NeedsMD5(d.body.mayBeHeld()) }
 
 // Commit ends the body and has a worker commit it.
 func (d *Decoded) Commit() error {

@@ -32,6 +32,8 @@ func (k *keeper) release() {
 
 type keptObject struct{ *keeper }
 
+func (keptObject) NeedsMD5(bool) bool { return true }
+
 func (o keptObject) Part(_ context.Context, b stream.Body) (bool, error) {
 	b.Release()
 	return true, nil

@@ -1,6 +1,9 @@
 package stream
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 const (
 	// maxRatio bounds the ratio of uncompressed to compressed size, for each entry
@@ -22,6 +25,7 @@ func ratioExceeded(uncompressed, compressed int64) bool {
 type expansion struct {
 	limit    int64        // on uncompressed bytes
 	received func() int64 // bytes of the archive so far
+	hashed   atomic.Int64 // uncompressed bytes whose MD5 was computed
 
 	mu         sync.Mutex // guards the fields below
 	bytes      int64      // uncompressed

@@ -28,6 +28,8 @@ func (d defective) Create(stream.Entry) stream.Object {
 	return d
 }
 
+func (defective) NeedsMD5(bool) bool { return true }
+
 func (d defective) Part(_ context.Context, b stream.Body) (bool, error) {
 	d.call("Part")
 	b.Release()

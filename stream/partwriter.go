@@ -14,6 +14,7 @@ type partWriter struct {
 	turn  *budget.Turn // of the goroutine that writes
 	obj   Object
 
+	size     int64          // of the body; -1 if it is not known
 	part     *budget.Buffer // the part that is being filled; nil if there is none
 	parts    int            // passed to obj
 	unwanted bool           // the store has the object already
@@ -22,20 +23,22 @@ type partWriter struct {
 // newPartWriter returns a partWriter for the body of an entry. If the body's size is
 // known and fits into one part, it is held from the start if there is memory for it.
 func newPartWriter(ctx context.Context, share *budget.Share, t *budget.Turn, h *Header, obj Object) *partWriter {
-	w := &partWriter{ctx: ctx, share: share, turn: t, obj: obj}
-	size := int64(-1)
+	w := &partWriter{ctx: ctx, share: share, turn: t, obj: obj, size: -1}
 	switch {
 	case !h.SizeStated:
 	case h.Form == AsIs:
-		size = h.Size
+		w.size = h.Size
 	case h.Form == Gzip && h.Codec == Deflate:
-		size = gzipHeaderLen + h.CompressedSize + gzipTrailerLen
+		w.size = gzipHeaderLen + h.CompressedSize + gzipTrailerLen
 	}
-	if size >= 0 && size <= int64(share.PartSize()) {
-		w.part, _ = share.Hold(int(size))
+	if w.size >= 0 && w.mayBeHeld() {
+		w.part, _ = share.Hold(int(w.size))
 	}
 	return w
 }
+
+// mayBeHeld reports whether the whole body may fit into one part.
+func (w *partWriter) mayBeHeld() bool { return w.parts == 0 && w.size <= int64(w.share.PartSize()) }
 
 // Write waits for memory. It passes a full part to the object once more bytes follow.
 func (w *partWriter) Write(p []byte) (int, error) {

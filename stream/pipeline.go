@@ -93,7 +93,7 @@ func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget
 	defer p.close()
 	err := p.run(read)
 	p.drop(err != nil)
-	p.rules.Progress.end(p.archive.n.Load(), p.expansion.total())
+	p.rules.Progress.end(p.archive.n.Load(), &p.expansion)
 	report := p.rules.Progress.Report()
 	return &report, err
 }

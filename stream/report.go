@@ -13,6 +13,7 @@ type Report struct {
 	Bytes        int64    // of the archive
 	Entries      int      // begun, without directories
 	Uncompressed int64    // uncompressed bytes of all entries
+	Hashed       int64    // uncompressed bytes whose MD5 was computed
 	Ignored      []string // names of the entries that are verified and not stored, in the directory's order
 	Biggest      string   // the entry with the most uncompressed bytes
 	BiggestSize  int64    // of that entry, uncompressed
@@ -44,7 +45,7 @@ type Progress struct {
 	report Report
 }
 
-// Report returns the report so far. Bytes and Uncompressed are set at the end.
+// Report returns the report so far. Bytes, Uncompressed and Hashed are set at the end.
 func (p *Progress) Report() Report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,9 +56,9 @@ func (p *Progress) Report() Report {
 }
 
 // end completes the report. It copies the names: the report may outlive the entry table.
-func (p *Progress) end(read, uncompressed int64) {
+func (p *Progress) end(read int64, x *expansion) {
 	p.note(func(r *Report) {
-		r.Bytes, r.Uncompressed = read, uncompressed
+		r.Bytes, r.Uncompressed, r.Hashed = read, x.total(), x.hashed.Load()
 		r.Biggest, r.At = strings.Clone(r.Biggest), strings.Clone(r.At)
 		r.Ignored = CopyNames(r.Ignored)
 	})

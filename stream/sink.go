@@ -39,7 +39,8 @@ type Entry struct {
 type Facts struct {
 	Size   int64
 	CRC32  uint32
-	MD5    [16]byte
+	MD5    [16]byte // if HasMD5
+	HasMD5 bool     // [Object.NeedsMD5] was true to the end
 	Symbol Symbol
 }
 
@@ -61,6 +62,11 @@ type Sink interface {
 // Sink's owner publishes it. Each object ends with Commit or with the Sink's
 // Drop. A Drop may follow a Commit.
 type Object interface {
+	// NeedsMD5 reports whether Commit needs the entry's MD5. held says that the whole
+	// body may yet be held until it is published, so that the MD5 can become part of
+	// what is published. NeedsMD5 does not block. Once it is false, it stays false.
+	NeedsMD5(held bool) bool
+
 	// Part takes ownership of b, a full part that more of the body follows. The
 	// object releases b, also on errors. Part returns false if the store is known
 	// to have the object already. Then no more parts are sent, but Commit or Drop

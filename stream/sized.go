@@ -61,7 +61,8 @@ func (p *Pipeline) verifyAndCommit(header Header, obj Object, body Body, offset 
 				body.Release()
 			}
 		}()
-		facts, err := p.verify(&h, io.NewSectionReader(body, offset, h.CompressedSize))
+		needsMD5 := func() bool { return obj != nil && obj.NeedsMD5(body.Held()) }
+		facts, err := p.verify(&h, io.NewSectionReader(body, offset, h.CompressedSize), needsMD5)
 		if err != nil {
 			return err
 		}
@@ -72,7 +73,7 @@ func (p *Pipeline) verifyAndCommit(header Header, obj Object, body Body, offset 
 
 // verify verifies an entry that has arrived completely, with one of the pooled
 // verifiers.
-func (p *Pipeline) verify(h *Header, compressed *io.SectionReader) (Facts, error) {
+func (p *Pipeline) verify(h *Header, compressed *io.SectionReader, needsMD5 func() bool) (Facts, error) {
 	turn := p.share.NewTurn(p.ctx)
 	done, err := p.share.Verifier(p.ctx)
 	if err != nil {
@@ -90,7 +91,7 @@ func (p *Pipeline) verify(h *Header, compressed *io.SectionReader) (Facts, error
 	if err != nil {
 		return Facts{}, err
 	}
-	facts, err := v.count(h, chunks, turn, &p.expansion, io.Discard)
+	facts, err := v.count(h, chunks, turn, &p.expansion, io.Discard, needsMD5)
 	if err == nil {
 		at, _ := compressed.Seek(0, io.SeekCurrent) // cannot fail
 		if at-int64(v.readAhead(h.Codec)) < h.CompressedSize {

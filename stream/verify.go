@@ -21,10 +21,11 @@ type verifier struct {
 	reader     chunkReader
 	compressed countingReader
 	tools      tools // of the entry; none if it needs none
-	hashes     hashes
-	head       []byte // of the entry
+	crc        uint32
+	md5        hash.Hash // for the store only
+	head       []byte    // of the entry
 
-	concurrent bool          // long entries are hashed in another goroutine
+	concurrent bool          // the MD5 of long entries is computed in another goroutine
 	worked     time.Duration // by that goroutine, for the last entry
 }
 
@@ -33,28 +34,12 @@ func newVerifier() *verifier {
 		inflater: inflate.New(),
 		input:    inputBuffer{buf: make([]byte, inputSize)},
 		reader:   chunkReader{buf: make([]byte, chunkSize), other: make([]byte, chunkSize)},
-		hashes:   hashes{md5: md5.New()},
+		md5:      md5.New(),
 		head:     make([]byte, 0, symbolHead),
 	}
 }
 
 var verifiers = sync.Pool{New: func() any { return newVerifier() }}
-
-// hashes are the hashes of an entry's uncompressed bytes.
-type hashes struct {
-	md5 hash.Hash // for the store's metadata only
-	crc uint32
-}
-
-func (s *hashes) reset() {
-	s.crc = 0
-	s.md5.Reset()
-}
-
-func (s *hashes) add(b []byte) {
-	s.crc = crc32.Update(s.crc, crc32.IEEETable, b)
-	s.md5.Write(b)
-}
 
 // hashWorker hashes chunks in a goroutine of its own while the next one is decoded. It
 // is done with a chunk once it has taken the next one.
@@ -64,13 +49,13 @@ type hashWorker struct {
 	took   time.Duration // spent on hashing; valid once ended is closed
 }
 
-func newHashWorker(s *hashes) *hashWorker {
+func newHashWorker(h hash.Hash) *hashWorker {
 	w := &hashWorker{chunks: make(chan []byte), ended: make(chan struct{})}
 	go func() {
 		defer close(w.ended)
 		for chunk := range w.chunks {
 			begun := time.Now()
-			s.add(chunk)
+			h.Write(chunk)
 			w.took += time.Since(begun)
 		}
 	}()
@@ -85,19 +70,22 @@ func (w *hashWorker) end() time.Duration {
 }
 
 // count reads the entry's chunks to their end, writes them to out, and returns their
-// facts. They must match the size and CRC-32 that h states. An error of the decoder is
-// a [*decodeError].
-func (v *verifier) count(h *Header, in chunks, turn *budget.Turn, total *expansion, out io.Writer) (f Facts, err error) {
-	v.hashes.reset()
+// facts. They must match the size and CRC-32 that h states. The MD5 is computed while
+// needsMD5 is true. An error of the decoder is a [*decodeError].
+func (v *verifier) count(h *Header, in chunks, turn *budget.Turn, total *expansion, out io.Writer, needsMD5 func() bool) (f Facts, err error) {
+	v.crc = 0
+	v.md5.Reset()
 	v.head = v.head[:0]
 	if err := total.add(h.Name, 0, 0, entryWork); err != nil {
 		return f, err
 	}
-	if f.Size, err = v.readAll(h, in, turn, total, out); err != nil {
+	if f.Size, f.HasMD5, err = v.readAll(h, in, turn, total, out, needsMD5); err != nil {
 		return f, err
 	}
-	f.CRC32 = v.hashes.crc
-	v.hashes.md5.Sum(f.MD5[:0])
+	f.CRC32 = v.crc
+	if f.HasMD5 {
+		v.md5.Sum(f.MD5[:0])
+	}
 	f.Symbol = parseSymbol(v.head, f.Size == int64(len(v.head)))
 	if h.SizeStated && f.Size != h.Size {
 		return f, h.bad(fmt.Sprintf("it has %d bytes, but states %d", f.Size, h.Size))
@@ -108,9 +96,9 @@ func (v *verifier) count(h *Header, in chunks, turn *budget.Turn, total *expansi
 	return f, nil
 }
 
-// readAll is the loop of count. If v is concurrent, another goroutine hashes all chunks
-// but the first.
-func (v *verifier) readAll(h *Header, in chunks, turn *budget.Turn, total *expansion, out io.Writer) (size int64, err error) {
+// readAll is the loop of count. If v is concurrent, another goroutine computes the MD5 of
+// all chunks but the first.
+func (v *verifier) readAll(h *Header, in chunks, turn *budget.Turn, total *expansion, out io.Writer, needsMD5 func() bool) (size int64, hashed bool, err error) {
 	var (
 		hasher  *hashWorker
 		counted int64 // compressed bytes that total has
@@ -126,49 +114,58 @@ func (v *verifier) readAll(h *Header, in chunks, turn *budget.Turn, total *expan
 	}
 	defer stopHasher()
 	if err := turn.Begin(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer turn.End()
-	for {
+	for hashed = true; ; {
 		if err := turn.Yield(); err != nil {
-			return size, err
+			return size, false, err
+		}
+		if hashed && !needsMD5() {
+			stopHasher()
+			hashed = false
 		}
 		chunk, err := in.Next()
 		if errors.Is(err, io.EOF) {
-			return size, nil
+			return size, hashed, nil
 		}
 		if err != nil {
-			return size, &decodeError{err}
+			return size, false, &decodeError{err}
 		}
 		first := size == 0
 		size += int64(len(chunk))
 		if h.SizeStated && size > h.Size {
-			return size, h.bad(fmt.Sprintf("it has more bytes than the %d that it states", h.Size))
+			return size, false, h.bad(fmt.Sprintf("it has more bytes than the %d that it states", h.Size))
 		}
 		consumed := v.consumed(h.Codec)
 		if ratioExceeded(size, consumed) {
-			return size, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.Name}
+			return size, false, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.Name}
 		}
 		spent := v.tools.work()
 		if err := total.add(h.Name, int64(len(chunk)), consumed-counted, work(len(chunk))*each+spent-worked); err != nil {
-			return size, err
+			return size, false, err
 		}
 		counted, worked = consumed, spent
+		if hashed {
+			total.hashed.Add(int64(len(chunk)))
+		}
 		switch {
+		case !hashed:
 		case first || !v.concurrent || turn.Contended():
 			stopHasher()
-			v.hashes.add(chunk)
+			v.md5.Write(chunk)
 		case hasher == nil:
-			hasher = newHashWorker(&v.hashes)
+			hasher = newHashWorker(v.md5)
 			fallthrough
 		default:
 			hasher.chunks <- chunk
 		}
+		v.crc = crc32.Update(v.crc, crc32.IEEETable, chunk)
 		if missing := cap(v.head) - len(v.head); missing > 0 {
 			v.head = append(v.head, chunk[:min(missing, len(chunk))]...)
 		}
 		if _, err := out.Write(chunk); err != nil {
-			return size, err
+			return size, false, err
 		}
 	}
 }

@@ -52,7 +52,7 @@ func (u *upload) note(change func()) {
 func (u *upload) shape() observe.Shape {
 	r := u.progress.Report()
 	s := observe.Shape{
-		ArchiveBytes: u.archiveBytes.Load(), ExpandedBytes: r.Uncompressed, Entries: r.Entries, Ignored: len(r.Ignored),
+		ArchiveBytes: u.archiveBytes.Load(), ExpandedBytes: r.Uncompressed, HashedBytes: r.Hashed, Entries: r.Entries, Ignored: len(r.Ignored),
 		Biggest: r.Biggest, BiggestBytes: r.BiggestSize, At: r.At,
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Kinds)) {

@@ -136,6 +136,8 @@ func (b *memoryBatch) Create(e stream.Entry) stream.Object {
 	return o
 }
 
+func (o *memoryObject) NeedsMD5(bool) bool { return false }
+
 func (o *memoryObject) Part(_ context.Context, buf stream.Body) (bool, error) {
 	defer buf.Release()
 	return true, o.add(buf)

@@ -22,6 +22,9 @@ type Store struct {
 	OnPart   func(ctx context.Context, o *Object) (wanted bool, err error)
 	OnCommit func(ctx context.Context, o *Object) error
 
+	// NeedsMD5, if set, is [stream.Object.NeedsMD5] of each object. Otherwise all need it.
+	NeedsMD5 func(o *Object, held bool) bool
+
 	Discard bool // drop bodies after counting their bytes
 
 	t testing.TB
@@ -107,6 +110,12 @@ func (o *Object) add(b stream.Body) error {
 	data, err := io.ReadAll(io.NewSectionReader(b, 0, b.Size()))
 	o.Body = append(o.Body, data...)
 	return err
+}
+
+// NeedsMD5 implements [stream.Object].
+func (o *Object) NeedsMD5(held bool) bool {
+	defer o.enter("NeedsMD5")()
+	return o.store.NeedsMD5 == nil || o.store.NeedsMD5(o, held)
 }
 
 // Part implements [stream.Object].

@@ -1,0 +1,69 @@
+package s3sink
+
+import "context"
+
+// lookup is the search for an entry's object in the store. The zero pointer is the one
+// of an object that is not looked up.
+type lookup struct {
+	answered chan struct{} // closed once the fields below are set
+	existing objectInfo
+	stated   match // of existing and what the archive states of the entry
+	err      error
+}
+
+// lookUp looks o up in the store, in the background.
+func (o *object) lookUp() {
+	b, form, stated, l := o.batch, o.form(), o.identity, &lookup{answered: make(chan struct{})}
+	o.lookup = l
+	t := o.target()
+	spawn(&b.work, func() error {
+		defer close(l.answered)
+		if l.existing, l.err = b.dest.store.head(b.ctx, t); l.err != nil {
+			return l.err
+		}
+		l.stated = compare(form, stated, l.existing, b.sink.skipBySize)
+		return nil
+	}, b.fail)
+}
+
+// compare compares what is known of o so far with an object of the store.
+func (o *object) compare(existing objectInfo) match {
+	return compare(o.form(), o.identity, existing, o.batch.sink.skipBySize)
+}
+
+// wait waits for the answer. The error is that of the request, or the cause of ctx.
+func (l *lookup) wait(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	select {
+	case <-l.answered:
+		return l.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// match returns how the object compares with what the archive states, once wait has
+// returned nil.
+func (l *lookup) match() match {
+	if l == nil {
+		return different
+	}
+	return l.stated
+}
+
+// NeedsMD5 implements [stream.Object]. A held body has its MD5 in its metadata. For any
+// other, the MD5 can only tell whether the store has the object already.
+func (o *object) NeedsMD5(held bool) bool {
+	if o.lookup == nil {
+		return !o.inParts // it will be looked up, unless it is sent in parts
+	}
+	select {
+	case <-o.lookup.answered:
+	default:
+		return true
+	}
+	found := o.lookup.match()
+	return found == undecided || held && found == different
+}
