@@ -12,9 +12,10 @@ import (
 
 // Batch is the objects of one archive. It is a [stream.Sink].
 type Batch struct {
-	sink  *Sink
-	dest  destination
-	share *budget.Share
+	sink   *Sink
+	dest   destination
+	prober *prober // of dest
+	share  *budget.Share
 
 	ctx  context.Context   // the upload's. Requests in the background end with it.
 	fail func(cause error) // ends ctx. The first cause stays.
@@ -81,6 +82,16 @@ func (b *Batch) Sent() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.sent
+}
+
+// checksum returns the best checksum that the store takes. If it has refused that, checksum
+// probes the store first. A probe that fails changes nothing.
+func (b *Batch) checksum(ctx context.Context) checksum {
+	d := &b.dest.store.dialect
+	if d.doubted.Load() {
+		b.prober.settle(ctx)
+	}
+	return checksum(d.checksum.Load())
 }
 
 // spawn calls work in a goroutine of the group. If work fails or panics, spawn passes

@@ -2,11 +2,10 @@ package s3sink
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,6 +27,7 @@ type store struct {
 	api *s3.Client
 	timeouts
 	singlePut
+	dialect dialect // of the bucket; that of the store for probes is unused
 
 	// lastPutFailed: the last PutObject of any batch failed.
 	lastPutFailed atomic.Bool
@@ -61,10 +61,12 @@ type attributes struct {
 
 // objectInfo is what the store says about an object.
 type objectInfo struct {
-	found    bool
-	length   int64             // of the body, in bytes
-	metadata map[string]string // keys in lower case
-	crc32    string            // of the whole body, as encodeCRC32 returns it; empty: not known
+	found          bool
+	length         int64             // of the body, in bytes
+	metadata       map[string]string // see canonicalMetadata
+	etag           string            // without quotes
+	crc32          string            // of the whole body, as encodeCRC32 returns it; empty: not known
+	compositeCRC32 string            // as written.compositeCRC32 returns it; empty: not known
 }
 
 // sentPart is a part that the store has.
@@ -72,6 +74,7 @@ type sentPart struct {
 	number int32
 	etag   string
 	crc32  uint32
+	proof  checksum // what shows that the store has these bytes
 }
 
 // stores are the stores for regular symbols, for try symbols, and for probes. Two buckets
@@ -180,9 +183,10 @@ func (s *store) head(ctx context.Context, t target) (objectInfo, error) {
 	return s.headObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key})
 }
 
-// headChecked looks the object at t up, with its checksum.
-func (s *store) headChecked(ctx context.Context, t target) (objectInfo, error) {
-	return s.headObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: types.ChecksumModeEnabled})
+// headChecked looks the object at t up, with its checksum if the store has checksums of that
+// kind.
+func (s *store) headChecked(ctx context.Context, t target, kind checksum) (objectInfo, error) {
+	return s.headObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: kind.mode()})
 }
 
 func (s *store) headObject(ctx context.Context, in *s3.HeadObjectInput) (objectInfo, error) {
@@ -195,19 +199,27 @@ func (s *store) headObject(ctx context.Context, in *s3.HeadObjectInput) (objectI
 	if err != nil {
 		return objectInfo{}, failure("HeadObject", target{*in.Bucket, *in.Key}, tooLong(ctx, err))
 	}
-	found := objectInfo{found: true, length: aws.ToInt64(out.ContentLength), metadata: out.Metadata}
-	if out.ChecksumType != types.ChecksumTypeComposite {
-		found.crc32 = aws.ToString(out.ChecksumCRC32)
-	}
-	return found, nil
+	return infoOf(out.ContentLength, out.Metadata, out.ETag, out.ChecksumCRC32, out.ChecksumType), nil
 }
 
-// get reads the object at t, which is small. The SDK compares the body with the store's
-// checksum. If they differ, the error wraps errDiffers.
-func (s *store) get(ctx context.Context, t target) (objectInfo, []byte, error) {
+// infoOf returns what an answer says about the object that it is about.
+func infoOf(length *int64, metadata map[string]string, etag, crc32 *string, crc32Type types.ChecksumType) objectInfo {
+	o := objectInfo{found: true, length: aws.ToInt64(length), metadata: canonicalMetadata(metadata), etag: trimETag(etag)}
+	// Some stores do not state the type. A hyphen is in no CRC-32.
+	if sum := aws.ToString(crc32); crc32Type == types.ChecksumTypeComposite || strings.Contains(sum, "-") {
+		o.compositeCRC32 = sum
+	} else {
+		o.crc32 = sum
+	}
+	return o
+}
+
+// get reads the object at t, which is small. If the store has checksums of that kind, the SDK
+// compares the body with its checksum. If they differ, the error wraps errDiffers.
+func (s *store) get(ctx context.Context, t target, kind checksum) (objectInfo, []byte, error) {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
-	out, err := s.api.GetObject(ctx, &s3.GetObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: types.ChecksumModeEnabled})
+	out, err := s.api.GetObject(ctx, &s3.GetObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: kind.mode()}, kind.options()...)
 	if hasCode(err, "NoSuchKey") {
 		return objectInfo{}, nil, nil
 	}
@@ -220,11 +232,7 @@ func (s *store) get(ctx context.Context, t target) (objectInfo, []byte, error) {
 	if err != nil {
 		return objectInfo{}, nil, failure("GetObject", t, fmt.Errorf("%w: %w", errDiffers, err))
 	}
-	found := objectInfo{found: true, length: aws.ToInt64(out.ContentLength), metadata: out.Metadata}
-	if out.ChecksumType != types.ChecksumTypeComposite {
-		found.crc32 = aws.ToString(out.ChecksumCRC32)
-	}
-	return found, body, nil
+	return infoOf(out.ContentLength, out.Metadata, out.ETag, out.ChecksumCRC32, out.ChecksumType), body, nil
 }
 
 // delete deletes the object at t, if there is one.
@@ -233,11 +241,6 @@ func (s *store) delete(ctx context.Context, t target) error {
 	defer done()
 	_, err := s.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &t.bucket, Key: &t.key})
 	return failure("DeleteObject", t, tooLong(ctx, err))
-}
-
-// encodeCRC32 returns a checksum as S3 writes it: big-endian, in base64.
-func encodeCRC32(sum uint32) string {
-	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum))
 }
 
 // optional returns nil for the empty string, which the SDK would send as a value.

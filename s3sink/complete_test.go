@@ -217,7 +217,7 @@ func TestCompleteTimeGrows(t *testing.T) {
 						return store.RoundTrip(req)
 					}
 					_, err := io.Copy(io.Discard, req.Body) // and nothing keeps it
-					return respond(200, "", http.Header{"Etag": {`"tag"`}}), err
+					return wroteBody(req), err
 				})
 			})
 			_, share := r.admit(t)

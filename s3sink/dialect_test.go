@@ -1,9 +1,12 @@
 package s3sink_test
 
 import (
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
+	"spillway/internal/s3event"
 	"spillway/s3sink"
 	"spillway/testdata/s3quirk"
 )
@@ -12,17 +15,31 @@ import (
 func TestDialects(t *testing.T) {
 	server := real(t)
 	for _, store := range []struct {
-		name  string
-		quirk s3quirk.Quirk
+		name     string
+		quirk    s3quirk.Quirk
+		checksum s3event.Checksum
 	}{
-		{"Google", s3quirk.Google()},
+		{"S3", func(next http.Handler) http.Handler { return next }, s3event.WholeCRC32},
+		{"Google's front end", s3quirk.Google(), s3event.WholeCRC32},
+		{"no checksum of the whole", s3quirk.PartChecksums(), s3event.PartCRC32},
+		{"no checksums, 400", s3quirk.NoChecksums(false), s3event.ContentMD5},
+		{"no checksums, 501", s3quirk.NoChecksums(true), s3event.ContentMD5},
+		{"checksums are ignored", s3quirk.IgnoresChecksums(), s3event.ContentMD5},
+		{"radosgw", s3quirk.RadosGW(), s3event.ContentMD5},
 	} {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
 			endpoint := s3quirk.Before(t, server, store.quirk)
-			r := newRig(t, server, func(cfg *s3sink.Config) { cfg.Endpoint = endpoint })
+			var found []s3event.Checksum
+			r := newRig(t, server, func(cfg *s3sink.Config) {
+				cfg.Endpoint, cfg.TryPrefix = endpoint, cfg.Prefix
+				cfg.OnChecksum = func(_ string, c s3event.Checksum) { found = append(found, c) }
+			})
 			if err := r.sink.Probe(t.Context()); err != nil {
 				t.Errorf("probe: %v", err)
+			}
+			if !slices.Equal(found, []s3event.Checksum{store.checksum}) {
+				t.Errorf("checked by %q, want %q", found, store.checksum)
 			}
 			r.wantNothing(t)
 			r.wantLifeOfAnUpload(t)

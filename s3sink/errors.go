@@ -32,6 +32,10 @@ var (
 
 	// errDiffers says that an object that was read back differs from what was written.
 	errDiffers = errors.New("s3: the object differs from what was written")
+
+	// errNotStored says that an object is not there, or is another one, although the
+	// store said that it had written it.
+	errNotStored = errors.New("s3: the object is not there as it was written")
 )
 
 // Codes for failures without an S3 error code.
@@ -41,6 +45,8 @@ const (
 	codeLost          = "connection lost"
 	codeNoCredentials = "no credentials"
 	codeDiffers       = "reads back differently"
+	codeNotStored     = "not there after it was written"
+	codeUnchecked     = "no checksum"
 	codeOther         = "no valid answer"
 	codeOutOfTime     = "out of time" // of publishing
 )
@@ -86,6 +92,10 @@ func codeOf(err error) string {
 		return codeNoCredentials
 	case errors.Is(err, errDiffers):
 		return codeDiffers
+	case errors.Is(err, errNotStored):
+		return codeNotStored
+	case errors.Is(err, errUnchecked), errors.Is(err, errOtherChecksum):
+		return codeUnchecked
 	case isDNS, isOp && dial.Op == "dial":
 		return codeUnreachable
 	case slow, errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():

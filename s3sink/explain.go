@@ -51,6 +51,8 @@ var remedies = map[string]string{
 	codeLost:          "The store, or a proxy in front of it, closes connections: check both.",
 	codeNoCredentials: "Check where the credentials come from: the environment, a profile, or the machine's role.",
 	codeOutOfTime:     "The store answers too slowly for the entries of an upload: check the store. What was published stays, and a retry skips it.",
+	codeNotStored:     "The store loses objects that it says it has stored: check the store. A retry stores what is missing.",
+	codeUnchecked:     "The store checks none of the checksums that Spillway can send, and its ETags are no MD5s. Damaged files would not be noticed, so nothing is stored.",
 	codeDiffers:       "The store, or a proxy in front of it, changes the body or the metadata of objects. Files may be damaged, or never skipped.",
 }
 

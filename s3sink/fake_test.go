@@ -96,9 +96,9 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 			s.objects = make(map[string]sentRequest)
 		}
 		s.objects[req.URL.Path] = sent
-		return respond(200, "", http.Header{"Etag": {`"tag"`}}), nil
+		return wroteBody(req), nil
 	case "UploadPart":
-		return respond(200, "", http.Header{"Etag": {`"tag"`}}), nil
+		return wroteBody(req), nil
 	case "CompleteMultipartUpload":
 		return respond(200, `<CompleteMultipartUploadResult><ETag>"tag"</ETag></CompleteMultipartUploadResult>`, nil), nil
 	case "AbortMultipartUpload":
@@ -139,6 +139,11 @@ func respond(status int, body string, header http.Header) *http.Response {
 		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header,
 		ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
 	}
+}
+
+// wroteBody answers a request whose body has been stored.
+func wroteBody(req *http.Request) *http.Response {
+	return respond(200, "", http.Header{"Etag": {`"tag"`}, "X-Amz-Checksum-Crc32": req.Header["X-Amz-Checksum-Crc32"]})
 }
 
 func refuse(status int, code string) *http.Response {

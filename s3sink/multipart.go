@@ -22,11 +22,11 @@ const (
 
 // multipart is a multipart upload that the store has created.
 type multipart struct {
-	store        *store
-	dest         *destination
-	name         string // of the entry
-	id           string
-	fullChecksum bool // the store checks the CRC-32 of the whole body
+	store    *store
+	dest     *destination
+	name     string // of the entry
+	id       string
+	checksum checksum // by which the store checks the bytes
 
 	// written by addPart, which is never called concurrently
 	last  int32  // number of the last part
@@ -41,12 +41,13 @@ type multipart struct {
 	aborted   bool
 }
 
-func beginMultipart(ctx context.Context, s *store, dest *destination, name string, a attributes) (*multipart, error) {
-	id, fullChecksum, err := s.create(ctx, dest.target(name), a)
+// beginMultipart creates a multipart upload. kind is the best checksum that the store takes.
+func beginMultipart(ctx context.Context, s *store, dest *destination, name string, a attributes, kind checksum) (*multipart, error) {
+	id, kind, err := s.create(ctx, dest.target(name), a, kind)
 	if err != nil {
 		return nil, err
 	}
-	return &multipart{store: s, dest: dest, name: name, id: id, fullChecksum: fullChecksum}, nil
+	return &multipart{store: s, dest: dest, name: name, id: id, checksum: kind}, nil
 }
 
 func (m *multipart) target() target { return m.dest.target(m.name) }
@@ -66,7 +67,7 @@ func (m *multipart) addPart(r io.ReaderAt, off, n int64) (send func(context.Cont
 	m.inFlight.Add(1)
 	return func(ctx context.Context) error {
 		defer m.inFlight.Done()
-		part, certain, err := m.store.uploadPart(finishSent(ctx), m.target(), m.id, number, newRequestBody(r, off, n), sumOfPart)
+		part, certain, err := m.sendPart(finishSent(ctx), number, newRequestBody(r, off, n), sumOfPart)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.uncertain = m.uncertain || !certain
@@ -78,29 +79,39 @@ func (m *multipart) addPart(r io.ReaderAt, off, n int64) (send func(context.Cont
 	}, nil
 }
 
-// complete makes the object visible. All parts have been sent.
+// sendPart sends a part with that CRC-32.
+func (m *multipart) sendPart(ctx context.Context, number int32, body *requestBody, crc32 uint32) (part sentPart, certain bool, err error) {
+	sent, err := sumsOf(m.checksum, body, crc32)
+	if err != nil {
+		return sentPart{}, true, failure("UploadPart", m.target(), body.cut(err))
+	}
+	return m.store.uploadPart(ctx, m.target(), m.id, number, body, sent)
+}
+
+// complete makes the object visible, and returns what was written. All parts have been sent.
 //
 // The store may have applied an attempt whose answer was lost. Then it answers the next
-// attempt that there is no such upload. If the object has the same length and checksum,
-// it was completed.
-func (m *multipart) complete(ctx context.Context) error {
+// attempt that there is no such upload. Some stores answer without an ETag. If the object has the same length, and the same checksum
+// or ETag, it was completed.
+func (m *multipart) complete(ctx context.Context) (written, error) {
 	m.mu.Lock()
 	slices.SortFunc(m.parts, func(a, b sentPart) int { return int(a.number - b.number) })
-	parts := m.parts   // complete: all have been sent
-	m.uncertain = true // until the request is known to have succeeded
+	w := written{size: m.size, crc32: m.crc32, parts: m.parts} // complete: all have been sent
+	m.uncertain = true                                         // until the request is known to have succeeded
 	m.mu.Unlock()
 
-	err := m.store.complete(ctx, m.target(), m.id, parts, m.fullChecksum, m.crc32, m.size)
-	if errors.Is(err, errNoUpload) {
-		there, headErr := m.store.headChecked(ctx, m.target())
+	var err error
+	w.etag, err = m.store.complete(ctx, m.target(), m.id, w, m.checksum)
+	if errors.Is(err, errNoUpload) || errors.Is(err, errNoETag) {
+		there, headErr := m.store.headChecked(ctx, m.target(), m.checksum)
 		if headErr != nil {
-			return headErr
+			return w, headErr
 		}
-		if there.found && there.length == m.size && there.crc32 == encodeCRC32(m.crc32) {
-			return nil
+		if w.compare(there) == same {
+			return w, nil
 		}
 	}
-	return err
+	return w, err
 }
 
 func (m *multipart) isAborted() bool {

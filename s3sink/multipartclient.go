@@ -9,82 +9,92 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// create creates a multipart upload. It reports whether the store will check the CRC-32 of
-// the whole body.
-func (s *store) create(ctx context.Context, t target, a attributes) (id string, fullChecksum bool, err error) {
+// create creates a multipart upload whose bytes the store checks by that kind of checksum. It
+// returns partCRC32 for wholeCRC32 if the store does not say that it will check the whole.
+func (s *store) create(ctx context.Context, t target, a attributes, kind checksum) (id string, actual checksum, err error) {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
-	out, err := s.api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
-		Bucket:            &t.bucket,
-		Key:               &t.key,
-		CacheControl:      aws.String(cacheControl),
-		ContentType:       &a.contentType,
-		ContentEncoding:   optional(a.contentEncoding),
-		Metadata:          a.metadata,
-		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
-		ChecksumType:      types.ChecksumTypeFullObject,
-	})
+	in := &s3.CreateMultipartUploadInput{
+		Bucket:          &t.bucket,
+		Key:             &t.key,
+		CacheControl:    aws.String(cacheControl),
+		ContentType:     &a.contentType,
+		ContentEncoding: optional(a.contentEncoding),
+		Metadata:        a.metadata,
+	}
+	if kind.isCRC32() {
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32
+	}
+	if kind == wholeCRC32 {
+		in.ChecksumType = types.ChecksumTypeFullObject
+	}
+	out, err := s.api.CreateMultipartUpload(ctx, in, kind.options()...)
 	if err == nil && aws.ToString(out.UploadId) == "" {
 		err = errNoUploadID
 	}
 	if err != nil {
-		return "", false, failure("CreateMultipartUpload", t, tooLong(ctx, err))
+		return "", 0, failure("CreateMultipartUpload", t, tooLong(ctx, err))
 	}
-	return aws.ToString(out.UploadId), out.ChecksumType == types.ChecksumTypeFullObject, nil
+	if kind == wholeCRC32 && out.ChecksumType != types.ChecksumTypeFullObject {
+		kind = partCRC32
+	}
+	return aws.ToString(out.UploadId), kind, nil
 }
 
 // uploadPart sends a part. certain reports that no attempt failed. The store may still be
 // working on one that did.
-func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, body *requestBody, crc32 uint32) (part sentPart, certain bool, err error) {
+func (s *store) uploadPart(ctx context.Context, t target, id string, number int32, body *requestBody, sent sums) (part sentPart, certain bool, err error) {
 	ctx, done := s.operation(ctx, body.size)
 	defer done()
-	out, err := s.api.UploadPart(ctx, &s3.UploadPartInput{
-		Bucket:        &t.bucket,
-		Key:           &t.key,
-		UploadId:      &id,
-		PartNumber:    &number,
-		Body:          body,
-		ChecksumCRC32: aws.String(encodeCRC32(crc32)),
-	})
-	if err = body.cut(err); err == nil && aws.ToString(out.ETag) == "" {
+	in := &s3.UploadPartInput{Bucket: &t.bucket, Key: &t.key, UploadId: &id, PartNumber: &number, Body: body}
+	in.ChecksumCRC32, in.ContentMD5 = sent.headers()
+	out, err := s.api.UploadPart(ctx, in, sent.kind.options()...)
+	var proof checksum
+	switch {
+	case err != nil:
+	case aws.ToString(out.ETag) == "":
 		err = errNoETag
+	default:
+		proof, err = sent.proof(body, out.ETag, out.ChecksumCRC32)
 	}
-	if err != nil {
+	if err = body.cut(err); err != nil {
 		return sentPart{}, false, failure("UploadPart", t, tooLong(ctx, err))
 	}
 	attempts, _ := retry.GetAttemptResults(out.ResultMetadata)
-	return sentPart{number, aws.ToString(out.ETag), crc32}, len(attempts.Results) == 1, nil
+	return sentPart{number, aws.ToString(out.ETag), sent.crc32, proof}, len(attempts.Results) == 1, nil
 }
 
-// complete makes an object of the parts of a multipart upload. The parts are in order. If
-// fullChecksum is set, the store compares the object with crc32 and size. If there is no
-// such upload, the error wraps errNoUpload.
-func (s *store) complete(ctx context.Context, t target, id string, parts []sentPart, fullChecksum bool, crc32 uint32, size int64) error {
+// complete makes an object of the parts of a multipart upload, and returns its ETag. The
+// parts are those of w, in order. For wholeCRC32, the store compares the object's checksum and
+// size with w. If there is no such upload, the error wraps errNoUpload.
+func (s *store) complete(ctx context.Context, t target, id string, w written, kind checksum) (etag string, err error) {
 	in := &s3.CompleteMultipartUploadInput{
 		Bucket:          &t.bucket,
 		Key:             &t.key,
 		UploadId:        &id,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: make([]types.CompletedPart, len(parts))},
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: make([]types.CompletedPart, len(w.parts))},
 	}
-	for i, p := range parts {
-		in.MultipartUpload.Parts[i] = types.CompletedPart{
-			PartNumber:    aws.Int32(p.number),
-			ETag:          aws.String(p.etag),
-			ChecksumCRC32: aws.String(encodeCRC32(p.crc32)),
+	for i, p := range w.parts {
+		in.MultipartUpload.Parts[i] = types.CompletedPart{PartNumber: aws.Int32(p.number), ETag: aws.String(p.etag)}
+		if kind.isCRC32() {
+			in.MultipartUpload.Parts[i].ChecksumCRC32 = aws.String(encodeCRC32(p.crc32))
 		}
 	}
-	if fullChecksum {
+	if kind == wholeCRC32 {
 		in.ChecksumType = types.ChecksumTypeFullObject
-		in.ChecksumCRC32 = aws.String(encodeCRC32(crc32))
-		in.MpuObjectSize = &size
+		in.ChecksumCRC32 = aws.String(encodeCRC32(w.crc32))
+		in.MpuObjectSize = &w.size
 	}
-	ctx, done := s.completing(ctx, len(parts), size)
+	ctx, done := s.completing(ctx, len(w.parts), w.size)
 	defer done()
-	out, err := s.api.CompleteMultipartUpload(ctx, in)
+	out, err := s.api.CompleteMultipartUpload(ctx, in, kind.options()...)
 	if err == nil && aws.ToString(out.ETag) == "" {
 		err = errNoETag
 	}
-	return failure("CompleteMultipartUpload", t, tooLong(ctx, err))
+	if err != nil {
+		return "", failure("CompleteMultipartUpload", t, tooLong(ctx, err))
+	}
+	return trimETag(out.ETag), nil
 }
 
 // abort aborts a multipart upload. If there is no such upload, the error wraps

@@ -88,7 +88,8 @@ func (o *object) fail(ctx context.Context, err error) error {
 // ends: see finishSent.
 func (o *object) begin(ctx context.Context) error {
 	b := o.batch
-	m, err := beginMultipart(finishSent(ctx), b.dest.store, &b.dest, o.record.name, attributesOf(o.form(), o.identity))
+	kind := b.checksum(ctx)
+	m, err := beginMultipart(finishSent(ctx), b.dest.store, &b.dest, o.record.name, attributesOf(o.form(), o.identity), kind)
 	if err != nil {
 		return err
 	}

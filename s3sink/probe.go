@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"errors"
 	"hash/crc32"
-	"strings"
+	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"spillway/internal/guard"
+	"spillway/internal/s3event"
 	"spillway/stream"
 )
 
@@ -39,6 +42,9 @@ const (
 	probeAttempts = 3
 	probeBackoff  = 250 * time.Millisecond
 
+	// settleTimeout bounds a probe that an upload waits for.
+	settleTimeout = 5 * time.Second
+
 	// probeRequests bounds the probes' requests in flight: three for each destination.
 	// Probes do not wait for the slots of uploads.
 	probeRequests = 6
@@ -59,37 +65,51 @@ func probeAttributes(form stream.Form) attributes {
 // prober checks that entries can be stored in one destination.
 type prober struct {
 	destination
-	api  *store // has shorter pauses and slots of its own
-	part int64  // bytes of a part
+	api        *store // has shorter pauses and slots of its own
+	part       int64  // bytes of a part
+	onChecksum func(bucket string, c s3event.Checksum)
 
 	turn     chan struct{} // holds a value while the fields below are in use
-	leftover *multipart    // an upload that could not be aborted; nil if there is none
+	leftover *multipart    // an upload of checkPart that could not be aborted; nil if there is none
+	unjoined *multipart    // the same, of joinProbe
 	wrote    time.Time     // when this process last wrote the object
 }
 
-func newProber(p destination, api *store, part int64) *prober {
-	return &prober{destination: p, api: api, part: part, turn: make(chan struct{}, 1)}
+// probersOf returns the probers of the destinations, which may be equal.
+func probersOf(regular, try destination, api *store, onChecksum func(string, s3event.Checksum)) []*prober {
+	probers := []*prober{{destination: regular, api: api, part: probePart}}
+	if regular != try {
+		part := int64(probePart)
+		if regular.bucket == try.bucket {
+			part = smallPart
+		}
+		probers = append(probers, &prober{destination: try, api: api, part: part})
+	}
+	for _, p := range probers {
+		p.turn, p.onChecksum = make(chan struct{}, 1), onChecksum
+	}
+	return probers
 }
 
-// probersOf returns the probers of the destinations, which may be equal.
-func probersOf(regular, try destination, api *store) []*prober {
-	switch {
-	case regular == try:
-		return []*prober{newProber(regular, api, probePart)}
-	case regular.bucket == try.bucket:
-		return []*prober{newProber(regular, api, probePart), newProber(try, api, smallPart)}
+// prober returns the prober of regular symbols, or of try symbols.
+func (s *Sink) prober(try bool) *prober {
+	if try {
+		return s.probers[len(s.probers)-1]
 	}
-	return []*prober{newProber(regular, api, probePart), newProber(try, api, probePart)}
+	return s.probers[0]
 }
 
 // Probe checks that an upload could be stored now. In each bucket and under each prefix, it
 // makes the requests that an entry needs:
 //   - It creates a multipart upload with an entry's metadata, sends a part with its
 //     checksum, and aborts the upload.
-//   - At first, once an hour and after a failure, it writes a small object, reads it back,
-//     compares its body, checksum and metadata, and deletes it.
+//   - At first, once an hour and after a failure, it writes a small object, once with
+//     PutObject and once in parts. It reads it back, compares its body, checksum and
+//     metadata, and deletes it.
 //   - It looks up an object that does not exist. S3 answers 403 to credentials that may
 //     not list the bucket.
+//
+// When it writes the object, it also finds out which checksums the store takes.
 //
 // Probe ends with ctx. The next probe, or the sweep, aborts an upload that Probe could not
 // abort by then. The error is a [*stream.StoreError] or a [*guard.PanicError]. See
@@ -110,14 +130,75 @@ func (p *prober) probe(ctx context.Context) error {
 		return failure("HeadObject", p.target(absentName), err)
 	}
 	defer func() { <-p.turn }()
-	steps := []func(context.Context) error{p.checkAbsent, p.checkObject, p.checkPart}
-	errs := make([]error, len(steps))
+	d := &p.store.dialect
+	if time.Since(p.wrote) >= rewriteAfter || p.store.lastPutFailed.Load() || d.doubted.Load() {
+		return p.chooseChecksum(ctx)
+	}
+	return p.run(ctx, p.checkAbsent, p.checkPart(checksum(d.checksum.Load())))
+}
+
+// settle probes a store that has refused the checksum that it is sent, unless another caller
+// has done so meanwhile.
+func (p *prober) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	if acquire(ctx, p.turn) != nil {
+		return
+	}
+	defer func() { <-p.turn }()
+	if p.store.dialect.doubted.Load() {
+		_ = p.chooseChecksum(ctx) // the upload's own requests fail if the store does
+	}
+}
+
+// chooseChecksum makes all checks with each checksum, the best one first, until the store
+// takes one. A store that takes the best gets no request more. The caller has the turn.
+func (p *prober) chooseChecksum(ctx context.Context) error {
+	var first, last error
+	for _, c := range checksums {
+		last = p.run(ctx, p.checkAbsent, p.checkObject(c), p.checkPart(c))
+		if last == nil {
+			p.chosen(ctx, c)
+			return nil
+		}
+		if !refusesChecksum(last) {
+			return last
+		}
+		if first == nil {
+			first = last
+		}
+	}
+	if errors.Is(last, errUnchecked) {
+		return last
+	}
+	return first // names what the store refuses of the usual requests
+}
+
+// chosen records that the store takes c and all else that an upload sends.
+func (p *prober) chosen(ctx context.Context, c checksum) {
+	if p.store.dialect.learn(c) || p.wrote.IsZero() {
+		p.onChecksum(p.bucket, c.event())
+	}
+	p.wrote = time.Now()
+	p.store.lastPutFailed.Store(false)
+	// Credentials may lack this permission, which uploads do not need. Then the object
+	// stays.
+	_ = p.api.delete(ctx, p.target(probeName))
+}
+
+// run makes checks at the same time. It returns the error of the first that failed, in their
+// order; if there is one, that of a request that failed.
+func (p *prober) run(ctx context.Context, checks ...func(context.Context) error) error {
+	errs := make([]error, len(checks))
 	var running sync.WaitGroup
-	for i, step := range steps {
-		running.Go(func() { errs[i] = guard.Do(func() error { return step(ctx) }) })
+	for i, check := range checks {
+		running.Go(func() { errs[i] = guard.Do(func() error { return check(ctx) }) })
 	}
 	running.Wait()
-	return firstError(errs)
+	answered := slices.DeleteFunc(slices.Clone(errs), func(err error) bool {
+		return errors.Is(err, errUnchecked) || errors.Is(err, errOtherChecksum)
+	})
+	return firstError(append(answered, errs...))
 }
 
 func firstError(errs []error) error {
@@ -135,33 +216,26 @@ func (p *prober) checkAbsent(ctx context.Context) error {
 	return err
 }
 
-// checkObject writes the probe's object, reads it back and deletes it, unless this
-// succeeded within the last rewriteAfter and no upload's PutObject has failed since.
-func (p *prober) checkObject(ctx context.Context) error {
-	if time.Since(p.wrote) < rewriteAfter && !p.store.lastPutFailed.Load() {
-		return nil
+// checkObject returns a check that writes the probe's object in both ways in which entries are
+// written, and reads it back.
+func (p *prober) checkObject(c checksum) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := p.writeAndRead(ctx, c, p.putProbe); err != nil {
+			return err
+		}
+		return p.writeAndRead(ctx, c, p.joinProbe)
 	}
-	if err := p.writeAndRead(ctx); err != nil {
-		return err
-	}
-	p.wrote = time.Now()
-	p.store.lastPutFailed.Store(false)
-	// Credentials may lack this permission, which uploads do not need. Then the object
-	// stays.
-	_ = p.api.delete(ctx, p.target(probeName))
-	return nil
 }
 
 // writeAndRead writes the probe's object and reads it back. It tries again if the object
 // is gone, because another instance may have deleted it.
-func (p *prober) writeAndRead(ctx context.Context) error {
+func (p *prober) writeAndRead(ctx context.Context, c checksum, write func(context.Context, checksum) error) error {
 	t := p.target(probeName)
 	for range probeAttempts {
-		body := newRequestBody(bytes.NewReader(probeText), 0, int64(len(probeText)))
-		if err := p.api.put(ctx, t, probeAttributes(stream.AsIs), body, crc32.ChecksumIEEE(probeText)); err != nil {
+		if err := write(ctx, c); err != nil {
 			return err
 		}
-		got, text, err := p.api.get(ctx, t)
+		got, text, err := p.api.get(ctx, t, c)
 		switch {
 		case err != nil:
 			return err
@@ -174,11 +248,60 @@ func (p *prober) writeAndRead(ctx context.Context) error {
 	return failure("GetObject", t, errDiffers)
 }
 
-// isProbe reports whether an object is the probe's. Some stores turn underscores in
-// metadata keys into hyphens.
+// putProbe writes the probe's object with one request.
+func (p *prober) putProbe(ctx context.Context, c checksum) error {
+	t, crc := p.target(probeName), crc32.ChecksumIEEE(probeText)
+	put := func(adjust func(*sums)) error {
+		body := newRequestBody(bytes.NewReader(probeText), 0, int64(len(probeText)))
+		sent, err := sumsOf(c, body, crc)
+		if err != nil {
+			return failure("PutObject", t, err)
+		}
+		adjust(&sent)
+		_, proof, err := p.api.put(ctx, t, probeAttributes(stream.AsIs), body, sent)
+		if err != nil {
+			return err
+		}
+		return failure("PutObject", t, c.provenBy(proof))
+	}
+	if c == contentMD5 {
+		// No answer shows whether a store checks this header. A refusal does.
+		err := put(func(s *sums) { s.md5 = make([]byte, md5.Size) })
+		switch {
+		case err == nil:
+			return failure("PutObject", t, errOtherChecksum)
+		case !refusesChecksum(err):
+			return err
+		}
+	}
+	return put(func(*sums) {})
+}
+
+// joinProbe writes the probe's object as a multipart upload of one part.
+func (p *prober) joinProbe(ctx context.Context, c checksum) error {
+	err := p.begin(ctx, &p.unjoined, stream.AsIs, c)
+	if err == nil {
+		err = p.join(ctx, p.unjoined)
+	}
+	if err != nil {
+		return firstError([]error{err, abortLeftover(ctx, &p.unjoined)})
+	}
+	p.unjoined = nil
+	return nil
+}
+
+func (p *prober) join(ctx context.Context, m *multipart) error {
+	if err := p.sendPart(ctx, m, bytes.NewReader(probeText), int64(len(probeText))); err != nil {
+		return err
+	}
+	_, err := m.complete(ctx)
+	return err
+}
+
+// isProbe reports whether an object is the probe's.
 func isProbe(got objectInfo, body []byte) bool {
 	for key, want := range probeAttributes(stream.AsIs).metadata {
-		if got.metadata[key] != want && got.metadata[strings.ReplaceAll(key, "_", "-")] != want {
+		if got.metadata[key] != want {
 			return false
 		}
 	}
@@ -186,35 +309,60 @@ func isProbe(got objectInfo, body []byte) bool {
 	return got.found && bytes.Equal(body, probeText) && (got.crc32 == "" || got.crc32 == sum)
 }
 
-// checkPart creates a multipart upload, sends a part and aborts the upload.
-func (p *prober) checkPart(ctx context.Context) error {
-	if err := p.abortLeftover(ctx); err != nil {
-		return err
+// checkPart returns a check that creates a multipart upload, sends a part and aborts the
+// upload.
+func (p *prober) checkPart(c checksum) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := p.begin(ctx, &p.leftover, stream.Gzip, c)
+		if err == nil {
+			err = p.sendPart(ctx, p.leftover, pattern{}, p.part)
+		}
+		return firstError([]error{err, abortLeftover(ctx, &p.leftover)})
 	}
-	m, err := beginMultipart(ctx, p.api, &p.destination, probeName, probeAttributes(stream.Gzip))
+}
+
+// sendPart sends n bytes of r as the only part of m. Unlike that of an upload, the request ends
+// with ctx.
+func (p *prober) sendPart(ctx context.Context, m *multipart, r io.ReaderAt, n int64) error {
+	if err := sum(r, 0, n, &m.crc32); err != nil {
+		return failure("UploadPart", m.target(), err)
+	}
+	m.size = n
+	part, certain, err := m.sendPart(ctx, 1, newRequestBody(r, 0, n), m.crc32)
+	m.uncertain = !certain
 	if err != nil {
 		return err
 	}
-	p.leftover = m
-	var crc uint32
-	if err := sum(pattern{}, 0, p.part, &crc); err != nil {
-		return failure("UploadPart", m.target(), err)
+	m.parts = []sentPart{part}
+	return failure("UploadPart", m.target(), m.checksum.provenBy(part.proof))
+}
+
+// begin creates a multipart upload whose bytes the store checks by c. It aborts the one that
+// leftover names first, and then names the new one there.
+func (p *prober) begin(ctx context.Context, leftover **multipart, form stream.Form, c checksum) error {
+	if err := abortLeftover(ctx, leftover); err != nil {
+		return err
 	}
-	_, certain, err := p.api.uploadPart(ctx, m.target(), m.id, 1, newRequestBody(pattern{}, 0, p.part), crc)
-	m.uncertain = !certain
-	aborted := p.abortLeftover(ctx)
-	return firstError([]error{err, aborted})
+	m, err := beginMultipart(ctx, p.api, &p.destination, probeName, probeAttributes(form), c)
+	if err != nil {
+		return err
+	}
+	*leftover = m
+	if m.checksum != c {
+		return failure("CreateMultipartUpload", m.target(), errOtherChecksum)
+	}
+	return nil
 }
 
 // abortLeftover aborts the upload that could not be aborted, if there is one.
-func (p *prober) abortLeftover(ctx context.Context) error {
-	if p.leftover == nil {
+func abortLeftover(ctx context.Context, leftover **multipart) error {
+	if *leftover == nil {
 		return nil
 	}
-	if err := p.leftover.abort(ctx); err != nil {
+	if err := (*leftover).abort(ctx); err != nil {
 		return err
 	}
-	p.leftover = nil
+	*leftover = nil
 	return nil
 }
 

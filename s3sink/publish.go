@@ -202,32 +202,50 @@ func (b *Batch) publishObject(ctx context.Context, number int) error {
 // is held or staged. body is nil if the object is staged, or empty. length is that of
 // the object's body, in bytes.
 func (o *object) makeVisible(ctx context.Context, from state, body stream.Body) (length int64, err error) {
+	var w written
 	if from == held {
 		if body == nil {
 			body = emptyBody{}
 		}
 		defer body.Release()
-		return body.Size(), o.put(ctx, body)
-	}
-	if err = o.upload.complete(ctx); err == nil {
+		w, err = o.put(ctx, body)
+	} else if w, err = o.upload.complete(ctx); err == nil {
 		o.batch.sink.multipart(s3event.Published)
 	}
-	return o.upload.size, err
+	if err == nil && o.batch.sink.verify {
+		err = o.verify(ctx, w)
+	}
+	return w.size, err
 }
 
-// put writes a held body. For unmodified bodies, it sends the
-// archive's CRC-32, so that the store checks that these are the verified bytes.
-func (o *object) put(ctx context.Context, body stream.Body) error {
-	crc32 := o.identity.crc32
+// put writes a held body. For unmodified bodies, it sends a checksum that comes from the
+// archive, so that the store checks that these are the verified bytes.
+func (o *object) put(ctx context.Context, body stream.Body) (w written, err error) {
+	w.size = body.Size()
+	sent, store := sums{kind: o.batch.checksum(ctx), crc32: o.identity.crc32, md5: o.identity.md5[:]}, o.batch.dest.store
+	request := newRequestBody(body, 0, w.size)
 	if o.form() != stream.AsIs {
-		crc32 = 0
-		if err := sum(body, 0, body.Size(), &crc32); err != nil {
-			return failure("PutObject", o.target(), err)
+		sent.crc32 = 0
+		if err = sum(body, 0, w.size, &sent.crc32); err == nil {
+			sent, err = sumsOf(sent.kind, request, sent.crc32)
+		}
+		if err != nil {
+			return w, failure("PutObject", o.target(), request.cut(err))
 		}
 	}
-	store := o.batch.dest.store
-	err := store.put(ctx, o.target(), attributesOf(o.form(), o.identity), newRequestBody(body, 0, body.Size()), crc32)
+	w.crc32 = sent.crc32
+	w.etag, _, err = store.put(ctx, o.target(), attributesOf(o.form(), o.identity), request, sent)
 	store.lastPutFailed.Store(err != nil)
+	return w, err
+}
+
+// verify looks at the object that has just been made visible. It is for stores whose word
+// cannot be relied on.
+func (o *object) verify(ctx context.Context, w written) error {
+	there, err := o.batch.dest.store.headChecked(ctx, o.target(), o.batch.checksum(ctx))
+	if err == nil && w.compare(there) == unlike {
+		err = failure("HeadObject", o.target(), errNotStored)
+	}
 	return err
 }
 

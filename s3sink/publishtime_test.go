@@ -85,7 +85,7 @@ func TestPublishingTimeGrows(t *testing.T) {
 					}
 					time.Sleep(test.each)
 					_, err := io.Copy(io.Discard, req.Body)
-					return respond(200, "", http.Header{"Etag": {`"tag"`}}), err
+					return wroteBody(req), err
 				})
 			})
 			_, share := r.admit(t)

@@ -37,12 +37,12 @@ func newSinglePut(api *s3.Client, partSize int64, t timeouts) singlePut {
 	}), t}
 }
 
-// put writes an object. The store compares its body with crc32. If put returns nil, the
-// object is visible; if not, it may be.
-func (w singlePut) put(ctx context.Context, t target, a attributes, body *requestBody, crc32 uint32) error {
+// put writes an object, and returns its ETag and what shows that the store has these bytes.
+// If err is nil, the object is visible; if not, it may be.
+func (w singlePut) put(ctx context.Context, t target, a attributes, body *requestBody, sent sums) (etag string, proof checksum, err error) {
 	ctx, done := w.timeouts.operation(ctx, body.size)
 	defer done()
-	out, err := w.uploader.Upload(ctx, &s3.PutObjectInput{
+	in := &s3.PutObjectInput{
 		Bucket:          &t.bucket,
 		Key:             &t.key,
 		Body:            body,
@@ -50,10 +50,18 @@ func (w singlePut) put(ctx context.Context, t target, a attributes, body *reques
 		ContentType:     &a.contentType,
 		ContentEncoding: optional(a.contentEncoding),
 		Metadata:        a.metadata,
-		ChecksumCRC32:   aws.String(encodeCRC32(crc32)),
-	})
-	if err = body.cut(err); err == nil && aws.ToString(out.ETag) == "" {
-		err = errNoETag
 	}
-	return failure("PutObject", t, tooLong(ctx, err))
+	in.ChecksumCRC32, in.ContentMD5 = sent.headers()
+	out, err := w.uploader.Upload(ctx, in, manager.WithUploaderRequestOptions(sent.kind.options()...))
+	switch {
+	case err != nil:
+	case aws.ToString(out.ETag) == "":
+		err = errNoETag
+	default:
+		proof, err = sent.proof(body, out.ETag, out.ChecksumCRC32)
+	}
+	if err = body.cut(err); err != nil {
+		return "", 0, failure("PutObject", t, tooLong(ctx, err))
+	}
+	return trimETag(out.ETag), proof, nil
 }

@@ -52,6 +52,7 @@ type Config struct {
 	PartSize    int64 // bytes of a full part: budget.Budget.PartSize
 	Concurrency int   // requests in flight at once, of all batches together; at least 1
 	SkipBySize  bool  // skip an entry if the stored object has no hash and the same length
+	Verify      bool  // look at each object once it is published
 
 	AttemptTimeout  time.Duration // of an attempt at a request without a body; 0: 60 s
 	CompleteTimeout time.Duration // of an attempt at CompleteMultipartUpload, without the time for its parts and bytes; 0: 5 min
@@ -64,6 +65,10 @@ type Config struct {
 	// block.
 	OnAttempt   func(s3event.Attempt)
 	OnMultipart func(s3event.Multipart)
+
+	// OnChecksum, if not nil, is called when a probe finds out by which checksum a bucket
+	// checks what it gets, if that is news. It must not block.
+	OnChecksum func(bucket string, c s3event.Checksum)
 
 	// OnSDKLog, if not nil, is called with what the AWS SDK logs. It must not block.
 	OnSDKLog func(debug bool, message string)
@@ -78,6 +83,7 @@ type Sink struct {
 	partSize   int64 // bytes
 	sweepPage  int32 // uploads on a page of a listing; at most 1,000
 	skipBySize bool
+	verify     bool
 	multipart  func(s3event.Multipart) // Config.OnMultipart
 }
 
@@ -118,6 +124,9 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 	if cfg.OnMultipart == nil {
 		cfg.OnMultipart = func(s3event.Multipart) {}
 	}
+	if cfg.OnChecksum == nil {
+		cfg.OnChecksum = func(string, s3event.Checksum) {}
+	}
 	stores, err := newStores(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -126,10 +135,11 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 	return &Sink{
 		regular:    regular,
 		try:        try,
-		probers:    probersOf(regular, try, stores.probe),
+		probers:    probersOf(regular, try, stores.probe, cfg.OnChecksum),
 		partSize:   cfg.PartSize,
 		sweepPage:  1000,
 		skipBySize: cfg.SkipBySize,
+		verify:     cfg.Verify,
 		multipart:  cfg.OnMultipart,
 	}, nil
 }
@@ -171,12 +181,17 @@ func (s *Sink) MaxName() int {
 // The caller ends the batch, with [Batch.Publish] or [Batch.Abort], after all calls of
 // its objects' methods have returned, and closes share after that.
 func (s *Sink) Begin(ctx context.Context, fail func(cause error), share *budget.Share, try bool) *Batch {
+	dest := s.destination(try)
 	b := &Batch{
-		sink:        s,
-		dest:        s.destination(try),
-		share:       share,
-		ctx:         ctx,
-		fail:        fail,
+		sink:   s,
+		dest:   dest,
+		prober: s.prober(try),
+		share:  share,
+		ctx:    ctx,
+		fail: func(cause error) {
+			dest.store.dialect.doubt(cause)
+			fail(cause)
+		},
 		uploads:     make(map[*record]*multipart),
 		nudge:       make(chan struct{}, 1),
 		stopFreeing: make(chan struct{}),

@@ -24,3 +24,16 @@ const (
 
 // Multiparts returns all steps.
 func Multiparts() []Multipart { return []Multipart{Staged, Published, Aborted, Swept} }
+
+// A Checksum is how a store checks the bytes that it gets.
+type Checksum string
+
+const (
+	WholeCRC32 Checksum = "whole_crc32" // the CRC-32 of each body, and of the whole object
+	PartCRC32  Checksum = "part_crc32"  // the CRC-32 of each body
+	ContentMD5 Checksum = "content_md5" // the header Content-MD5
+	ETagMD5    Checksum = "etag_md5"    // by us: the ETag is the MD5
+)
+
+// Checksums returns all of them, the best one first.
+func Checksums() []Checksum { return []Checksum{WholeCRC32, PartCRC32, ContentMD5, ETagMD5} }
