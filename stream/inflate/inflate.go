@@ -25,8 +25,9 @@ const (
 
 	// slack is how far the loop may write beyond a chunk's end before it checks:
 	// literals, the longest match, and the excess of copying it in large pieces.
-	slack    = 6 + maxMatch + 16
-	maxMatch = 258
+	slack = 6 + maxMatch + 32
+
+	minMatch, maxMatch = 3, 258 // lengths of matches
 )
 
 var le = binary.LittleEndian
@@ -242,104 +243,109 @@ func (r *Reader) copyStored() {
 	r.stored -= n
 }
 
-// fast decodes symbols while the input suffices to fill the bit buffer in one load, and
-// the chunk is not full.
+// fast decodes symbols while the input suffices to fill the bit buffer twice, and the
+// chunk is not full.
 func (r *Reader) fast() {
-	in, pos, bits, nbits := r.in, r.pos, r.bits, r.nbits
-	out, at := r.out, r.at
-	lit, dist := r.lit, r.dist
-	low := r.low
+	in, bits, nbits := r.in[r.pos:], r.bits, r.nbits
+	out, at := r.out, uint(r.at)
+	lit, dist := &r.lit.entries, r.dist
+	low := uint(r.low)
 
 symbols:
-	for pos <= len(in)-16 && at < windowSize+chunkSize {
+	for len(in) >= 16 && at < windowSize+chunkSize {
 		// Now there are 56 bits or more. The higher ones are loaded again later.
-		bits |= le.Uint64(in[pos:]) << (nbits & 63)
-		pos += int((63 - nbits) >> 3)
+		bits |= le.Uint64(in) << (nbits & 63)
+		in = in[^nbits>>3&7:]
 		nbits |= 56
 
-		// Literals with short codes leave enough bits for a length. Two bytes are
-		// always written.
+		// The higher bits of nbits may be anything, so that an entry can be subtracted
+		// as it is. Two bytes are always written.
 		e := lit[bits&(1<<litBits-1)]
-		if e&isLiteral != 0 {
+		saved := bits
+		bits >>= e & takeMask
+		nbits -= uint(e)
+		le.PutUint16(out[at:], uint16(e>>valueShift))
+		at += uint(e >> countShift & 3)
+		if e&isLiterals != 0 {
+			e = lit[bits&(1<<litBits-1)]
+			saved = bits
+			bits >>= e & takeMask
+			nbits -= uint(e)
 			le.PutUint16(out[at:], uint16(e>>valueShift))
-			at += int(e>>pairShift&1) + 1
-			bits >>= e & lengthMask
-			nbits -= uint(e & lengthMask)
-			if e = lit[bits&(1<<litBits-1)]; e&isLiteral != 0 {
-				le.PutUint16(out[at:], uint16(e>>valueShift))
-				at += int(e>>pairShift&1) + 1
-				bits >>= e & lengthMask
-				nbits -= uint(e & lengthMask)
-				if e = lit[bits&(1<<litBits-1)]; e&isLiteral != 0 {
-					le.PutUint16(out[at:], uint16(e>>valueShift))
-					at += int(e>>pairShift&1) + 1
-					bits >>= e & lengthMask
-					nbits -= uint(e & lengthMask)
-					continue
-				}
+			at += uint(e >> countShift & 3)
+			if e&isLiterals != 0 {
+				continue
 			}
 		}
-		if e&isLink != 0 {
-			e = lit[uint64(e>>valueShift)+bits>>litBits&(1<<(e>>extraShift&lengthMask)-1)]
-		}
-		bits >>= e & lengthMask
-		nbits -= uint(e & lengthMask)
-		if e&(isLiteral|isEnd) != 0 || e == 0 {
-			if e&isLiteral != 0 {
+		if e&isSpecial != 0 {
+			if e&isLink != 0 {
+				bits |= le.Uint64(in) << (nbits & 63)
+				in = in[^nbits>>3&7:]
+				nbits |= 56
+				e = lit[uint64(e>>valueShift)+bits&(1<<(e>>codeShift&codeMask)-1)]
+				saved = bits
+				bits >>= e & takeMask
+				nbits -= uint(e)
+			}
+			if e&isLiterals != 0 {
 				out[at] = byte(e >> valueShift)
 				at++
 				continue
 			}
-			r.state = atBlock
-			if e == 0 {
-				r.err = errSymbol
+			if e&isSpecial != 0 {
+				r.state = atBlock
+				if e&isEnd == 0 {
+					r.err = errSymbol
+				}
+				break symbols
 			}
-			break symbols
 		}
-		extra := e >> extraShift & lengthMask
-		length := int(e>>valueShift) + int(bits&(1<<extra-1))
-		bits >>= extra
-		nbits -= uint(extra)
+		length := uint(e>>lengthShift) + minMatch + uint(saved&(1<<(e&takeMask)-1)>>(e>>codeShift&codeMask))
 
-		bits |= le.Uint64(in[pos:]) << (nbits & 63)
-		pos += int((63 - nbits) >> 3)
-		nbits |= 56
 		d := dist[bits&(1<<distBits-1)]
-		if d&isLink != 0 {
-			d = dist[uint64(d>>valueShift)+bits>>distBits&(1<<(d>>extraShift&lengthMask)-1)]
+		if d&isSpecial != 0 {
+			if d&isLink != 0 {
+				bits >>= distBits
+				nbits -= distBits
+				d = dist[uint64(d>>valueShift)+bits&(1<<(d>>codeShift&codeMask)-1)]
+			}
+			if d&isSpecial != 0 {
+				r.err = errSymbol
+				break symbols
+			}
 		}
-		if d == 0 {
-			r.err = errSymbol
-			break symbols
-		}
-		bits >>= d & lengthMask
-		extra = d >> extraShift & lengthMask
-		distance := int(d>>valueShift) + int(bits&(1<<extra-1))
-		bits >>= extra
-		nbits -= uint(d&lengthMask + extra)
+		saved = bits
+		bits >>= d & takeMask
+		nbits -= uint(d)
+		distance := uint(d>>valueShift) + uint(saved&(1<<(d&takeMask)-1)>>(d>>codeShift&codeMask))
 
 		from := at - distance
-		if from < low {
+		if from < low || from > windowSize+chunkSize+4 || at > windowSize+chunkSize+4 {
 			r.err = errDistance
 			break symbols
 		}
 		if distance < 16 {
-			at = overlapping(out, at, from, length)
+			at = uint(overlapping(out, int(at), int(from), int(length)))
 			continue
 		}
+		*(*[16]byte)(out[at:]) = *(*[16]byte)(out[from:])
+		*(*[16]byte)(out[at+16:]) = *(*[16]byte)(out[from+16:])
 		end := at + length
-		for at < end {
-			*(*[16]byte)(out[at:]) = *(*[16]byte)(out[from:])
-			at += 16
-			from += 16
+		for length > 32 {
+			at += 32
+			from += 32
+			length -= 32
+			*(*[16]byte)(out[at : at+16 : at+16]) = *(*[16]byte)(out[from : from+16 : from+16])
+			*(*[16]byte)(out[at+16 : at+32 : at+32]) = *(*[16]byte)(out[from+16 : from+32 : from+32])
 		}
 		at = end
 	}
 
 	// Give back the unused bits, except those of a partly used byte.
-	pos -= int(nbits >> 3)
+	nbits &= 63
+	r.pos = len(r.in) - len(in) - int(nbits>>3)
 	nbits &= 7
-	r.pos, r.bits, r.nbits, r.at = pos, bits&(1<<nbits-1), nbits, at
+	r.bits, r.nbits, r.at = bits&(1<<nbits-1), nbits, int(at)
 }
 
 // overlapping copies a match of any distance, and returns its end. It may write 7 bytes
@@ -371,11 +377,11 @@ func overlapping(out *[bufferSize]byte, at, from, length int) int {
 
 // careful decodes one symbol, with its match if it has one. It loads no byte beyond it.
 func (r *Reader) careful() {
-	e, ok := r.symbol(r.lit[:], litBits)
+	e, ok := r.symbol(r.lit.entries[:], litBits, r.lit.lengths[:])
 	switch {
 	case !ok:
 		return
-	case e&isLiteral != 0:
+	case e&isLiterals != 0:
 		r.out[r.at] = byte(e >> valueShift)
 		r.at++
 		return
@@ -383,17 +389,18 @@ func (r *Reader) careful() {
 		r.state = atBlock
 		return
 	}
-	length, ok := r.value(e)
+	extra, ok := r.extra(e)
 	if !ok {
 		return
 	}
-	if e, ok = r.symbol(r.dist[:], distBits); !ok {
+	length := int(e>>lengthShift) + minMatch + extra
+	if e, ok = r.symbol(r.dist[:], distBits, nil); !ok {
 		return
 	}
-	distance, ok := r.value(e)
-	if !ok {
+	if extra, ok = r.extra(e); !ok {
 		return
 	}
+	distance := int(e>>valueShift) + extra
 	if r.at-distance < r.low {
 		r.err = errDistance
 		return
@@ -401,24 +408,30 @@ func (r *Reader) careful() {
 	r.at = overlapping(r.out, r.at, r.at-distance, length)
 }
 
-// symbol decodes a symbol and takes its code. Of two literals, it returns the first.
-func (r *Reader) symbol(table []uint32, width uint) (e uint32, ok bool) {
+// symbol decodes a symbol and takes its code. Of an entry of two, it returns the first,
+// a literal. That has its length in lengths.
+func (r *Reader) symbol(table []uint32, width uint, lengths []uint8) (e uint32, ok bool) {
 	for {
 		e = table[r.bits&(1<<width-1)]
+		n := uint(0)
 		if e&isLink != 0 && r.nbits > width {
-			e = table[uint64(e>>valueShift)+r.bits>>width&(1<<(e>>extraShift&lengthMask)-1)]
+			e = table[uint64(e>>valueShift)+r.bits>>width&(1<<(e>>codeShift&codeMask)-1)]
+			n = width
 		}
-		n := uint(e & lengthMask)
-		if e>>pairShift&1 != 0 {
-			n = uint(e >> extraShift & lengthMask)
+		n += uint(e >> codeShift & codeMask)
+		if isPair(e) {
+			s := byte(e >> valueShift)
+			e, n = literal(s), uint(lengths[s])
 		}
 		switch {
-		case e&isLink == 0 && e != 0 && n <= r.nbits:
+		case e&(isSpecial|isLink|isEnd) == isSpecial:
+			if r.nbits >= maxCode {
+				r.err = errSymbol
+				return 0, false
+			}
+		case e&isLink == 0 && n <= r.nbits:
 			r.take(n)
 			return e, true
-		case e == 0 && r.nbits >= maxCode:
-			r.err = errSymbol
-			return 0, false
 		}
 		if !r.need(r.nbits + 1) {
 			return 0, false
@@ -426,11 +439,11 @@ func (r *Reader) symbol(table []uint32, width uint) (e uint32, ok bool) {
 	}
 }
 
-// value returns the value of a symbol and its extra bits.
-func (r *Reader) value(e uint32) (v int, ok bool) {
-	extra := uint(e >> extraShift & lengthMask)
-	if !r.need(extra) {
+// extra takes the extra bits of an entry.
+func (r *Reader) extra(e uint32) (v int, ok bool) {
+	n := uint(e&takeMask - e>>codeShift&codeMask)
+	if !r.need(n) {
 		return 0, false
 	}
-	return int(e>>valueShift) + int(r.take(extra)), true
+	return int(r.take(n)), true
 }

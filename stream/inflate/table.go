@@ -6,19 +6,31 @@ import "math/bits"
 // low bits of the input, as many as the table is wide, select an entry. The entry of
 // a longer code links to a second table, after the first.
 //
-// An entry, from its low bits: the length of the code, or of the codes of two
-// literals (4 bits); how many extra bits follow it, how wide a linked table is, or
-// the length of the first of two codes (4 bits); flags; and from bit 16 on the
-// value: a literal or two, what extra bits are added to, or where the linked table
-// begins. Zero stands for codes that do not exist.
+// An entry has one or two symbols. Two are two literals, or a literal and a length.
+// From its low bits:
+//
+//	0–5    how many bits to take: the codes, and the extra bits of a length or distance
+//	6–7    how many literals
+//	8–11   the length of the codes, or how many bits a link's table is wide
+//	12–15  flags
+//	16–31  a distance without its extra bits, or where a link's table begins
+//	16–23  the first literal
+//	24–31  the second literal, or a length without its extra bits, less minMatch
+//
+// A link takes the bits that were looked up. The table that it links to decodes the rest.
 const (
-	lengthMask = 15
-	extraShift = 4
-	isLiteral  = 1 << 8
-	isEnd      = 1 << 9
-	isLink     = 1 << 10
-	pairShift  = 11 // of the flag of two literals
-	valueShift = 16
+	takeMask    = 1<<6 - 1
+	countShift  = 6
+	codeShift   = 8
+	codeMask    = 15
+	isLiterals  = 1 << 12 // no length
+	isSpecial   = 1 << 13 // a link, the end, or neither: a code that does not exist
+	isLink      = 1 << 14
+	isEnd       = 1 << 15
+	valueShift  = 16
+	lengthShift = 24
+
+	oneBit = 1 | 1<<codeShift // more in a code
 
 	maxCode = 15 // bits of the longest code
 
@@ -32,32 +44,48 @@ const (
 )
 
 type (
-	litTable  [litEntries]uint32
+	litTable struct {
+		entries [litEntries]uint32
+		lengths [256]uint8 // of literals, which entries of two do not tell
+	}
 	distTable [distEntries]uint32
 )
 
-// litSymbols and distSymbols are the entries of symbols, without code lengths. Symbols
-// that do not exist are zero.
+// litSymbols and distSymbols are the entries of symbols, without the lengths of their codes.
 var litSymbols, distSymbols = func() (lit [288]uint32, dist [32]uint32) {
 	for s := range 256 {
-		lit[s] = isLiteral | uint32(s)<<valueShift
+		lit[s] = literal(uint8(s))
 	}
-	lit[256] = isEnd
-	base := uint32(3)
+	lit[256] = isSpecial | isEnd
+	length := uint32(0)
 	for s := 257; s < 285; s++ {
 		extra := uint32(max(0, (s-261)/4))
-		lit[s] = extra<<extraShift | base<<valueShift
-		base += 1 << extra
+		lit[s] = extra | length<<lengthShift
+		length += 1 << extra
 	}
-	lit[285] = maxMatch << valueShift
-	base = 1
+	lit[285] = (maxMatch - minMatch) << lengthShift
+	lit[286], lit[287] = isSpecial, isSpecial
+	distance := uint32(1)
 	for s := range maxDist {
 		extra := uint32(max(0, s/2-1))
-		dist[s] = extra<<extraShift | base<<valueShift
-		base += 1 << extra
+		dist[s] = extra | distance<<valueShift
+		distance += 1 << extra
 	}
+	dist[30], dist[31] = isSpecial, isSpecial
 	return lit, dist
 }()
+
+// literal returns the entry of a literal, without the length of its code.
+func literal(s uint8) uint32 { return isLiterals | 1<<countShift | uint32(s)<<valueShift }
+
+// isPair reports whether an entry has two symbols.
+func isPair(e uint32) bool {
+	n := e >> countShift & 3
+	if e&(isLiterals|isSpecial) == 0 {
+		n++
+	}
+	return n == 2
+}
 
 // fixed are the tables of blocks with fixed codes (RFC 1951, section 3.2.6).
 var fixed = func() (t struct {
@@ -78,8 +106,7 @@ var fixed = func() (t struct {
 			lengths[s] = 8
 		}
 	}
-	build(t.lit[:], litBits, lengths[:], litSymbols[:])
-	pair(&t.lit)
+	t.lit.build(lengths[:])
 	for s := range 32 {
 		lengths[s] = 5
 	}
@@ -97,10 +124,6 @@ func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
 		count[n]++
 		longest = max(longest, int(n))
 	}
-	clear(table[:1<<width])
-	if longest == 0 {
-		return true
-	}
 	code := 0
 	var first [maxCode + 1]int // of the symbols in order of their codes
 	total := 0
@@ -111,8 +134,13 @@ func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
 		first[n] = total
 		total += count[n]
 	}
-	if code != 1<<longest && (code != 1 || longest != 1) {
-		return false
+	if code != 1<<longest {
+		if longest > 1 || code > 1 {
+			return false
+		}
+		for i := range 1 << width {
+			table[i] = isSpecial
+		}
 	}
 	var order [288]uint16
 	for s, n := range lengths {
@@ -128,11 +156,8 @@ func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
 		n := int(lengths[s])
 		reversed := int(bits.Reverse16(uint16(next[n])) >> (16 - n))
 		next[n]++
-		e := symbols[s]
-		if e != 0 {
-			e |= uint32(n)
-		}
 		if n <= width {
+			e := symbols[s] + uint32(n)*oneBit
 			for i := reversed; i < 1<<width; i += 1 << n {
 				table[i] = e
 			}
@@ -143,9 +168,10 @@ func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
 			prefix, linked = p, end
 			linkedBits = linkWidth(left[:longest+1], n, width)
 			end += 1 << linkedBits
-			table[p] = isLink | uint32(linkedBits)<<extraShift | uint32(linked)<<valueShift
+			table[p] = isSpecial | isLink | uint32(width) | uint32(linkedBits)<<codeShift | uint32(linked)<<valueShift
 		}
 		left[n]--
+		e := symbols[s] + uint32(n-width)*oneBit
 		for i := reversed >> width; i < 1<<linkedBits; i += 1 << (n - width) {
 			table[linked+i] = e
 		}
@@ -153,19 +179,30 @@ func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
 	return true
 }
 
-// pair makes one entry decode two literals, if both codes fit into the table's width.
-func pair(table *litTable) {
-	// Backwards: the second code is at a lower index, whose entry is not paired yet.
+// build makes the table of the code of literals and lengths.
+func (t *litTable) build(lengths []uint8) bool {
+	if !build(t.entries[:], litBits, lengths, litSymbols[:]) {
+		return false
+	}
+	copy(t.lengths[:], lengths)
+	// Add the next symbol to entries of a literal, if both codes fit into the table's
+	// width. Backwards: the second code is at a lower index, whose entry is not paired yet.
 	for i := 1<<litBits - 1; i >= 0; i-- {
-		e := table[i]
-		if e&isLiteral == 0 {
+		e := t.entries[i]
+		if e&isLiterals == 0 {
 			continue
 		}
-		n := e & lengthMask
-		if next := table[i>>n]; next&isLiteral != 0 && n+next&lengthMask <= litBits {
-			table[i] = e + next&lengthMask | n<<extraShift | 1<<pairShift | next>>valueShift<<(valueShift+8)
+		n := e & takeMask
+		next := t.entries[i>>n]
+		if next&isSpecial != 0 || n+next>>codeShift&codeMask > litBits {
+			continue
 		}
+		if next&isLiterals != 0 {
+			next += next>>valueShift<<lengthShift - next>>valueShift<<valueShift
+		}
+		t.entries[i] = e - isLiterals + next // one of them has the flag
 	}
+	return true
 }
 
 // linkWidth returns the width of the linked table whose first code has n bits. The codes
@@ -188,7 +225,7 @@ var lengthOrder = [...]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13,
 // lengthSymbols are the entries of code lengths and their repetitions.
 var lengthSymbols = func() (symbols [19]uint32) {
 	for s := range symbols {
-		symbols[s] = isLiteral | uint32(s)<<valueShift
+		symbols[s] = literal(uint8(s))
 	}
 	return symbols
 }()
@@ -219,7 +256,7 @@ func (r *Reader) codes() bool {
 	}
 	clear(lengths[:len(lengthOrder)])
 	for i := 0; i < lits+dists; {
-		e, ok := r.symbol(table[:], lengthBits)
+		e, ok := r.symbol(table[:], lengthBits, nil)
 		if !ok {
 			return false
 		}
@@ -253,11 +290,10 @@ func (r *Reader) codes() bool {
 			i++
 		}
 	}
-	if !build(r.own.lit[:], litBits, lengths[:lits], litSymbols[:]) || !build(r.own.dist[:], distBits, lengths[lits:lits+dists], distSymbols[:]) {
+	if !r.own.lit.build(lengths[:lits]) || !build(r.own.dist[:], distBits, lengths[lits:lits+dists], distSymbols[:]) {
 		r.err = errLengths
 		return false
 	}
-	pair(&r.own.lit)
 	return true
 }
 
