@@ -251,16 +251,19 @@ func (r *Reader) fast() {
 	lit, dist := &r.lit.entries, r.dist
 	low := uint(r.low)
 
+	if len(in) < 24 {
+		return
+	}
+	bits |= le.Uint64(in) << (nbits & 63)
+	in = in[^nbits>>3&7:]
+	nbits |= 56
+	e := lit[bits&(1<<litBits-1)]
 symbols:
-	for len(in) >= 16 && at < windowSize+chunkSize {
+	for len(in) >= 24 && at < windowSize+chunkSize {
 		// Now there are 56 bits or more. The higher ones are loaded again later.
-		bits |= le.Uint64(in) << (nbits & 63)
-		in = in[^nbits>>3&7:]
-		nbits |= 56
 
 		// The higher bits of nbits may be anything, so that an entry can be subtracted
 		// as it is. Two bytes are always written.
-		e := lit[bits&(1<<litBits-1)]
 		saved := bits
 		bits >>= e & takeMask
 		nbits -= uint(e)
@@ -274,6 +277,10 @@ symbols:
 			le.PutUint16(out[at:], uint16(e>>valueShift))
 			at += uint(e >> countShift & 3)
 			if e&isLiterals != 0 {
+				e = lit[bits&(1<<litBits-1)]
+				bits |= le.Uint64(in) << (nbits & 63)
+				in = in[^nbits>>3&7:]
+				nbits |= 56
 				continue
 			}
 		}
@@ -290,6 +297,10 @@ symbols:
 			if e&isLiterals != 0 {
 				out[at] = byte(e >> valueShift)
 				at++
+				e = lit[bits&(1<<litBits-1)]
+				bits |= le.Uint64(in) << (nbits & 63)
+				in = in[^nbits>>3&7:]
+				nbits |= 56
 				continue
 			}
 			if e&isSpecial != 0 {
@@ -305,6 +316,9 @@ symbols:
 		d := dist[bits&(1<<distBits-1)]
 		if d&isSpecial != 0 {
 			if d&isLink != 0 {
+				bits |= le.Uint64(in) << (nbits & 63)
+				in = in[^nbits>>3&7:]
+				nbits |= 56
 				bits >>= distBits
 				nbits -= distBits
 				d = dist[uint64(d>>valueShift)+bits&(1<<(d>>codeShift&codeMask)-1)]
@@ -324,6 +338,10 @@ symbols:
 			r.err = errDistance
 			break symbols
 		}
+		e = lit[bits&(1<<litBits-1)]
+		bits |= le.Uint64(in) << (nbits & 63)
+		in = in[^nbits>>3&7:]
+		nbits |= 56
 		if distance < 16 {
 			at = uint(overlapping(out, int(at), int(from), int(length)))
 			continue
