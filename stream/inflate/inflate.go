@@ -89,12 +89,8 @@ type Reader struct {
 	final  bool
 	stored int // bytes left of the stored block
 
-	lit  *litTable
-	dist *distTable
-	own  struct { // tables of the last block with its own codes
-		lit  litTable
-		dist distTable
-	}
+	codes *codes // of the block
+	own   codes  // of the last block that had its own
 }
 
 // New returns a Reader, which takes [Memory] bytes. Call Reset before Next.
@@ -216,11 +212,11 @@ func (r *Reader) block() {
 		}
 		r.stored, r.state = int(length), inStored
 	case 1:
-		r.lit, r.dist = &fixed.lit, &fixed.dist
+		r.codes = &fixed
 		r.state = inHuffman
 	case 2:
-		if r.codes() {
-			r.lit, r.dist = &r.own.lit, &r.own.dist
+		if r.readCodes() {
+			r.codes = &r.own
 			r.state = inHuffman
 		}
 	default:
@@ -248,7 +244,7 @@ func (r *Reader) copyStored() {
 func (r *Reader) fast() {
 	in, bits, nbits := r.in[r.pos:], r.bits, r.nbits
 	out, at := r.out, uint(r.at)
-	lit, dist := &r.lit.entries, r.dist
+	codes := r.codes
 	low := uint(r.low)
 
 	if len(in) < 24 {
@@ -257,7 +253,7 @@ func (r *Reader) fast() {
 	bits |= le.Uint64(in) << (nbits & 63)
 	in = in[^nbits>>3&7:]
 	nbits |= 56
-	e := lit[bits&(1<<litBits-1)]
+	e := codes.lit[bits&(1<<litBits-1)]
 symbols:
 	for len(in) >= 24 && at < windowSize+chunkSize {
 		// Now there are 56 bits or more. The higher ones are loaded again later.
@@ -269,15 +265,15 @@ symbols:
 		nbits -= uint(e)
 		le.PutUint16(out[at:], uint16(e>>valueShift))
 		at += uint(e >> countShift & 3)
-		if e&isLiterals != 0 {
-			e = lit[bits&(1<<litBits-1)]
+		if int16(e) < 0 {
+			e = codes.lit[bits&(1<<litBits-1)]
 			saved = bits
 			bits >>= e & takeMask
 			nbits -= uint(e)
 			le.PutUint16(out[at:], uint16(e>>valueShift))
 			at += uint(e >> countShift & 3)
-			if e&isLiterals != 0 {
-				e = lit[bits&(1<<litBits-1)]
+			if int16(e) < 0 {
+				e = codes.lit[bits&(1<<litBits-1)]
 				bits |= le.Uint64(in) << (nbits & 63)
 				in = in[^nbits>>3&7:]
 				nbits |= 56
@@ -285,11 +281,11 @@ symbols:
 			}
 		}
 		if e&isSpecial != 0 {
-			if e&isLink != 0 {
+			if e&isLink == isLink {
 				bits |= le.Uint64(in) << (nbits & 63)
 				in = in[^nbits>>3&7:]
 				nbits |= 56
-				e = lit[uint64(e>>valueShift)+bits&(1<<(e>>codeShift&codeMask)-1)]
+				e = codes.lit[uint64(e>>valueShift&linkMask)+bits&(1<<(e>>codeShift&codeMask)-1)]
 				saved = bits
 				bits >>= e & takeMask
 				nbits -= uint(e)
@@ -297,7 +293,7 @@ symbols:
 			if e&isLiterals != 0 {
 				out[at] = byte(e >> valueShift)
 				at++
-				e = lit[bits&(1<<litBits-1)]
+				e = codes.lit[bits&(1<<litBits-1)]
 				bits |= le.Uint64(in) << (nbits & 63)
 				in = in[^nbits>>3&7:]
 				nbits |= 56
@@ -305,7 +301,7 @@ symbols:
 			}
 			if e&isSpecial != 0 {
 				r.state = atBlock
-				if e&isEnd == 0 {
+				if e&isEnd != isEnd {
 					r.err = errSymbol
 				}
 				break symbols
@@ -313,15 +309,15 @@ symbols:
 		}
 		length := uint(e>>lengthShift) + minMatch + uint(saved&(1<<(e&takeMask)-1)>>(e>>codeShift&codeMask))
 
-		d := dist[bits&(1<<distBits-1)]
+		d := codes.dist[bits&(1<<distBits-1)]
 		if d&isSpecial != 0 {
-			if d&isLink != 0 {
+			if d&isLink == isLink {
 				bits |= le.Uint64(in) << (nbits & 63)
 				in = in[^nbits>>3&7:]
 				nbits |= 56
 				bits >>= distBits
 				nbits -= distBits
-				d = dist[uint64(d>>valueShift)+bits&(1<<(d>>codeShift&codeMask)-1)]
+				d = codes.dist[uint64(d>>valueShift&linkMask)+bits&(1<<(d>>codeShift&codeMask)-1)]
 			}
 			if d&isSpecial != 0 {
 				r.err = errSymbol
@@ -338,17 +334,30 @@ symbols:
 			r.err = errDistance
 			break symbols
 		}
-		e = lit[bits&(1<<litBits-1)]
+		e = codes.lit[bits&(1<<litBits-1)]
 		bits |= le.Uint64(in) << (nbits & 63)
 		in = in[^nbits>>3&7:]
 		nbits |= 56
+		end := at + length
 		if distance < 16 {
-			at = uint(overlapping(out, int(at), int(from), int(length)))
+			if distance < 8 {
+				eight := le.Uint64(out[from:]) & (1<<(distance*8&63) - 1) * periods[distance]
+				step := uint(steps[distance])
+				for ; at < end; at += step {
+					le.PutUint64(out[at:at+8:at+8], eight)
+				}
+			} else {
+				for ; at < end; at += 8 {
+					le.PutUint64(out[at:at+8:at+8], le.Uint64(out[from:from+8:from+8]))
+					from += 8
+				}
+			}
+			at = end
 			continue
 		}
-		*(*[16]byte)(out[at:]) = *(*[16]byte)(out[from:])
-		*(*[16]byte)(out[at+16:]) = *(*[16]byte)(out[from+16:])
-		end := at + length
+		dst, src := (*[32]byte)(out[at:]), (*[32]byte)(out[from:])
+		*(*[16]byte)(dst[:]) = *(*[16]byte)(src[:])
+		*(*[16]byte)(dst[16:]) = *(*[16]byte)(src[16:])
 		for length > 32 {
 			at += 32
 			from += 32
@@ -366,36 +375,16 @@ symbols:
 	r.bits, r.nbits, r.at = bits&(1<<nbits-1), nbits, int(at)
 }
 
-// overlapping copies a match of any distance, and returns its end. It may write 7 bytes
-// more.
-func overlapping(out *[bufferSize]byte, at, from, length int) int {
-	end := at + length
-	if at-from >= 8 {
-		for at < end {
-			*(*[8]byte)(out[at:]) = *(*[8]byte)(out[from:])
-			at += 8
-			from += 8
-		}
-		return end
-	}
-	if at-from == 1 && length >= 16 {
-		// A repeated byte, as in files of zeros.
-		eight := uint64(out[from]) * 0x0101010101010101
-		for ; at < end; at += 8 {
-			le.PutUint64(out[at:], eight)
-		}
-		return end
-	}
-	for ; at < end; at++ {
-		out[at] = out[from]
-		from++
-	}
-	return end
-}
+// periods repeat the first bytes of eight, by multiplication, and steps are how many
+// bytes are then whole periods.
+var (
+	periods = [8]uint64{1: 0x0101010101010101, 2: 0x0001000100010001, 3: 0x0001000001000001, 4: 1<<32 | 1, 5: 1<<40 | 1, 6: 1<<48 | 1, 7: 1<<56 | 1}
+	steps   = [8]uint8{1: 8, 2: 8, 3: 6, 4: 8, 5: 5, 6: 6, 7: 7}
+)
 
 // careful decodes one symbol, with its match if it has one. It loads no byte beyond it.
 func (r *Reader) careful() {
-	e, ok := r.symbol(r.lit.entries[:], litBits, r.lit.lengths[:])
+	e, ok := r.symbol(r.codes.lit[:], litBits, r.codes.lengths[:])
 	switch {
 	case !ok:
 		return
@@ -403,7 +392,7 @@ func (r *Reader) careful() {
 		r.out[r.at] = byte(e >> valueShift)
 		r.at++
 		return
-	case e&isEnd != 0:
+	case e&isEnd == isEnd:
 		r.state = atBlock
 		return
 	}
@@ -412,7 +401,7 @@ func (r *Reader) careful() {
 		return
 	}
 	length := int(e>>lengthShift) + minMatch + extra
-	if e, ok = r.symbol(r.dist[:], distBits, nil); !ok {
+	if e, ok = r.symbol(r.codes.dist[:], distBits, nil); !ok {
 		return
 	}
 	if extra, ok = r.extra(e); !ok {
@@ -423,7 +412,10 @@ func (r *Reader) careful() {
 		r.err = errDistance
 		return
 	}
-	r.at = overlapping(r.out, r.at, r.at-distance, length)
+	for range length {
+		r.out[r.at] = r.out[r.at-distance]
+		r.at++
+	}
 }
 
 // symbol decodes a symbol and takes its code. Of an entry of two, it returns the first,
@@ -432,8 +424,8 @@ func (r *Reader) symbol(table []uint32, width uint, lengths []uint8) (e uint32, 
 	for {
 		e = table[r.bits&(1<<width-1)]
 		n := uint(0)
-		if e&isLink != 0 && r.nbits > width {
-			e = table[uint64(e>>valueShift)+r.bits>>width&(1<<(e>>codeShift&codeMask)-1)]
+		if e&isLink == isLink && r.nbits > width {
+			e = table[uint64(e>>valueShift&linkMask)+r.bits>>width&(1<<(e>>codeShift&codeMask)-1)]
 			n = width
 		}
 		n += uint(e >> codeShift & codeMask)
@@ -442,12 +434,12 @@ func (r *Reader) symbol(table []uint32, width uint, lengths []uint8) (e uint32, 
 			e, n = literal(s), uint(lengths[s])
 		}
 		switch {
-		case e&(isSpecial|isLink|isEnd) == isSpecial:
+		case e&(isLink|isEnd) == isSpecial:
 			if r.nbits >= maxCode {
 				r.err = errSymbol
 				return 0, false
 			}
-		case e&isLink == 0 && n <= r.nbits:
+		case e&isLink != isLink && n <= r.nbits:
 			r.take(n)
 			return e, true
 		}

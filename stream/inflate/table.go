@@ -11,22 +11,25 @@ import "math/bits"
 //
 //	0–5    how many bits to take: the codes, and the extra bits of a length or distance
 //	6–7    how many literals
-//	8–11   the length of the codes, or how many bits a link's table is wide
-//	12–15  flags
-//	16–31  a distance without its extra bits, or where a link's table begins
+//	8–13   the length of the codes, or how many bits a link's table is wide
+//	14–15  isSpecial, isLiterals
+//	16–31  a distance without its extra bits
 //	16–23  the first literal
 //	24–31  the second literal, or a length without its extra bits, less minMatch
+//	16–27  where a link's table begins
+//	30–31  what is special: isLink, isEnd, or neither where no code leads
 //
 // A link takes the bits that were looked up. The table that it links to decodes the rest.
 const (
 	takeMask    = 1<<6 - 1
 	countShift  = 6
 	codeShift   = 8
-	codeMask    = 15
-	isLiterals  = 1 << 12 // no length
-	isSpecial   = 1 << 13 // a link, the end, or neither: a code that does not exist
-	isLink      = 1 << 14
-	isEnd       = 1 << 15
+	codeMask    = 63
+	isSpecial   = 1 << 14
+	isLiterals  = 1 << 15 // no length; the sign of the low half, which is faster to test
+	isLink      = isSpecial | 1<<30
+	isEnd       = isSpecial | 1<<31
+	linkMask    = 1<<12 - 1 // of the value of a link
 	valueShift  = 16
 	lengthShift = 24
 
@@ -43,13 +46,12 @@ const (
 	maxDist = 30  // symbols of distances
 )
 
-type (
-	litTable struct {
-		entries [litEntries]uint32
-		lengths [256]uint8 // of literals, which entries of two do not tell
-	}
-	distTable [distEntries]uint32
-)
+// codes are the codes of a block.
+type codes struct {
+	lit     [litEntries]uint32
+	dist    [distEntries]uint32
+	lengths [256]uint8 // of literals, which entries of two do not tell
+}
 
 // litSymbols and distSymbols are the entries of symbols, without the lengths of their codes.
 var litSymbols, distSymbols = func() (lit [288]uint32, dist [32]uint32) {
@@ -88,11 +90,7 @@ func isPair(e uint32) bool {
 }
 
 // fixed are the tables of blocks with fixed codes (RFC 1951, section 3.2.6).
-var fixed = func() (t struct {
-	lit  litTable
-	dist distTable
-},
-) {
+var fixed = func() (c codes) {
 	var lengths [288]uint8
 	for s := range lengths {
 		switch {
@@ -106,12 +104,12 @@ var fixed = func() (t struct {
 			lengths[s] = 8
 		}
 	}
-	t.lit.build(lengths[:])
-	for s := range 32 {
-		lengths[s] = 5
+	var dists [32]uint8
+	for s := range dists {
+		dists[s] = 5
 	}
-	build(t.dist[:], distBits, lengths[:32], distSymbols[:])
-	return t
+	c.build(lengths[:], dists[:])
+	return c
 }()
 
 // build makes the table of a code from its code lengths, 0 for a symbol without a code. It
@@ -179,28 +177,28 @@ func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
 	return true
 }
 
-// build makes the table of the code of literals and lengths.
-func (t *litTable) build(lengths []uint8) bool {
-	if !build(t.entries[:], litBits, lengths, litSymbols[:]) {
+// build makes the tables from the lengths of the codes.
+func (c *codes) build(lit, dist []uint8) bool {
+	if !build(c.lit[:], litBits, lit, litSymbols[:]) || !build(c.dist[:], distBits, dist, distSymbols[:]) {
 		return false
 	}
-	copy(t.lengths[:], lengths)
+	copy(c.lengths[:], lit)
 	// Add the next symbol to entries of a literal, if both codes fit into the table's
 	// width. Backwards: the second code is at a lower index, whose entry is not paired yet.
 	for i := 1<<litBits - 1; i >= 0; i-- {
-		e := t.entries[i]
+		e := c.lit[i]
 		if e&isLiterals == 0 {
 			continue
 		}
 		n := e & takeMask
-		next := t.entries[i>>n]
+		next := c.lit[i>>n]
 		if next&isSpecial != 0 || n+next>>codeShift&codeMask > litBits {
 			continue
 		}
 		if next&isLiterals != 0 {
 			next += next>>valueShift<<lengthShift - next>>valueShift<<valueShift
 		}
-		t.entries[i] = e - isLiterals + next // one of them has the flag
+		c.lit[i] = e - isLiterals + next // one of them has the flag
 	}
 	return true
 }
@@ -232,8 +230,8 @@ var lengthSymbols = func() (symbols [19]uint32) {
 
 const lengthBits = 7 // of the longest code of a code length
 
-// codes reads the codes of a block (RFC 1951, section 3.2.7) into tables.
-func (r *Reader) codes() bool {
+// readCodes reads the codes of a block (RFC 1951, section 3.2.7) into tables.
+func (r *Reader) readCodes() bool {
 	if !r.need(14) {
 		return false
 	}
@@ -290,7 +288,7 @@ func (r *Reader) codes() bool {
 			i++
 		}
 	}
-	if !r.own.lit.build(lengths[:lits]) || !build(r.own.dist[:], distBits, lengths[lits:lits+dists], distSymbols[:]) {
+	if !r.own.build(lengths[:lits], lengths[lits:lits+dists]) {
 		r.err = errLengths
 		return false
 	}
