@@ -81,6 +81,7 @@ func TestCosts(t *testing.T) {
 	}
 	body += large
 
+	client.Get(t, s.API+"/__heartbeat__") // waits for the probe of the start
 	requests, allocated := counters(t, s.Admin, ignore), counters(t, s.Admin, `(go_memstats_alloc_bytes_total)`)
 	for _, upload := range []struct {
 		name     string

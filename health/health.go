@@ -48,6 +48,10 @@ type Config struct {
 	Storage func(ctx context.Context) error
 	Explain func(err error) string
 
+	// Checksums says in one line by what the store checks what it gets; empty: not known.
+	// May be nil.
+	Checksums func() string
+
 	// ProbeLife is how long a result of Storage is reused; 0: 10 s.
 	ProbeLife time.Duration
 
@@ -115,6 +119,10 @@ func New(cfg Config) *Health {
 	}
 	return h
 }
+
+// Probe asks the store, so that the first uploads find out nothing that the start could have
+// found out. It ends with ctx. The result is that of the heartbeats of the next moments.
+func (h *Health) Probe(ctx context.Context) { h.storage.first(ctx) }
 
 // SetDraining records that the instance takes no more uploads. Load balancers then
 // take it out for good.

@@ -34,6 +34,8 @@ type instance struct {
 	outcomes *health.Outcomes
 	holders  []int64
 	panics   []error
+
+	checksums string
 }
 
 func newInstance(checks ...func() health.Check) *instance {
@@ -45,7 +47,10 @@ func newInstance(checks ...func() health.Check) *instance {
 		Version: health.Version{Source: "https://example.com/spillway", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Storage: func(ctx context.Context) error { return i.storage(ctx) },
 		Explain: func(error) string { return "UploadPart failed: SlowDown. Ask the store." },
-		Memory:  func() budget.Usage { return budget.Usage{Held: i.used, Total: 100} },
+
+		Checksums: func() string { return i.checksums },
+
+		Memory: func() budget.Usage { return budget.Usage{Held: i.used, Total: 100} },
 		Spill: func() budget.SpillUsage {
 			return budget.SpillUsage{Used: i.spilled, Quota: 100, Hanging: i.hanging, HangsFor: 7 * time.Second}
 		},
@@ -139,6 +144,26 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("got %d %s\nwant %d %s", status, body, tt.status, tt.body)
 			}
 		})
+	}
+}
+
+// TestChecksums checks that the heartbeat says by what the store checks what it gets.
+func TestChecksums(t *testing.T) {
+	for _, tt := range []struct {
+		checksums string
+		err       error
+		says      string
+	}{
+		{"Checked by MD5.", nil, `"details":{"storage":{"status":"ok","level":0,"messages":{"spillway.storage":"Checked by MD5."}}}`},
+		{"", nil, `"details":{}`},
+		{"Checked by MD5.", errors.New("down"), `"messages":{"spillway.storage":"Uploads cannot be stored`},
+	} {
+		i := newInstance()
+		i.checksums = tt.checksums
+		i.storage = func(context.Context) error { return tt.err }
+		if _, body := i.do("GET", "/__heartbeat__", ""); !strings.Contains(body, tt.says) {
+			t.Errorf("%q, %v: %s", tt.checksums, tt.err, body)
+		}
 	}
 }
 

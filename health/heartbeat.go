@@ -40,7 +40,7 @@ func (l Level) String() string {
 	return "ok"
 }
 
-// detail is what the heartbeat says of a check that is not ok.
+// detail is what the heartbeat says of a check that is not ok, and of the store.
 type detail struct {
 	Status   string            `json:"status"`
 	Level    Level             `json:"level"`
@@ -64,6 +64,11 @@ func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
 		states[c.Name] = c.Level.String()
 		if c.Level != OK {
 			details[c.Name] = detail{c.Level.String(), c.Level, map[string]string{"spillway." + c.Name: c.Message}}
+		}
+	}
+	if _, failed := details["storage"]; !failed && h.cfg.Checksums != nil {
+		if by := h.cfg.Checksums(); by != "" {
+			details["storage"] = detail{OK.String(), OK, map[string]string{"spillway.storage": by}}
 		}
 	}
 	if worst == Error {

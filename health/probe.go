@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -51,6 +52,24 @@ func (p *probe) ask(ctx context.Context) error {
 	p.err, p.done = err, time.Now()
 	p.last.Store(&err)
 	return err
+}
+
+// first makes the first check, unless somebody else does. Unlike that of ask, it ends with ctx.
+func (p *probe) first(ctx context.Context) {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	err := p.check(ctx)
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		return
+	}
+	p.err, p.done = err, time.Now()
+	p.last.Store(&err)
 }
 
 // lastKnown returns the last result without waiting. known is false before the

@@ -57,6 +57,7 @@ type Metrics struct {
 	s3SentBytes prometheus.Counter
 	multipart   *prometheus.CounterVec
 	troubles    *prometheus.CounterVec
+	checksum    *prometheus.GaugeVec
 
 	sent atomic.Int64 // the value of s3SentBytes, for the live page
 }
@@ -101,6 +102,7 @@ func NewMetrics(v health.Version) *Metrics {
 	for _, e := range s3event.Multiparts() {
 		m.multipart.WithLabelValues(string(e))
 	}
+	m.checksum = m.gauges("s3_checksum", "1 for the checksum by which a bucket checks what it gets, as the last probe found.", "bucket", "kind")
 	m.troubles = m.counters("pressure_events_total", "Troubles of the spill disk that count towards pressure, by kind.", "kind")
 	for _, t := range health.Troubles() {
 		m.troubles.WithLabelValues(outcome.Label(t))
@@ -224,6 +226,17 @@ func s3Result(status int, err error) string {
 func (m *Metrics) Multipart(step s3event.Multipart) {
 	if slices.Contains(s3event.Multiparts(), step) {
 		m.multipart.WithLabelValues(string(step)).Inc()
+	}
+}
+
+// Checksum records by which checksum a bucket checks what it gets.
+func (m *Metrics) Checksum(bucket string, kind s3event.Checksum) {
+	for _, k := range s3event.Checksums() {
+		is := 0.0
+		if k == kind {
+			is = 1
+		}
+		m.checksum.WithLabelValues(bucket, string(k)).Set(is)
 	}
 }
 

@@ -112,6 +112,20 @@ func TestMetricsOfRequests(t *testing.T) {
 	}
 }
 
+// One checksum of each bucket is 1, the one that was found last.
+func TestMetricsOfChecksums(t *testing.T) {
+	i := newInstance()
+	i.metrics.Checksum("symbols", s3event.WholeCRC32)
+	i.metrics.Checksum("symbols", s3event.ContentMD5)
+	i.metrics.Checksum("try", s3event.WholeCRC32)
+	scraped := i.scrape(t)
+	for _, want := range []string{`{bucket="symbols",kind="content_md5"} 1`, `{bucket="symbols",kind="whole_crc32"} 0`, `{bucket="try",kind="whole_crc32"} 1`, `{bucket="try",kind="etag_md5"} 0`} {
+		if !strings.Contains(scraped, "spillway_s3_checksum"+want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+}
+
 // Words that clients and servers choose never become a series or a label.
 func TestMetricsAreBounded(t *testing.T) {
 	i := newInstance()

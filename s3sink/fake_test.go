@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,9 @@ import (
 // time. A HEAD finds no object. A GET finds objects that were put.
 type fakeStore struct {
 	composite bool // does not support checksums of whole objects
+
+	etag    func(body []byte) string // returns the ETag of a body; nil: "tag"
+	ignores atomic.Bool              // ignores checksums
 
 	// answer returns the answer to an operation's n-th request, from 1 on; nil for the
 	// usual answer.
@@ -74,7 +78,7 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 		return respond(404, "", nil), nil
 	case "CreateMultipartUpload":
 		header := http.Header{"X-Amz-Checksum-Type": {"FULL_OBJECT"}, "X-Amz-Checksum-Algorithm": {"CRC32"}}
-		if s.composite {
+		if s.composite || s.ignores.Load() {
 			header = nil
 		}
 		return respond(200, `<InitiateMultipartUploadResult><UploadId>the-upload</UploadId></InitiateMultipartUploadResult>`, header), nil
@@ -82,7 +86,10 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 		if !found {
 			return refuse(404, "NoSuchKey"), nil
 		}
-		header := http.Header{"X-Amz-Checksum-Crc32": object.header["X-Amz-Checksum-Crc32"]}
+		header := http.Header{}
+		if !s.ignores.Load() {
+			header["X-Amz-Checksum-Crc32"] = object.header["X-Amz-Checksum-Crc32"]
+		}
 		for name, values := range object.header {
 			if strings.HasPrefix(name, "X-Amz-Meta-") {
 				header[name] = values
@@ -96,9 +103,9 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 			s.objects = make(map[string]sentRequest)
 		}
 		s.objects[req.URL.Path] = sent
-		return wroteBody(req), nil
+		return s.wroteBody(req, sent.body), nil
 	case "UploadPart":
-		return wroteBody(req), nil
+		return s.wroteBody(req, sent.body), nil
 	case "CompleteMultipartUpload":
 		return respond(200, `<CompleteMultipartUploadResult><ETag>"tag"</ETag></CompleteMultipartUploadResult>`, nil), nil
 	case "AbortMultipartUpload":
@@ -139,6 +146,17 @@ func respond(status int, body string, header http.Header) *http.Response {
 		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header,
 		ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
 	}
+}
+
+func (s *fakeStore) wroteBody(req *http.Request, body []byte) *http.Response {
+	resp := wroteBody(req)
+	if s.etag != nil {
+		resp.Header.Set("Etag", s.etag(body))
+	}
+	if s.ignores.Load() {
+		resp.Header.Del("X-Amz-Checksum-Crc32")
+	}
+	return resp
 }
 
 // wroteBody answers a request whose body has been stored.

@@ -81,8 +81,8 @@ func (m *multipart) addPart(r io.ReaderAt, off, n int64) (send func(context.Cont
 
 // sendPart sends a part with that CRC-32.
 func (m *multipart) sendPart(ctx context.Context, number int32, body *requestBody, crc32 uint32) (part sentPart, certain bool, err error) {
-	sent, err := sumsOf(m.checksum, body, crc32)
-	if err != nil {
+	sent := sums{kind: m.checksum, crc32: crc32}
+	if err := sent.addMD5(body); err != nil {
 		return sentPart{}, true, failure("UploadPart", m.target(), body.cut(err))
 	}
 	return m.store.uploadPart(ctx, m.target(), m.id, number, body, sent)

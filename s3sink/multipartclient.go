@@ -49,19 +49,16 @@ func (s *store) uploadPart(ctx context.Context, t target, id string, number int3
 	in := &s3.UploadPartInput{Bucket: &t.bucket, Key: &t.key, UploadId: &id, PartNumber: &number, Body: body}
 	in.ChecksumCRC32, in.ContentMD5 = sent.headers()
 	out, err := s.api.UploadPart(ctx, in, sent.kind.options()...)
-	var proof checksum
-	switch {
-	case err != nil:
-	case aws.ToString(out.ETag) == "":
+	if err == nil && aws.ToString(out.ETag) == "" {
 		err = errNoETag
-	default:
-		proof, err = sent.proof(body, out.ETag, out.ChecksumCRC32)
 	}
-	if err = body.cut(err); err != nil {
-		return sentPart{}, false, failure("UploadPart", t, tooLong(ctx, err))
+	if err != nil {
+		return sentPart{}, false, failure("UploadPart", t, tooLong(ctx, body.cut(err)))
 	}
 	attempts, _ := retry.GetAttemptResults(out.ResultMetadata)
-	return sentPart{number, aws.ToString(out.ETag), sent.crc32, proof}, len(attempts.Results) == 1, nil
+	part = sentPart{number: number, etag: aws.ToString(out.ETag), crc32: sent.crc32}
+	part.proof, err = sent.proof(body, out.ETag, out.ChecksumCRC32)
+	return part, len(attempts.Results) == 1, failure("UploadPart", t, tooLong(ctx, body.cut(err)))
 }
 
 // complete makes an object of the parts of a multipart upload, and returns its ETag. The

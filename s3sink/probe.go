@@ -176,7 +176,7 @@ func (p *prober) chooseChecksum(ctx context.Context) error {
 
 // chosen records that the store takes c and all else that an upload sends.
 func (p *prober) chosen(ctx context.Context, c checksum) {
-	if p.store.dialect.learn(c) || p.wrote.IsZero() {
+	if p.store.dialect.learn(c) {
 		p.onChecksum(p.bucket, c.event())
 	}
 	p.wrote = time.Now()
@@ -253,8 +253,8 @@ func (p *prober) putProbe(ctx context.Context, c checksum) error {
 	t, crc := p.target(probeName), crc32.ChecksumIEEE(probeText)
 	put := func(adjust func(*sums)) error {
 		body := newRequestBody(bytes.NewReader(probeText), 0, int64(len(probeText)))
-		sent, err := sumsOf(c, body, crc)
-		if err != nil {
+		sent := sums{kind: c, crc32: crc}
+		if err := sent.addMD5(body); err != nil {
 			return failure("PutObject", t, err)
 		}
 		adjust(&sent)

@@ -222,16 +222,18 @@ func (o *object) makeVisible(ctx context.Context, from state, body stream.Body) 
 // archive, so that the store checks that these are the verified bytes.
 func (o *object) put(ctx context.Context, body stream.Body) (w written, err error) {
 	w.size = body.Size()
-	sent, store := sums{kind: o.batch.checksum(ctx), crc32: o.identity.crc32, md5: o.identity.md5[:]}, o.batch.dest.store
+	sent, store := sums{kind: o.batch.checksum(ctx)}, o.batch.dest.store
 	request := newRequestBody(body, 0, w.size)
-	if o.form() != stream.AsIs {
-		sent.crc32 = 0
-		if err = sum(body, 0, w.size, &sent.crc32); err == nil {
-			sent, err = sumsOf(sent.kind, request, sent.crc32)
-		}
-		if err != nil {
-			return w, failure("PutObject", o.target(), request.cut(err))
-		}
+	if o.form() == stream.AsIs {
+		sent.crc32, sent.md5 = o.identity.crc32, o.identity.md5[:]
+	} else {
+		err = sum(body, 0, w.size, &sent.crc32)
+	}
+	if err == nil {
+		err = sent.addMD5(request)
+	}
+	if err != nil {
+		return w, failure("PutObject", o.target(), request.cut(err))
 	}
 	w.crc32 = sent.crc32
 	w.etag, _, err = store.put(ctx, o.target(), attributesOf(o.form(), o.identity), request, sent)

@@ -28,19 +28,16 @@ var (
 type sums struct {
 	kind  checksum
 	crc32 uint32
-	md5   []byte // nil if it was not needed
+	md5   []byte // nil: not known
 }
 
-// sumsOf returns what is to be sent with a body of that CRC-32. The error says that the body
-// cannot be read.
-func sumsOf(kind checksum, body *requestBody, crc32 uint32) (sums, error) {
-	s := sums{kind: kind, crc32: crc32}
-	if kind.isCRC32() {
-		return s, nil
+// addMD5 computes the MD5 of the body if it is to be sent or compared, unless it is known. The
+// error says that the body cannot be read.
+func (s *sums) addMD5(body *requestBody) (err error) {
+	if !s.kind.isCRC32() && s.md5 == nil {
+		s.md5, err = md5Of(body)
 	}
-	var err error
-	s.md5, err = md5Of(body)
-	return s, err
+	return err
 }
 
 func md5Of(body *requestBody) ([]byte, error) {

@@ -2,9 +2,13 @@ package s3sink_test
 
 import (
 	"bytes"
+	"crypto/md5"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -180,11 +184,14 @@ func TestCompleteWithErrorInside(t *testing.T) {
 	}
 }
 
-// TestUnclearComplete checks that a store that answers that there is no such upload may
-// have completed it: the object under its key tells.
+// TestUnclearComplete checks that a store that answers that there is no such upload, or
+// without an ETag, may have completed it: the object under its key tells.
 func TestUnclearComplete(t *testing.T) {
 	f := file{name: "a/1/one", form: stream.AsIs, data: data(10, 1), leased: true}
 	sum := encodedCRC32(f.data)
+	part := md5.Sum(f.data)
+	joined := fmt.Sprintf("\"%x-1\"", md5.Sum(part[:]))
+	composite := encodedCRC32(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(f.data))) + "-1"
 	for _, test := range []struct {
 		name   string
 		status int
@@ -196,40 +203,109 @@ func TestUnclearComplete(t *testing.T) {
 		{"the same, type not said", 200, 10, http.Header{"X-Amz-Checksum-Crc32": {sum}}, true},
 		{"other length", 200, 11, http.Header{"X-Amz-Checksum-Crc32": {sum}, "X-Amz-Checksum-Type": {"FULL_OBJECT"}}, false},
 		{"other checksum", 200, 10, http.Header{"X-Amz-Checksum-Crc32": {encodedCRC32(nil)}, "X-Amz-Checksum-Type": {"FULL_OBJECT"}}, false},
-		{"checksum of checksums", 200, 10, http.Header{"X-Amz-Checksum-Crc32": {sum}, "X-Amz-Checksum-Type": {"COMPOSITE"}}, false},
+		{"other checksum, same ETag", 200, 10, http.Header{"X-Amz-Checksum-Crc32": {encodedCRC32(nil)}, "Etag": {joined}}, false},
+		{"checksum of checksums", 200, 10, http.Header{"X-Amz-Checksum-Crc32": {composite}, "X-Amz-Checksum-Type": {"COMPOSITE"}}, true},
+		{"checksum of checksums, type not said", 200, 10, http.Header{"X-Amz-Checksum-Crc32": {composite}}, true},
+		{"other checksum of checksums", 200, 10, http.Header{"X-Amz-Checksum-Crc32": {sum + "-1"}, "X-Amz-Checksum-Type": {"COMPOSITE"}}, false},
+		{"ETag of the parts", 200, 10, http.Header{"Etag": {joined}}, true},
+		{"ETag of the parts, other length", 200, 11, http.Header{"Etag": {joined}}, false},
+		{"ETag of other parts", 200, 10, http.Header{"Etag": {fmt.Sprintf("\"%x-1\"", part)}}, false},
+		{"some ETag", 200, 10, http.Header{"Etag": {`"tag"`}}, false},
 		{"no checksum", 200, 10, http.Header{}, false},
 		{"nothing there", 404, 0, nil, false},
 		{"refused", 403, 0, nil, false},
 	} {
-		inFakeTime(t, test.name, func(t *testing.T) {
-			store := &fakeStore{answer: func(op string, n int, req *http.Request) (*http.Response, error) {
-				switch {
-				case op == "CompleteMultipartUpload":
-					return refuse(404, "NoSuchUpload"), nil
-				case op == "HeadObject" && n == 2:
-					if got := req.Header.Get("X-Amz-Checksum-Mode"); got != "ENABLED" {
-						t.Errorf("checksum mode %q", got)
+		for unclear, complete := range map[string]*http.Response{
+			"NoSuchUpload": refuse(404, "NoSuchUpload"),
+			"no ETag":      respond(200, `<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>`, nil),
+		} {
+			inFakeTime(t, unclear+", "+test.name, func(t *testing.T) {
+				store := &fakeStore{etag: quotedMD5}
+				store.answer = func(op string, n int, req *http.Request) (*http.Response, error) {
+					switch {
+					case op == "CompleteMultipartUpload":
+						return complete, nil
+					case op == "HeadObject" && n == 2:
+						if got := req.Header.Get("X-Amz-Checksum-Mode"); got != "ENABLED" {
+							t.Errorf("checksum mode %q", got)
+						}
+						resp := respond(test.status, "", test.header.Clone())
+						resp.ContentLength = int64(test.length)
+						resp.Header.Set("Content-Length", fmt.Sprint(test.length))
+						return resp, nil
 					}
-					resp := respond(test.status, "", test.header.Clone())
-					resp.ContentLength = int64(test.length)
-					resp.Header.Set("Content-Length", fmt.Sprint(test.length))
+					return nil, nil
+				}
+				r := newFakeRig(t, store, nil)
+				batch, err := r.upload(t, f)
+				if test.landed {
+					if err != nil || len(batch.Uploaded()) != 1 {
+						t.Errorf("uploaded %q, %v", batch.Uploaded(), err)
+					}
+				} else {
+					wantStoreError(t, err)
+					if len(batch.Uploaded()) > 0 {
+						t.Errorf("uploaded %q", batch.Uploaded())
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestVerify checks that an upload with Verify succeeds only if each object is there, once it
+// has been published, as it was written.
+func TestVerify(t *testing.T) {
+	held := file{name: "a/1/held.sym", form: stream.Gzip, data: data(3000, 1)}
+	staged := file{name: "a/1/staged.pd_", form: stream.AsIs, data: data(3000, 1), leased: true}
+	for _, f := range []file{held, staged} {
+		body := f.body()
+		length := strconv.Itoa(len(body))
+		part := md5.Sum(body)
+		etag := quotedMD5(body)
+		if f.name == staged.name {
+			etag = fmt.Sprintf("\"%x-1\"", md5.Sum(part[:]))
+		}
+		for _, test := range []struct {
+			name   string
+			header http.Header // of the object; nil: it is not there
+			stored bool
+		}{
+			{"as it was written", http.Header{"Content-Length": {length}, "X-Amz-Checksum-Crc32": {encodedCRC32(body)}}, true},
+			{"the same ETag", http.Header{"Content-Length": {length}, "Etag": {etag}}, true},
+			{"an ETag of another kind", http.Header{"Content-Length": {length}, "Etag": {`"x"`}}, true},
+			{"only the length", http.Header{"Content-Length": {length}}, true},
+			{"not there", nil, false},
+			{"another length", http.Header{"Content-Length": {"7"}}, false},
+			{"another checksum", http.Header{"Content-Length": {length}, "X-Amz-Checksum-Crc32": {"AAAAAA=="}}, false},
+			{"another ETag", http.Header{"Content-Length": {length}, "Etag": {strings.Replace(etag, etag[1:9], "00000000", 1)}}, false},
+		} {
+			inFakeTime(t, f.name+", "+test.name, func(t *testing.T) {
+				store := &fakeStore{etag: quotedMD5}
+				store.answer = func(op string, n int, _ *http.Request) (*http.Response, error) {
+					if op != "HeadObject" || n == 1 || test.header == nil {
+						return nil, nil
+					}
+					resp := respond(200, "", test.header.Clone())
+					resp.ContentLength, _ = strconv.ParseInt(test.header.Get("Content-Length"), 10, 64)
 					return resp, nil
 				}
-				return nil, nil
-			}}
-			r := newFakeRig(t, store, nil)
-			batch, err := r.upload(t, f)
-			if test.landed {
-				if err != nil || len(batch.Uploaded()) != 1 {
-					t.Errorf("uploaded %q, %v", batch.Uploaded(), err)
+				r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.Verify = true })
+				batch, err := r.upload(t, f)
+				if n := store.count("HeadObject"); n != 2 {
+					t.Errorf("looked up %d times, want 2", n)
 				}
-			} else {
-				wantStoreError(t, err)
-				if len(batch.Uploaded()) > 0 {
-					t.Errorf("uploaded %q", batch.Uploaded())
+				if test.stored {
+					if err != nil || len(batch.Uploaded()) != 1 {
+						t.Errorf("uploaded %q: %v", batch.Uploaded(), err)
+					}
+					return
 				}
-			}
-		})
+				if failed := storeError(t, err); failed.Op != "HeadObject" || failed.Code != "not there after it was written" || len(batch.Uploaded()) > 0 {
+					t.Errorf("uploaded %q: %s: %v", batch.Uploaded(), failed.Code, err)
+				}
+			})
+		}
 	}
 }
 

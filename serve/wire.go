@@ -13,6 +13,7 @@ import (
 
 	"spillway/health"
 	"spillway/internal/guard"
+	"spillway/internal/s3event"
 	"spillway/internal/throttle"
 	"spillway/observe"
 	"spillway/s3sink"
@@ -115,6 +116,7 @@ func (svc *service) buildHandlers(version health.Version, sink *s3sink.Sink) {
 		Version:   version,
 		Storage:   sink.Probe,
 		Explain:   s3sink.Explain,
+		Checksums: sink.Checksums,
 		ProbeLife: svc.overrides.probeLife,
 		Memory:    svc.budget.Usage,
 		Spill:     svc.budget.Spill().Usage,
@@ -220,6 +222,7 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		PartSize:    int64(svc.budget.PartSize()),
 		Concurrency: s.S3Concurrency,
 		SkipBySize:  s.SkipBySize,
+		Verify:      s.S3Verify,
 		OnAttempt:   svc.metrics.Attempt,
 		OnSDKLog: func(debug bool, message string) {
 			level := zap.WarnLevel
@@ -229,6 +232,10 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 			svc.log.Log(level, "AWS SDK", zap.String("text", message))
 		},
 		OnMultipart: svc.metrics.Multipart,
+		OnChecksum: func(bucket string, kind s3event.Checksum) {
+			svc.metrics.Checksum(bucket, kind)
+			svc.log.Info("the store checks what it gets", zap.String("bucket", bucket), zap.String("checksum", string(kind)))
+		},
 	}
 	if svc.embedded != nil {
 		cfg.Endpoint = "http://" + svc.embedded.address()

@@ -45,6 +45,7 @@ type Serve struct {
 	S3TryPrefix   string   `name:"s3-try-prefix" default:"try/v1/" placeholder:"TEXT" help:"Prefix of the keys of try symbols, with the same rules. In the same bucket, it must differ from --s3-prefix."`
 	S3PartSize    ByteSize `name:"s3-part-size" default:"8MiB" placeholder:"SIZE" help:"Largest part of a multipart upload, 5MiB to 5GiB. Parts are at most a sixth of --memory."`
 	S3Concurrency int      `name:"s3-concurrency" default:"64" placeholder:"COUNT" help:"Requests to S3 in flight at once, for all uploads together."`
+	S3Verify      bool     `name:"s3-verify" help:"Look at each object in S3 once more after publishing it, before the answer. For stores that lose objects: see docs/stores.md."`
 	SkipBySize    bool     `help:"Also skip an entry if the stored object has no hash to compare, but the same length."`
 
 	SweepAge time.Duration `default:"24h" placeholder:"TIME" help:"Abort unfinished multipart uploads under the prefixes when they are older than this by S3's clock, whoever began them. At least twice --upload-timeout, and at least 1h (less only with --dev)."`

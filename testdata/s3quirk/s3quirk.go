@@ -5,6 +5,7 @@ package s3quirk
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -88,9 +89,7 @@ func onAnswer(change func(*http.Request, *answer)) Quirk {
 			a := &answer{header: http.Header{}, status: http.StatusOK}
 			next.ServeHTTP(a, r)
 			change(r, a)
-			for name, values := range a.header {
-				w.Header()[name] = values
-			}
+			maps.Copy(w.Header(), a.header)
 			if r.Method != http.MethodHead {
 				w.Header().Del("Content-Length")
 			}
