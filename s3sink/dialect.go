@@ -20,6 +20,7 @@ type dialect struct {
 	checksum atomic.Int32 // a checksum; wholeCRC32 until a probe has found out
 	found    atomic.Bool  // a probe has found out
 	doubted  atomic.Bool  // the store has refused what may be its checksum
+	listing  atomic.Int32 // a listingKind
 }
 
 // checksum is how a store checks the bytes that it gets. The lower ones are better.

@@ -26,6 +26,7 @@ func TestDialects(t *testing.T) {
 		{"no checksums, 501", s3quirk.NoChecksums(true), s3event.ContentMD5},
 		{"checksums are ignored", s3quirk.IgnoresChecksums(), s3event.ContentMD5},
 		{"radosgw", s3quirk.RadosGW(), s3event.ContentMD5},
+		{"MinIO", s3quirk.Minio(t, server), s3event.WholeCRC32},
 	} {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()

@@ -24,6 +24,10 @@ const (
 	// Guide, "Naming Amazon S3 objects").
 	maxKey = 1024
 
+	// maxPage is the highest number of uploads on a page of a listing (S3 API Reference,
+	// ListMultipartUploads).
+	maxPage = 1000
+
 	defaultAttemptTimeout = 60 * time.Second
 
 	// CompleteMultipartUpload may take several minutes (S3 API Reference).
@@ -81,7 +85,7 @@ type Sink struct {
 	probers []*prober // of regular and try
 
 	partSize   int64 // bytes
-	sweepPage  int32 // uploads on a page of a listing; at most 1,000
+	sweepPage  int32 // uploads on a page of a listing; at most maxPage
 	skipBySize bool
 	verify     bool
 	multipart  func(s3event.Multipart) // Config.OnMultipart
@@ -137,7 +141,7 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 		try:        try,
 		probers:    probersOf(regular, try, stores.probe, cfg.OnChecksum),
 		partSize:   cfg.PartSize,
-		sweepPage:  1000,
+		sweepPage:  maxPage,
 		skipBySize: cfg.SkipBySize,
 		verify:     cfg.Verify,
 		multipart:  cfg.OnMultipart,

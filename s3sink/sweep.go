@@ -74,34 +74,49 @@ type sweep struct {
 // ID, so each page begins after a key. This may miss some uploads if a page ends among
 // several of one key. The next sweep finds them, once those before them are gone.
 func (w *sweep) abortUnder(ctx context.Context, p destination) {
-	marker := ""
-	for {
-		page, err := p.store.listUploads(ctx, p, marker, w.sink.sweepPage)
+	listed := p.target("")
+	page, err := p.store.listUploads(ctx, listed, "", w.sink.sweepPage)
+	if err == nil {
+		listed.key, err = p.listedKey(ctx, page)
+	}
+	if err == nil && listed.key != p.prefix {
+		page, err = p.store.listUploads(ctx, listed, "", w.sink.sweepPage)
+	}
+	for marker := ""; ; {
 		if err == nil && page.at.IsZero() && len(page.uploads) > 0 {
-			err = failure("ListMultipartUploads", target{p.bucket, p.prefix}, errNoDate)
+			err = failure("ListMultipartUploads", p.target(""), errNoDate)
 		}
 		if err != nil {
 			w.failed(err)
 			return
 		}
-		for _, u := range page.uploads {
-			if ctx.Err() != nil {
-				w.failed(failure("AbortMultipartUpload", target{p.bucket, u.key}, context.Cause(ctx)))
-				return
-			}
-			if u.stale(p, page.at.Add(-w.age)) {
-				w.abort(ctx, p.store, target{p.bucket, u.key}, u.id)
-			}
-		}
-		if !page.more {
+		if !w.abortStale(ctx, p, page) || !page.more {
 			return
 		}
 		if page.next <= marker {
-			w.failed(failure("ListMultipartUploads", target{p.bucket, p.prefix}, errNoProgress))
-			return
+			if listed.key == p.prefix {
+				w.failed(failure("ListMultipartUploads", p.target(""), errNoProgress))
+			}
+			return // MinIO lists the oldest first and knows no marker: the next sweep goes on
 		}
 		marker = page.next
+		page, err = p.store.listUploads(ctx, listed, marker, w.sink.sweepPage)
 	}
+}
+
+// abortStale aborts the uploads of a page that are old enough. It reports false if ctx has
+// ended.
+func (w *sweep) abortStale(ctx context.Context, p destination, page listing) bool {
+	for _, u := range page.uploads {
+		if ctx.Err() != nil {
+			w.failed(failure("AbortMultipartUpload", target{p.bucket, u.key}, context.Cause(ctx)))
+			return false
+		}
+		if u.stale(p, page.at.Add(-w.age)) {
+			w.abort(ctx, p.store, target{p.bucket, u.key}, u.id)
+		}
+	}
+	return true
 }
 
 // abort aborts one upload. Nothing of it is in flight, so one request is enough. If there is

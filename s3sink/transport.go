@@ -14,7 +14,7 @@ import (
 )
 
 // maxAnswer bounds the body of an answer, in bytes. The longest is a page of a listing: a
-// thousand rows of up to 2 KB.
+// thousand rows of up to 2 KB. Some stores list more, which is cut: see cutListing.
 const maxAnswer = 4 << 20
 
 var errLongAnswer = errors.New("s3: the body of the answer is too long")
@@ -120,7 +120,12 @@ func (c *limitedClient) send(req *http.Request, a *s3event.Attempt) (*http.Respo
 		return nil, err
 	}
 	if len(body) > maxAnswer {
-		return nil, errLongAnswer
+		if a.Operation != "ListMultipartUploads" {
+			return nil, errLongAnswer
+		}
+		if body = cutListing(body[:maxAnswer]); body == nil {
+			return nil, errLongAnswer
+		}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil

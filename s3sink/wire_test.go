@@ -215,16 +215,15 @@ func TestUnclearComplete(t *testing.T) {
 		{"nothing there", 404, 0, nil, false},
 		{"refused", 403, 0, nil, false},
 	} {
-		for unclear, complete := range map[string]*http.Response{
-			"NoSuchUpload": refuse(404, "NoSuchUpload"),
-			"no ETag":      respond(200, `<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>`, nil),
-		} {
-			inFakeTime(t, unclear+", "+test.name, func(t *testing.T) {
+		for _, refused := range []bool{true, false} {
+			inFakeTime(t, fmt.Sprint(test.name, ", refused ", refused), func(t *testing.T) {
 				store := &fakeStore{etag: quotedMD5}
 				store.answer = func(op string, n int, req *http.Request) (*http.Response, error) {
 					switch {
+					case op == "CompleteMultipartUpload" && refused:
+						return refuse(404, "NoSuchUpload"), nil
 					case op == "CompleteMultipartUpload":
-						return complete, nil
+						return respond(200, `<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>`, nil), nil
 					case op == "HeadObject" && n == 2:
 						if got := req.Header.Get("X-Amz-Checksum-Mode"); got != "ENABLED" {
 							t.Errorf("checksum mode %q", got)
