@@ -135,6 +135,7 @@ func newStore(loaded aws.Config, keys *renewingCredentials, cfg Config, retries 
 			o.BaseEndpoint = &cfg.Endpoint
 		}
 		o.UsePathStyle = cfg.PathStyle
+		o.EndpointResolverV2 = &endpoints{rules: s3.NewDefaultEndpointResolverV2()}
 		o.HTTPClient = &limitedClient{
 			transport:   cfg.Transport,
 			bucketSlots: make(chan struct{}, limit),
