@@ -20,7 +20,8 @@ type Batch struct {
 	ctx  context.Context   // the upload's. Requests in the background end with it.
 	fail func(cause error) // ends ctx. The first cause stays.
 
-	work sync.WaitGroup // operations in the background
+	work       sync.WaitGroup // operations in the background
+	goroutines *goroutines    // that run them, until the batch has ended
 
 	freeing     sync.WaitGroup // freeMemory
 	nudge       chan struct{}  // receives when freeMemory should look again
@@ -94,10 +95,12 @@ func (b *Batch) checksum(ctx context.Context) checksum {
 	return checksum(d.checksum.Load())
 }
 
-// spawn calls work in a goroutine of the group. If work fails or panics, spawn passes
-// the error, or a [*guard.PanicError], to failed.
-func spawn(group *sync.WaitGroup, work func() error, failed func(error)) {
-	group.Go(func() {
+// spawn calls work in the background. If work fails or panics, spawn passes the error, or
+// a [*guard.PanicError], to failed.
+func (b *Batch) spawn(work func() error, failed func(error)) {
+	b.work.Add(1)
+	b.goroutines.run(func() {
+		defer b.work.Done()
 		if err := guard.Do(work); err != nil {
 			failed(err)
 		}
@@ -116,7 +119,7 @@ func (b *Batch) start(ctx context.Context, operation func() error, failed func(e
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	spawn(&b.work, func() error {
+	b.spawn(func() error {
 		defer func() { <-b.dest.store.pending }()
 		return operation()
 	}, failed)

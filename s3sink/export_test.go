@@ -11,6 +11,7 @@ func (s *Sink) SetSweepPage(uploads int32) { s.sweepPage = uploads }
 // Leave stops the batch as a process that dies does: what is at the store stays there.
 func (b *Batch) Leave() {
 	b.stop()
+	defer b.goroutines.end()
 	b.work.Wait()
 	b.fail(errEnded)
 }

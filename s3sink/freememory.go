@@ -32,7 +32,7 @@ func (b *Batch) freeMemory() {
 				<-slots
 				break
 			}
-			spawn(&b.work, func() error {
+			b.spawn(func() error {
 				defer func() { <-slots }()
 				defer settled()
 				return o.stage(body)

@@ -16,7 +16,7 @@ func (o *object) lookUp() {
 	b, form, stated, l := o.batch, o.form(), o.identity, &lookup{answered: make(chan struct{})}
 	o.lookup = l
 	t := o.target()
-	spawn(&b.work, func() error {
+	b.spawn(func() error {
 		defer close(l.answered)
 		if l.existing, l.err = b.dest.store.head(b.ctx, t); l.err != nil {
 			return l.err

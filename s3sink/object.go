@@ -114,7 +114,7 @@ func (o *object) send(buf stream.Body) error {
 		b.fail(err)
 		return err
 	}
-	spawn(&b.work, func() error {
+	b.spawn(func() error {
 		defer buf.Release()
 		return send(b.ctx)
 	}, b.fail)
@@ -165,7 +165,7 @@ func (o *object) commitParts(rest stream.Body) error {
 	case o.lookup != nil && o.compare(o.lookup.existing) == equal:
 		release(rest)
 		b.setState(o.record, skipped)
-		spawn(&b.work, func() error { return b.discard(o.upload) }, b.fail)
+		b.spawn(func() error { return b.discard(o.upload) }, b.fail)
 		return nil
 	}
 	if rest != nil {

@@ -31,6 +31,7 @@ func (b *Batch) Publish() error {
 	if !b.stop() {
 		return b.publishError(errEnded)
 	}
+	defer b.goroutines.end()
 	limit := b.publishTime()
 	timer := time.AfterFunc(limit.limit, func() { b.fail(b.publishError(limit)) })
 	defer timer.Stop()
@@ -260,6 +261,7 @@ func (b *Batch) Abort() error {
 	if !b.stop() {
 		return nil
 	}
+	defer b.goroutines.end()
 	b.fail(errEnded)
 	b.work.Wait()
 	return b.abortUnpublished()

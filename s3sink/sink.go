@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"time"
 
+	"spillway/internal/guard"
 	"spillway/internal/s3event"
 	"spillway/stream/budget"
 )
@@ -196,10 +197,15 @@ func (s *Sink) Begin(ctx context.Context, fail func(cause error), share *budget.
 			dest.store.dialect.doubt(cause)
 			fail(cause)
 		},
+		goroutines:  newGoroutines(),
 		uploads:     make(map[*record]*multipart),
 		nudge:       make(chan struct{}, 1),
 		stopFreeing: make(chan struct{}),
 	}
-	spawn(&b.freeing, func() error { b.freeMemory(); return nil }, b.fail) //nolint:contextcheck // the batch works under ctx
+	b.freeing.Go(func() {
+		if err := guard.Do(func() error { b.freeMemory(); return nil }); err != nil {
+			b.fail(err)
+		}
+	}) //nolint:contextcheck // the batch works under ctx
 	return b
 }
