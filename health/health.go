@@ -110,7 +110,7 @@ func New(cfg Config) *Health {
 	h := &Health{cfg: cfg, storage: newProbe(cmp.Or(cfg.ProbeLife, probeLife), func(ctx context.Context) error {
 		err := cfg.Storage(ctx)
 		if err != nil {
-			cfg.Log.Warn("the store does not take what uploads bring", zap.Error(err))
+			cfg.Log.Warn("the store does not take what uploads bring", zap.String("explanation", cfg.Explain(err)), zap.Error(err))
 		}
 		return err
 	})}

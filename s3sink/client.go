@@ -2,29 +2,29 @@ package s3sink
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 )
 
-// store makes requests to S3, for one bucket. Only this file, multipartclient.go,
-// listing.go, retry.go, credentials.go and singleput.go know the AWS SDK. A store retries
-// an operation as newRetryer says, within its time limit. Each error is a
-// *stream.StoreError.
+// store makes requests to S3, for one bucket. Only this file, environment.go,
+// multipartclient.go, listing.go, retry.go, lasterror.go, credentials.go and singleput.go
+// know the AWS SDK. A store retries an operation as newRetryer says, within its time limit.
+// Each error is a *stream.StoreError.
 type store struct {
-	api *s3.Client
+	api       *s3.Client
+	transport http.RoundTripper
+	endpoint  *url.URL // that requests go to; nil: not of one bucket
 	timeouts
 	singlePut
 	dialect dialect // of the bucket; that of the store for probes is unused
@@ -86,45 +86,38 @@ type stores struct {
 }
 
 func newStores(ctx context.Context, cfg Config) (*stores, error) {
-	options := []func(*config.LoadOptions) error{config.WithLogger(sdkLog(cfg.OnSDKLog))}
-	if cfg.Region != "" {
-		options = append(options, config.WithRegion(cfg.Region))
-	}
-	if cfg.AccessKey != "" {
-		options = append(options, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(cfg.AccessKey, cfg.SecretKey, "")))
-	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := loadSDK(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("s3: %w", err)
+		return nil, err
 	}
-	if loaded.Region == "" {
-		return nil, errors.New("s3: no region")
+	if cfg.Transport == nil {
+		cfg.Transport = newTransport(cfg, trustedRoots(loaded))
 	}
 	keys := &renewingCredentials{source: loaded.Credentials}
 	retries := retryConfig{maxAttempts, cfg.MaxBackoff}
-	probe := newStore(loaded, keys, cfg, retryConfig{probeAttempts, probeBackoff}, make(chan struct{}, probeRequests), probeRequests)
 	slots := make(chan struct{}, cfg.Concurrency)
-	if cfg.TryBucket == cfg.Bucket {
-		s := newStore(loaded, keys, cfg, retries, slots, cfg.Concurrency)
-		return &stores{s, s, probe}, nil
+	limit := cfg.Concurrency
+	if cfg.TryBucket != cfg.Bucket {
+		limit = threeQuarters(cfg.Concurrency)
 	}
-	limit := threeQuarters(cfg.Concurrency)
-	return &stores{newStore(loaded, keys, cfg, retries, slots, limit), newStore(loaded, keys, cfg, retries, slots, limit), probe}, nil
+	all := &stores{regular: newStore(loaded, keys, cfg, retries, slots, limit)}
+	if all.regular.endpoint, err = endpointOf(ctx, all.regular.api, cfg.Bucket); err != nil {
+		return nil, err
+	}
+	all.try = all.regular
+	if cfg.TryBucket != cfg.Bucket {
+		all.try = newStore(loaded, keys, cfg, retries, slots, limit)
+		if all.try.endpoint, err = endpointOf(ctx, all.try.api, cfg.TryBucket); err != nil {
+			return nil, err
+		}
+	}
+	loaded.RetryMaxAttempts = 0 // AWS_MAX_ATTEMPTS, which is not for probes
+	all.probe = newStore(loaded, keys, cfg, retryConfig{attempts: 1}, make(chan struct{}, probeRequests), probeRequests)
+	return all, nil
 }
 
 // threeQuarters returns three quarters of n, rounded down, but at least 1.
 func threeQuarters(n int) int { return max(1, n-max(1, n/4)) }
-
-// sdkLog passes the SDK's messages to log. The SDK itself would write them to standard
-// error, and block if nobody reads that.
-func sdkLog(log func(debug bool, message string)) logging.Logger {
-	if log == nil {
-		return logging.Nop{}
-	}
-	return logging.LoggerFunc(func(classification logging.Classification, format string, v ...any) {
-		log(classification == logging.Debug, fmt.Sprintf(format, v...))
-	})
-}
 
 // newStore returns a store that has at most limit requests in flight, each in one of the
 // slots, which it may share with another store.
@@ -147,11 +140,11 @@ func newStore(loaded aws.Config, keys *renewingCredentials, cfg Config, retries 
 		}
 		o.Credentials = keys
 		o.Retryer = newRetryer(retries, keys, quota)
-		o.APIOptions = append(o.APIOptions, addUnsignedPayload, removeAcceptEncoding)
+		o.APIOptions = append(o.APIOptions, addUnsignedPayload, removeAcceptEncoding, noteErrors)
 		o.DisableLogOutputChecksumValidationSkipped = true // some stores keep no checksum
 	})
 	return &store{
-		api: api, timeouts: timeouts, singlePut: newSinglePut(api, cfg.PartSize, timeouts),
+		api: api, transport: cfg.Transport, timeouts: timeouts, singlePut: newSinglePut(api, cfg.PartSize, timeouts),
 		pending:   make(chan struct{}, 2*cfg.Concurrency),
 		completes: make(chan struct{}, threeQuarters(limit)),
 	}

@@ -65,7 +65,7 @@ func newHTTPRig(t *testing.T, store *fakeStore) (r *rig, end func()) {
 	}()
 	var transport *http.Transport
 	r = newFakeRig(t, store, func(cfg *s3sink.Config) {
-		transport = s3sink.NewTransport(*cfg)
+		transport = s3sink.NewTransport(*cfg, nil)
 		transport.DialContext = network.dial
 		transport.Proxy = nil
 		cfg.Transport = transport

@@ -12,6 +12,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"spillway/internal/s3event"
+	"spillway/stream"
 )
 
 // dialect is what stores differ in, as far as one bucket has shown it. Nothing here depends
@@ -92,6 +93,9 @@ var otherRefusals = []string{
 func refusesChecksum(err error) bool {
 	if errors.Is(err, errUnchecked) || errors.Is(err, errOtherChecksum) {
 		return true
+	}
+	if failed, ok := errors.AsType[*stream.StoreError](err); ok && failed.Op == "HeadObject" {
+		return false // it sends no checksum
 	}
 	answered, ok := errors.AsType[*smithyhttp.ResponseError](err)
 	if !ok {

@@ -1,11 +1,8 @@
 package s3sink
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"regexp"
 
@@ -38,16 +35,12 @@ var (
 	errNotStored = errors.New("s3: the object is not there as it was written")
 )
 
-// Codes for failures without an S3 error code.
+// Codes for failures without an S3 error code. See also connection.go.
 const (
-	codeTimeout       = "no answer in time"
-	codeUnreachable   = "no connection"
-	codeLost          = "connection lost"
 	codeNoCredentials = "no credentials"
 	codeDiffers       = "reads back differently"
 	codeNotStored     = "not there after it was written"
 	codeUnchecked     = "no checksum"
-	codeOther         = "no valid answer"
 	codeOutOfTime     = "out of time" // of publishing
 )
 
@@ -74,7 +67,9 @@ var validCode = regexp.MustCompile(`^[A-Za-z0-9.]{1,64}$`)
 
 // codeOf returns S3's error code, or one of ours.
 func codeOf(err error) string {
-	// An answer says more than the end of a context: look at it first.
+	if ended, ok := errors.AsType[*endedError](err); ok {
+		err = ended.last // it says more
+	}
 	if answered, ok := errors.AsType[smithy.APIError](err); ok {
 		if code := answered.ErrorCode(); validCode.MatchString(code) && code != "UnknownError" {
 			return code
@@ -83,10 +78,6 @@ func codeOf(err error) string {
 	if answered, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answered.HTTPStatusCode() >= http.StatusBadRequest {
 		return fmt.Sprint("HTTP ", answered.HTTPStatusCode())
 	}
-	_, slow := errors.AsType[*timeLimitError](err)
-	timeout, isNet := errors.AsType[net.Error](err)
-	dial, isOp := errors.AsType[*net.OpError](err)
-	_, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case errors.Is(err, errNoCredentials):
 		return codeNoCredentials
@@ -96,12 +87,12 @@ func codeOf(err error) string {
 		return codeNotStored
 	case errors.Is(err, errUnchecked), errors.Is(err, errOtherChecksum):
 		return codeUnchecked
-	case isDNS, isOp && dial.Op == "dial":
-		return codeUnreachable
-	case slow, errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():
-		return codeTimeout
-	case isOp, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return codeLost
 	}
-	return codeOther
+	return connectionCode(err)
+}
+
+// isAnswer reports whether err is an answer of S3, or of what is in its place.
+func isAnswer(err error) bool {
+	answered, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	return ok && answered.HTTPStatusCode() >= http.StatusMultipleChoices // 0: there was none
 }

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"spillway/internal/guard"
 	"spillway/internal/s3event"
 	"spillway/stream"
 )
@@ -37,10 +36,9 @@ const (
 	// of versions a day in a bucket that keeps them, and as many notifications.
 	rewriteAfter = time.Hour
 
-	// probeAttempts and probeBackoff bound the attempts of an operation and the
-	// pauses between them. One failure does not mean that the store is down.
-	probeAttempts = 3
-	probeBackoff  = 250 * time.Millisecond
+	// probeWrites bounds how often the probe's object is written because other instances
+	// delete it.
+	probeWrites = 3
 
 	// settleTimeout bounds a probe that an upload waits for.
 	settleTimeout = 5 * time.Second
@@ -65,7 +63,7 @@ func probeAttributes(form stream.Form) attributes {
 // prober checks that entries can be stored in one destination.
 type prober struct {
 	destination
-	api        *store // has shorter pauses and slots of its own
+	api        *store // makes one attempt per operation, and has slots of its own
 	part       int64  // bytes of a part
 	onChecksum func(bucket string, c s3event.Checksum)
 
@@ -111,6 +109,9 @@ func (s *Sink) prober(try bool) *prober {
 //
 // When it writes the object, it also finds out which checksums the store takes.
 //
+// Each operation is one attempt. A check that fails in a way that uploads retry is repeated
+// once: one failure does not keep an upload from being stored.
+//
 // Probe ends with ctx. The next probe, or the sweep, aborts an upload that Probe could not
 // abort by then. The error is a [*stream.StoreError] or a [*guard.PanicError]. See
 // [Explain].
@@ -130,6 +131,16 @@ func (p *prober) probe(ctx context.Context) error {
 		return failure("HeadObject", p.target(absentName), err)
 	}
 	defer func() { <-p.turn }()
+	err := p.runAll(ctx)
+	if p.store.speaksTLS(ctx, err) {
+		failed, _ := errors.AsType[*stream.StoreError](err)
+		return &stream.StoreError{Op: failed.Op, Key: failed.Key, Code: codeTLSPort, Err: failed.Err}
+	}
+	return err
+}
+
+// runAll makes all checks that are due. The caller has the turn.
+func (p *prober) runAll(ctx context.Context) error {
 	d := &p.store.dialect
 	if time.Since(p.wrote) >= rewriteAfter || p.store.lastPutFailed.Load() || d.doubted.Load() {
 		return p.chooseChecksum(ctx)
@@ -192,7 +203,7 @@ func (p *prober) run(ctx context.Context, checks ...func(context.Context) error)
 	errs := make([]error, len(checks))
 	var running sync.WaitGroup
 	for i, check := range checks {
-		running.Go(func() { errs[i] = guard.Do(func() error { return check(ctx) }) })
+		running.Go(func() { errs[i] = runCheck(ctx, check) })
 	}
 	running.Wait()
 	answered := slices.DeleteFunc(slices.Clone(errs), func(err error) bool {
@@ -210,12 +221,6 @@ func firstError(errs []error) error {
 	return nil
 }
 
-// checkAbsent looks up an object that does not exist.
-func (p *prober) checkAbsent(ctx context.Context) error {
-	_, err := p.api.head(ctx, p.target(absentName))
-	return err
-}
-
 // checkObject returns a check that writes the probe's object in both ways in which entries are
 // written, and reads it back.
 func (p *prober) checkObject(c checksum) func(context.Context) error {
@@ -231,7 +236,7 @@ func (p *prober) checkObject(c checksum) func(context.Context) error {
 // is gone, because another instance may have deleted it.
 func (p *prober) writeAndRead(ctx context.Context, c checksum, write func(context.Context, checksum) error) error {
 	t := p.target(probeName)
-	for range probeAttempts {
+	for range probeWrites {
 		if err := write(ctx, c); err != nil {
 			return err
 		}

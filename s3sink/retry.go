@@ -133,3 +133,10 @@ func isThrottled(err error) aws.Ternary {
 func throttles(status int) bool {
 	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
 }
+
+// isRetryable reports whether err is an error of a store that makes one attempt, and
+// another store would have made more.
+func isRetryable(err error) bool {
+	_, ok := errors.AsType[*retry.MaxAttemptsError](err)
+	return ok
+}

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -45,9 +44,10 @@ type Config struct {
 	Bucket    string // required
 	TryBucket string // for try symbols; empty: Bucket
 
-	Region    string // empty: from the AWS SDK's environment
-	Endpoint  string // a URL; empty: from the AWS SDK's environment, or AWS
-	PathStyle bool   // the bucket is in the URL's path, not in its host
+	Region        string // empty: from the AWS SDK's environment
+	DefaultRegion string // where neither says one; empty: an error
+	Endpoint      string // a URL; empty: from the AWS SDK's environment, or AWS
+	PathStyle     bool   // the bucket is in the URL's path, not in its host
 
 	Prefix    string // of every key, e.g. "v1/"
 	TryPrefix string // of every key of try symbols, e.g. "try/v1/"
@@ -120,9 +120,6 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 	if cfg.CompleteTimeout == 0 {
 		cfg.CompleteTimeout = defaultCompleteTimeout
 	}
-	if cfg.Transport == nil {
-		cfg.Transport = newTransport(cfg)
-	}
 	if cfg.OnAttempt == nil {
 		cfg.OnAttempt = func(s3event.Attempt) {}
 	}
@@ -147,19 +144,6 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 		verify:     cfg.Verify,
 		multipart:  cfg.OnMultipart,
 	}, nil
-}
-
-func newTransport(cfg Config) *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConns:          cfg.Concurrency,
-		MaxIdleConnsPerHost:   cfg.Concurrency,
-		IdleConnTimeout:       90 * time.Second,
-		DisableCompression:    true, // no Accept-Encoding: see removeAcceptEncoding
-	}
 }
 
 func (s *Sink) destination(try bool) destination {

@@ -2,7 +2,6 @@ package s3sink
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http/httptrace"
 	"sync"
@@ -85,8 +84,10 @@ type attemptLimits struct {
 
 type limitsKey struct{}
 
-// withLimits returns a context that has the limits of attempts, and ends after total.
+// withLimits returns a context that has the limits of attempts, and ends after total. It
+// keeps the error of the last attempt.
 func withLimits(ctx context.Context, l attemptLimits, total time.Duration) (context.Context, context.CancelFunc) {
+	ctx = context.WithValue(ctx, lastErrorKey{}, &lastError{})
 	return context.WithTimeoutCause(context.WithValue(ctx, limitsKey{}, l), total, &timeLimitError{total})
 }
 
@@ -153,15 +154,6 @@ func (w *headWatch) stop() {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-}
-
-// tooLong adds to err that the operation exceeded its time limit, if it did. ctx is the
-// operation's.
-func tooLong(ctx context.Context, err error) error {
-	if slow, ok := errors.AsType[*timeLimitError](context.Cause(ctx)); ok && err != nil {
-		return fmt.Errorf("%w: %w", slow, err)
-	}
-	return err
 }
 
 // A timeLimitError says that the store took too long for an operation.

@@ -3,6 +3,7 @@ package s3sink
 import (
 	"bytes"
 	"context"
+	"encoding/xml"
 	"errors"
 	"io"
 	"net"
@@ -51,6 +52,7 @@ func (c *limitedClient) Do(req *http.Request) (*http.Response, error) {
 	a := s3event.Attempt{Operation: c.operation(ctx)}
 	began := time.Now()
 	resp, err := c.send(req, &a)
+	noteError(ctx, err)
 	a.Took, a.Err = time.Since(began), err
 	c.record(began, a)
 	c.onAttempt(a)
@@ -94,6 +96,7 @@ func (c *limitedClient) send(req *http.Request, a *s3event.Attempt) (*http.Respo
 	defer cancel()
 	attempt, headArrived, end := watchHead(timed, limits.head)
 	defer end(nil)
+	attempt, stages := watchStage(attempt)
 	req = req.WithContext(attempt)
 	sent := countBody(req)
 	defer func() { a.Sent = sent.count() }()
@@ -108,16 +111,16 @@ func (c *limitedClient) send(req *http.Request, a *s3event.Attempt) (*http.Respo
 	headArrived()
 	if err != nil {
 		if late := context.Cause(attempt); errors.Is(late, errNoHead) {
-			return nil, late
+			err = late
 		}
-		return nil, err
+		return nil, stages.failed(attempt, err)
 	}
 	a.Status = resp.StatusCode
 	received := resp.Body // replaced below
 	defer func() { _ = received.Close() }()
 	body, err := io.ReadAll(io.LimitReader(received, maxAnswer+1))
 	if err != nil {
-		return nil, err
+		return nil, stages.failed(attempt, err)
 	}
 	if len(body) > maxAnswer {
 		if a.Operation != "ListMultipartUploads" {
@@ -127,8 +130,24 @@ func (c *limitedClient) send(req *http.Request, a *s3event.Attempt) (*http.Respo
 			return nil, errLongAnswer
 		}
 	}
+	noteRegion(resp, body)
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// regionHeader is where S3 says which region a bucket is in, if a request was for another.
+const regionHeader = "X-Amz-Bucket-Region"
+
+// noteRegion copies the region that the body of an error says to the header. The SDK reads
+// neither.
+func noteRegion(resp *http.Response, body []byte) {
+	if resp.StatusCode < http.StatusMultipleChoices || resp.Header.Get(regionHeader) != "" {
+		return
+	}
+	var refusal struct{ Region string }
+	if xml.Unmarshal(body, &refusal) == nil && refusal.Region != "" {
+		resp.Header.Set(regionHeader, refusal.Region)
+	}
 }
 
 type finishSentKey struct{}
