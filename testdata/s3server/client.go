@@ -25,6 +25,10 @@ import (
 type Client struct {
 	Endpoint, AccessKey, SecretKey string
 
+	// NoETag: the server answers CompleteMultipartUpload without an ETag. Who completes an
+	// upload has to look for the object.
+	NoETag bool
+
 	http *http.Client
 	api  *s3.Client
 }
@@ -54,7 +58,7 @@ type Object struct {
 	ContentType     string
 	ContentEncoding string
 	CacheControl    string
-	Metadata        map[string]string // keys in lower case
+	Metadata        map[string]string // keys in lower case, with underscores
 }
 
 // Upload is a multipart upload that is unfinished.
@@ -165,8 +169,18 @@ func (c Client) Open(ctx context.Context, bucket, key string) (io.ReadCloser, Ob
 		ContentType:     aws.ToString(out.ContentType),
 		ContentEncoding: aws.ToString(out.ContentEncoding),
 		CacheControl:    aws.ToString(out.CacheControl),
-		Metadata:        out.Metadata,
+		Metadata:        canonicalMetadata(out.Metadata),
 	}, nil
+}
+
+// canonicalMetadata returns metadata with underscores in its keys, which some stores
+// turn into hyphens.
+func canonicalMetadata(got map[string]string) map[string]string {
+	metadata := map[string]string{}
+	for key, value := range got {
+		metadata[strings.ReplaceAll(key, "-", "_")] = value
+	}
+	return metadata
 }
 
 // Begin begins a multipart upload.

@@ -5,6 +5,25 @@ import (
 	"testing"
 )
 
+// TestEach starts every server that is installed here, twice at once, and ends it.
+func TestEach(t *testing.T) {
+	Each(t, func(t *testing.T, k Kind) {
+		version, err := k.Version()
+		if err != nil || version == "" {
+			t.Errorf("version %q, error %v", version, err)
+		}
+		one, other := k.Start(t), k.Start(t)
+		bucket := one.Bucket(t)
+		one.Put(t, bucket, "key", Object{Body: []byte("body")})
+		if keys := one.Keys(t, bucket); len(keys) != 1 {
+			t.Errorf("keys %q", keys)
+		}
+		if _, err := other.ListKeys(t.Context(), bucket); err == nil {
+			t.Error("both servers have the same buckets")
+		}
+	})
+}
+
 // TestUploadsOnPages: all are listed, wherever a page ends.
 func TestUploadsOnPages(t *testing.T) {
 	server, err := New(t.Context())

@@ -1,5 +1,5 @@
-// Package s3server runs a real S3 server for tests: versitygw over a temporary
-// folder, on a free port of the loopback interface.
+// Package s3server runs real S3 servers for tests, each over a temporary folder and on
+// free ports of the loopback interface.
 package s3server
 
 import (
@@ -12,13 +12,11 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
-
-// Binary is the environment variable that says where versitygw is; without it,
-// it is looked for in PATH.
-const Binary = "SPILLWAY_VERSITYGW"
 
 const (
 	// AccessKey and SecretKey are the credentials of every server here.
@@ -28,14 +26,15 @@ const (
 	// Region is the one that every server here is in.
 	Region = "us-east-1"
 
-	startTimeout = 20 * time.Second
+	// startTimeout is what the slowest server needs on a busy machine: a Ceph cluster.
+	startTimeout = 2 * time.Minute
 )
 
-// keeper runs the server given by its arguments, over the folder that comes
-// first, until its standard input ends, which it does with this process,
-// however that dies. Then it removes the folder.
+// keeper runs the script that comes second, with the arguments after it, until its
+// standard input ends. It does so with this process, however that dies. Then the keeper
+// ends the script and removes the folder that comes first.
 const keeper = `folder=$1; shift
-"$@" "$folder" </dev/null & server=$!
+/bin/sh -c "$@" </dev/null & server=$!
 read -r _
 kill $server; wait $server
 rm -rf "$folder"`
@@ -43,17 +42,38 @@ rm -rf "$folder"`
 // Server is a running S3 server, path style.
 type Server struct {
 	Client
+	Kind Kind
 
 	command *exec.Cmd
 	hold    io.Closer     // the keeper's standard input
 	output  *bytes.Buffer // of the server, complete once command has ended
 }
 
-// Start starts a server that ends with the test. The test fails if there is
-// none to start.
+// Start starts versitygw, which ends with the test. The test fails if it does not start.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s, err := New(context.WithoutCancel(t.Context()))
+	return Versitygw.Start(t)
+}
+
+// New starts versitygw and returns when it can store objects, or when ctx ends. The
+// caller closes it.
+func New(ctx context.Context) (*Server, error) { return Versitygw.New(ctx) }
+
+// NewInMemory is New with the server's files in memory, where there is such a file
+// system.
+func NewInMemory(ctx context.Context) (*Server, error) {
+	const memory = "/dev/shm"
+	if _, err := os.Stat(memory); err != nil {
+		return New(ctx)
+	}
+	return Versitygw.newIn(ctx, memory)
+}
+
+// Start starts a server of this kind, which ends with the test. The test fails if it
+// does not start.
+func (k Kind) Start(t testing.TB) *Server {
+	t.Helper()
+	s, err := k.New(context.WithoutCancel(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,20 +85,20 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// New starts a server and returns when it answers, or when ctx ends. The caller
-// closes it.
-func New(ctx context.Context) (*Server, error) { return newIn(ctx, "") }
+// New starts a server of this kind and returns when it can store objects, or when ctx
+// ends. The caller closes it.
+func (k Kind) New(ctx context.Context) (*Server, error) { return k.newIn(ctx, "") }
 
-// newIn is New with the server's files in a folder; empty: the system's for
-// temporary ones.
-func newIn(ctx context.Context, folder string) (*Server, error) {
-	binary, err := find()
+// newIn is New with the server's files in a folder; empty: the system's for temporary
+// ones.
+func (k Kind) newIn(ctx context.Context, folder string) (*Server, error) {
+	program, err := k.find()
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
-	for range 3 { // the port may be taken by somebody else before the server listens
-		s, err := start(ctx, binary, folder)
+	for range 3 { // another process may take a port before the server listens
+		s, err := k.start(ctx, program, folder)
 		if err == nil {
 			return s, nil
 		}
@@ -87,30 +107,8 @@ func newIn(ctx context.Context, folder string) (*Server, error) {
 	return nil, errors.Join(errs...)
 }
 
-// NewInMemory is New with the server's files in memory, where there is such a file
-// system.
-func NewInMemory(ctx context.Context) (*Server, error) {
-	const memory = "/dev/shm"
-	if _, err := os.Stat(memory); err != nil {
-		return New(ctx)
-	}
-	return newIn(ctx, memory)
-}
-
-func find() (string, error) {
-	name := os.Getenv(Binary)
-	if name == "" {
-		name = "versitygw"
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("these tests need the S3 server versitygw, which `make test` installs (or set %s to its path): %w", Binary, err)
-	}
-	return path, nil
-}
-
-func start(ctx context.Context, binary, parent string) (*Server, error) {
-	address, err := freeAddress(ctx)
+func (k Kind) start(ctx context.Context, program, parent string) (*Server, error) {
+	ports, err := freePorts(ctx, k.ports)
 	if err != nil {
 		return nil, err
 	}
@@ -119,12 +117,13 @@ func start(ctx context.Context, binary, parent string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		Client: NewClient("http://"+address, AccessKey, SecretKey),
+		Client: NewClient("http://127.0.0.1:"+ports[0], AccessKey, SecretKey),
+		Kind:   k,
 		output: new(bytes.Buffer),
 	}
-	s.command = exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", "-c", keeper, "sh",
-		folder, binary, "--port", address, "--quiet", "--keep-alive", "posix")
-	s.command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
+	s.NoETag = k.noETag
+	s.command = exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", append([]string{"-c", keeper, "sh", folder, k.script, "sh", program, folder}, ports...)...)
+	s.command.Env = append(os.Environ(), "ACCESS_KEY="+AccessKey, "SECRET_KEY="+SecretKey)
 	s.command.Stdout, s.command.Stderr = s.output, s.output
 	hold, err := s.command.StdinPipe()
 	if err != nil {
@@ -134,42 +133,66 @@ func start(ctx context.Context, binary, parent string) (*Server, error) {
 	if err := s.command.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
-	if err := s.awaitAnswer(ctx); err != nil {
+	if err := s.awaitReady(ctx); err != nil {
 		err = errors.Join(err, s.Close())
 		return nil, fmt.Errorf("%w\n%s", err, s.output)
 	}
 	return s, nil
 }
 
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freePorts returns n ports that nobody listens on. They are below the range of
+// outgoing connections, and so are they with 10,000 added, which SeaweedFS does.
+func freePorts(ctx context.Context, n int) ([]string, error) {
+	var ports []string
+	for range n {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 	}
-	return l.Addr().String(), l.Close()
+	return ports, nil
 }
 
-// awaitAnswer waits for the first answer of any status.
-func (s *Server) awaitAnswer(ctx context.Context) error {
+// awaitReady waits until the server stores an object.
+func (s *Server) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint, nil)
-		if err != nil {
-			return err
-		}
-		resp, err := s.http.Do(req)
+		err := s.tryOut(ctx)
 		if err == nil {
-			return resp.Body.Close()
+			return nil
 		}
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return fmt.Errorf("versitygw does not answer: %w", err)
+			return fmt.Errorf("%s does not get ready: %w", s.Kind.Name, err)
 		}
 	}
+}
+
+// tryOut stores an object in a bucket of its own.
+func (s *Server) tryOut(ctx context.Context) error {
+	// The SDK's pauses between attempts are longer than most servers need to start.
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return err
+	}
+	if err := resp.Body.Close(); err != nil {
+		return err
+	}
+	bucket, err := s.MakeBucket(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Store(ctx, bucket, "ready", strings.NewReader("ready"))
 }
 
 // Close ends the server and removes what it stored.
