@@ -255,8 +255,9 @@ func testStageOut(t *testing.T, r *rig) {
 			t.Errorf("%s: metadata %v", f.name, o.Metadata)
 		}
 	}
-	if got := r.wire.Attempts()["HeadObject"]; got != len(files) {
-		t.Errorf("%d HEAD requests for %d objects", got, len(files))
+	got = r.wire.Attempts()
+	if want := len(files) + r.looks(got["CompleteMultipartUpload"]); got["HeadObject"] != want {
+		t.Errorf("%d HEAD requests for %d objects, want %d", got["HeadObject"], len(files), want)
 	}
 	r.wantFinished(t)
 }
