@@ -151,7 +151,13 @@ type backend struct {
 
 func newBackend(t *testing.T) backend {
 	t.Helper()
-	server := s3server.Start(t)
+	return newBackendOf(t, s3server.Versitygw)
+}
+
+// newBackendOf is newBackend with a server of that kind.
+func newBackendOf(t *testing.T, k s3server.Kind) backend {
+	t.Helper()
+	server := k.Start(t)
 	return backend{server, client.Bucket{Store: server.Client, BucketName: server.Bucket(t)}}
 }
 

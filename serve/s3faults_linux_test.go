@@ -198,13 +198,23 @@ func runProbe(t *testing.T, f *faulty, _ *scenario, fault *s3fault.Fault, done f
 // Whatever fails, the objects that are visible are whole, the answer makes clients come
 // back, no room is kept, and after a sweep no upload is unfinished.
 func TestFaultsOnTheWay(t *testing.T) {
-	server := s3server.Start(t)
+	s3server.Each(t, func(t *testing.T, k s3server.Kind) {
+		every := sampleOf
+		if k.Name == s3server.Versitygw.Name {
+			every = nightly.Pick(sampleOf, 1)
+		}
+		testFaultsOnTheWay(t, k.Start(t), every)
+	})
+}
+
+// testFaultsOnTheWay tries one of so many faults of the matrix.
+func testFaultsOnTheWay(t *testing.T, server *s3server.Server, every int) {
 	var combinations atomic.Int64
 	var running sync.WaitGroup
 	places := make(chan struct{}, 16) // these wait, mostly
 	for _, s := range scenarios {
 		for i, fault := range s.faults(t, server) {
-			if i%nightly.Pick(sampleOf, 1) != 0 {
+			if i%every != 0 {
 				continue
 			}
 			places <- struct{}{}
