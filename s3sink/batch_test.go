@@ -278,7 +278,7 @@ func testProbe(t *testing.T, r *rig) {
 		return r.wire.Attempts()
 	}
 	first := probe()
-	for operation, n := range map[string]int{"GetObject": 4, "CompleteMultipartUpload": 2, "DeleteObject": 2} {
+	for operation, n := range map[string]int{"GetObject": 4, "CompleteMultipartUpload": 2, "DeleteObject": 4} {
 		if first[operation] != n {
 			t.Errorf("first probe: %d of %s, want %d", first[operation], operation, n)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/aws/smithy-go"
@@ -109,14 +108,4 @@ func refusesChecksum(err error) bool {
 		return !ok || !slices.Contains(otherRefusals, refused.ErrorCode())
 	}
 	return false
-}
-
-// canonicalMetadata returns metadata with the names as Spillway writes them. Ceph's radosgw
-// returns hyphens for underscores.
-func canonicalMetadata(got map[string]string) map[string]string {
-	metadata := make(map[string]string, len(got))
-	for name, value := range got {
-		metadata[strings.ReplaceAll(strings.ToLower(name), "-", "_")] = value
-	}
-	return metadata
 }

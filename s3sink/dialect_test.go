@@ -3,12 +3,14 @@ package s3sink_test
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"spillway/internal/s3event"
 	"spillway/s3sink"
 	"spillway/testdata/s3quirk"
+	"spillway/testdata/s3server"
 )
 
 // TestDialects uploads to stores that differ from S3. Each is a proxy before a real server.
@@ -73,4 +75,38 @@ func (r *rig) wantLifeOfAnUpload(t *testing.T) {
 		t.Errorf("%d objects, want %d", n, keys)
 	}
 	r.idle(t)
+}
+
+// TestProxyDropsHeaders checks that a probe names a proxy that drops headers with underscores,
+// before a store that checks signatures and before one that does not, and for objects of
+// either form.
+func TestProxyDropsHeaders(t *testing.T) {
+	onlyMultipart := func(next http.Handler) http.Handler {
+		nginx := s3quirk.Nginx()(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				nginx.ServeHTTP(w, r)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	for name, server := range map[string]s3server.Client{"signatures are checked": real(t), "no signatures": embedded(t)} {
+		for form, quirk := range map[string]s3quirk.Quirk{"all requests": s3quirk.Nginx(), "multipart uploads": onlyMultipart} {
+			t.Run(name+", "+form, func(t *testing.T) {
+				endpoint := s3quirk.Before(t, server, quirk)
+				r := newRig(t, server, func(cfg *s3sink.Config) { cfg.Endpoint = endpoint })
+				for range 2 {
+					err := r.sink.Probe(t.Context())
+					if failed := storeError(t, err); failed.Code != "metadata lost" {
+						t.Errorf("failed with %s: %v", failed.Code, err)
+					}
+					if says := s3sink.Explain(err); !strings.Contains(says, "underscores_in_headers on") {
+						t.Errorf("explained as %q", says)
+					}
+				}
+				r.wantFinished(t)
+			})
+		}
+	}
 }

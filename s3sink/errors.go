@@ -39,6 +39,7 @@ var (
 const (
 	codeNoCredentials = "no credentials"
 	codeDiffers       = "reads back differently"
+	codeMetadata      = "metadata lost"
 	codeNotStored     = "not there after it was written"
 	codeUnchecked     = "no checksum"
 	codeOutOfTime     = "out of time" // of publishing
@@ -67,6 +68,9 @@ var validCode = regexp.MustCompile(`^[A-Za-z0-9.]{1,64}$`)
 
 // codeOf returns S3's error code, or one of ours.
 func codeOf(err error) string {
+	if errors.Is(err, errMetadata) {
+		return codeMetadata
+	}
 	if ended, ok := errors.AsType[*endedError](err); ok {
 		err = ended.last // it says more
 	}

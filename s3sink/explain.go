@@ -90,7 +90,8 @@ var remedies = map[string]string{
 	codeOutOfTime:     "The store answers too slowly for the entries of an upload: check the store. What was published stays, and a retry skips it.",
 	codeNotStored:     "The store loses objects that it says it has stored: check the store. A retry stores what is missing.",
 	codeUnchecked:     "The store checks none of the checksums that Spillway can send, and its ETags are no MD5s. Damaged files would not be noticed, so nothing is stored.",
-	codeDiffers:       "The store, or a proxy in front of it, changes the body or the metadata of objects. Files may be damaged, or never skipped.",
+	codeDiffers:       "The store, or a proxy in front of it, changes the body of objects: files may be damaged.",
+	codeMetadata:      "A proxy in front of the store, or the store itself, drops or changes metadata. nginx drops headers with underscores in their names: set `underscores_in_headers on` there.",
 }
 
 // Explain says in one line what failed at the store, with S3's error code, and what the

@@ -97,16 +97,12 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return respond(200, string(object.body), header), nil
 	case "PutObject":
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.objects == nil {
-			s.objects = make(map[string]sentRequest)
-		}
-		s.objects[req.URL.Path] = sent
+		s.store(req.URL.Path, sent)
 		return s.wroteBody(req, sent.body), nil
 	case "UploadPart":
 		return s.wroteBody(req, sent.body), nil
 	case "CompleteMultipartUpload":
+		s.join(req.URL.Path)
 		return respond(200, `<CompleteMultipartUploadResult><ETag>"tag"</ETag></CompleteMultipartUploadResult>`, nil), nil
 	case "AbortMultipartUpload":
 		return respond(204, "", nil), nil
@@ -117,6 +113,34 @@ func (s *fakeStore) RoundTrip(req *http.Request) (*http.Response, error) {
 		return respond(204, "", nil), nil
 	}
 	return nil, fmt.Errorf("no such operation: %s", operation)
+}
+
+// store keeps an object for a GET.
+func (s *fakeStore) store(path string, object sentRequest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects == nil {
+		s.objects = make(map[string]sentRequest)
+	}
+	s.objects[path] = object
+}
+
+// join stores an object with the last body that was sent as a part of it, and the metadata that
+// its upload was created with.
+func (s *fakeStore) join(path string) {
+	object := sentRequest{header: http.Header{}}
+	for _, r := range append(s.sent("CreateMultipartUpload"), s.sent("UploadPart")...) {
+		if !strings.Contains(r.url, path+"?") {
+			continue
+		}
+		object.body = r.body
+		for name, values := range r.header {
+			if strings.HasPrefix(name, "X-Amz-Meta-") || name == "X-Amz-Checksum-Crc32" {
+				object.header[name] = values
+			}
+		}
+	}
+	s.store(path, object)
 }
 
 func (s *fakeStore) count(operation string) int {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"spillway/stream"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -79,7 +81,7 @@ func (p destination) listedKey(ctx context.Context, first listing) (string, erro
 
 // findListing begins an upload, sees how the store lists it, and aborts it.
 func (p destination) findListing(ctx context.Context) (found listingKind, err error) {
-	trial, err := beginMultipart(finishSent(ctx), p.store, &p, probeName, attributes{}, checksum(p.store.dialect.checksum.Load()))
+	trial, err := beginMultipart(finishSent(ctx), p.store, &p, probeName, attributesOf(stream.AsIs, identity{}), checksum(p.store.dialect.checksum.Load()))
 	if err != nil {
 		return listingUnknown, err
 	}

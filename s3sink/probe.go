@@ -16,9 +16,11 @@ import (
 )
 
 const (
-	// probeName is the object that Probe writes and reads back. No entry has this name,
-	// because it is not a symbol key.
-	probeName = ".spillway-probe"
+	// probeName and joinedName are the objects that Probe writes, with one request and in
+	// parts, and reads back. No entry has these names, because they are not symbol keys.
+	// Two names, because some stores keep metadata of an object that is written again.
+	probeName  = ".spillway-probe"
+	joinedName = ".spillway-probe-parts"
 
 	// absentName is an object that does not exist.
 	absentName = ".spillway-none"
@@ -192,9 +194,10 @@ func (p *prober) chosen(ctx context.Context, c checksum) {
 	}
 	p.wrote = time.Now()
 	p.store.lastPutFailed.Store(false)
-	// Credentials may lack this permission, which uploads do not need. Then the object
-	// stays.
+	// Credentials may lack this permission, which uploads do not need. Then the objects
+	// stay.
 	_ = p.api.delete(ctx, p.target(probeName))
+	_ = p.api.delete(ctx, p.target(joinedName))
 }
 
 // run makes checks at the same time. It returns the error of the first that failed, in their
@@ -209,7 +212,7 @@ func (p *prober) run(ctx context.Context, checks ...func(context.Context) error)
 	answered := slices.DeleteFunc(slices.Clone(errs), func(err error) bool {
 		return errors.Is(err, errUnchecked) || errors.Is(err, errOtherChecksum)
 	})
-	return firstError(append(answered, errs...))
+	return p.blameHeaders(ctx, firstError(append(answered, errs...)))
 }
 
 func firstError(errs []error) error {
@@ -225,17 +228,17 @@ func firstError(errs []error) error {
 // written, and reads it back.
 func (p *prober) checkObject(c checksum) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if err := p.writeAndRead(ctx, c, p.putProbe); err != nil {
+		if err := p.writeAndRead(ctx, c, probeName, p.putProbe); err != nil {
 			return err
 		}
-		return p.writeAndRead(ctx, c, p.joinProbe)
+		return p.writeAndRead(ctx, c, joinedName, p.joinProbe)
 	}
 }
 
-// writeAndRead writes the probe's object and reads it back. It tries again if the object
+// writeAndRead writes an object of that name and reads it back. It tries again if the object
 // is gone, because another instance may have deleted it.
-func (p *prober) writeAndRead(ctx context.Context, c checksum, write func(context.Context, checksum) error) error {
-	t := p.target(probeName)
+func (p *prober) writeAndRead(ctx context.Context, c checksum, name string, write func(context.Context, checksum) error) error {
+	t := p.target(name)
 	for range probeWrites {
 		if err := write(ctx, c); err != nil {
 			return err
@@ -244,10 +247,8 @@ func (p *prober) writeAndRead(ctx context.Context, c checksum, write func(contex
 		switch {
 		case err != nil:
 			return err
-		case isProbe(got, text):
-			return nil
 		case got.found:
-			return failure("GetObject", t, errDiffers)
+			return failure("GetObject", t, checkProbe(got, text))
 		}
 	}
 	return failure("GetObject", t, errDiffers)
@@ -284,7 +285,7 @@ func (p *prober) putProbe(ctx context.Context, c checksum) error {
 
 // joinProbe writes the probe's object as a multipart upload of one part.
 func (p *prober) joinProbe(ctx context.Context, c checksum) error {
-	err := p.begin(ctx, &p.unjoined, stream.AsIs, c)
+	err := p.begin(ctx, &p.unjoined, joinedName, stream.AsIs, c)
 	if err == nil {
 		err = p.join(ctx, p.unjoined)
 	}
@@ -303,22 +304,11 @@ func (p *prober) join(ctx context.Context, m *multipart) error {
 	return err
 }
 
-// isProbe reports whether an object is the probe's.
-func isProbe(got objectInfo, body []byte) bool {
-	for key, want := range probeAttributes(stream.AsIs).metadata {
-		if got.metadata[key] != want {
-			return false
-		}
-	}
-	sum := encodeCRC32(crc32.ChecksumIEEE(probeText))
-	return got.found && bytes.Equal(body, probeText) && (got.crc32 == "" || got.crc32 == sum)
-}
-
 // checkPart returns a check that creates a multipart upload, sends a part and aborts the
 // upload.
 func (p *prober) checkPart(c checksum) func(context.Context) error {
 	return func(ctx context.Context) error {
-		err := p.begin(ctx, &p.leftover, stream.Gzip, c)
+		err := p.begin(ctx, &p.leftover, probeName, stream.Gzip, c)
 		if err == nil {
 			err = p.sendPart(ctx, p.leftover, pattern{}, p.part)
 		}
@@ -344,11 +334,11 @@ func (p *prober) sendPart(ctx context.Context, m *multipart, r io.ReaderAt, n in
 
 // begin creates a multipart upload whose bytes the store checks by c. It aborts the one that
 // leftover names first, and then names the new one there.
-func (p *prober) begin(ctx context.Context, leftover **multipart, form stream.Form, c checksum) error {
+func (p *prober) begin(ctx context.Context, leftover **multipart, name string, form stream.Form, c checksum) error {
 	if err := abortLeftover(ctx, leftover); err != nil {
 		return err
 	}
-	m, err := beginMultipart(ctx, p.api, &p.destination, probeName, probeAttributes(form), c)
+	m, err := beginMultipart(ctx, p.api, &p.destination, name, probeAttributes(form), c)
 	if err != nil {
 		return err
 	}

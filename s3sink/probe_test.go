@@ -131,8 +131,8 @@ func TestProbeSaysWhy(t *testing.T) {
 			return nil, context.Cause(req.Context())
 		}, "no answer in time", "too slow"},
 		{"a code that is none", "UploadPart", answer(400, "<b>x</b>\x1b[31m"), "HTTP 400", "not an answer of S3"},
-		{"metadata lost", "GetObject", change(func(r *http.Response) { r.Header.Del("X-Amz-Meta-Original_size") }), "reads back differently", "metadata"},
-		{"metadata changed", "GetObject", change(func(r *http.Response) { r.Header.Set("X-Amz-Meta-Original_md5_hash", "0") }), "reads back differently", "metadata"},
+		{"metadata lost", "GetObject", change(func(r *http.Response) { r.Header.Del("X-Amz-Meta-Original_size") }), "metadata lost", "underscores_in_headers"},
+		{"metadata changed", "GetObject", change(func(r *http.Response) { r.Header.Set("X-Amz-Meta-Original_md5_hash", "0") }), "metadata lost", "metadata"},
 		{"bytes changed", "GetObject", change(func(r *http.Response) { r.Body = io.NopCloser(strings.NewReader("other")) }), "reads back differently", "body"},
 		{"checksum wrong", "GetObject", change(func(r *http.Response) { r.Header.Set("X-Amz-Checksum-Crc32", "AAAAAA==") }), "reads back differently", "body"},
 		{"hyphens in metadata", "GetObject", change(func(r *http.Response) {
@@ -195,7 +195,7 @@ func TestProbeIsPatient(t *testing.T) {
 // retried it. A HEAD that is refused is followed by a GET.
 func TestProbeCosts(t *testing.T) {
 	healthy := map[string]int{
-		"HeadObject": 1, "PutObject": 1, "GetObject": 2, "DeleteObject": 1,
+		"HeadObject": 1, "PutObject": 1, "GetObject": 2, "DeleteObject": 2,
 		"CreateMultipartUpload": 2, "UploadPart": 2, "CompleteMultipartUpload": 1, "AbortMultipartUpload": 1,
 	}
 	for _, c := range []struct {
@@ -204,16 +204,16 @@ func TestProbeCosts(t *testing.T) {
 		more            map[string]int // than a healthy store gets
 	}{
 		{"healthy", "", nil, nil},
-		{"HEAD, 403", "HeadObject", func(*http.Request) (*http.Response, error) { return refuse(403, "AccessDenied"), nil }, map[string]int{"GetObject": 1, "DeleteObject": -1}},
-		{"HEAD, 503", "HeadObject", func(*http.Request) (*http.Response, error) { return refuse(503, "SlowDown"), nil }, map[string]int{"HeadObject": 1, "GetObject": 2, "DeleteObject": -1}},
+		{"HEAD, 403", "HeadObject", func(*http.Request) (*http.Response, error) { return refuse(403, "AccessDenied"), nil }, map[string]int{"GetObject": 1, "DeleteObject": -2}},
+		{"HEAD, 503", "HeadObject", func(*http.Request) (*http.Response, error) { return refuse(503, "SlowDown"), nil }, map[string]int{"HeadObject": 1, "GetObject": 2, "DeleteObject": -2}},
 		{"HEAD, no connection", "HeadObject", func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
-		}, map[string]int{"HeadObject": 1, "DeleteObject": -1}},
+		}, map[string]int{"HeadObject": 1, "DeleteObject": -2}},
 		{"object, 403", "PutObject", func(*http.Request) (*http.Response, error) { return refuse(403, "AccessDenied"), nil }, map[string]int{
-			"GetObject": -2, "DeleteObject": -1, "CreateMultipartUpload": -1, "UploadPart": -1, "CompleteMultipartUpload": -1,
+			"GetObject": -2, "DeleteObject": -2, "CreateMultipartUpload": -1, "UploadPart": -1, "CompleteMultipartUpload": -1,
 		}},
 		{"object, 500", "PutObject", func(*http.Request) (*http.Response, error) { return refuse(500, "InternalError"), nil }, map[string]int{
-			"PutObject": 1, "GetObject": -2, "DeleteObject": -1, "CreateMultipartUpload": -1, "UploadPart": -1, "CompleteMultipartUpload": -1,
+			"PutObject": 1, "GetObject": -2, "DeleteObject": -2, "CreateMultipartUpload": -1, "UploadPart": -1, "CompleteMultipartUpload": -1,
 		}},
 	} {
 		inFakeTime(t, c.name, func(t *testing.T) {

@@ -1,0 +1,54 @@
+package s3sink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strings"
+
+	"spillway/stream"
+)
+
+// errMetadata says that metadata does not reach the store, or does not come back.
+var errMetadata = errors.New("s3: the metadata of an object is not what was sent")
+
+// canonicalMetadata returns metadata with the names as Spillway writes them. Ceph's radosgw
+// returns hyphens for underscores.
+func canonicalMetadata(got map[string]string) map[string]string {
+	metadata := make(map[string]string, len(got))
+	for name, value := range got {
+		metadata[strings.ReplaceAll(strings.ToLower(name), "-", "_")] = value
+	}
+	return metadata
+}
+
+// checkProbe compares an object that has been found with the probe's.
+func checkProbe(got objectInfo, body []byte) error {
+	if sum := encodeCRC32(crc32.ChecksumIEEE(probeText)); !bytes.Equal(body, probeText) || got.crc32 != "" && got.crc32 != sum {
+		return errDiffers
+	}
+	for name, want := range probeAttributes(stream.AsIs).metadata {
+		if got.metadata[name] != want {
+			return errMetadata
+		}
+	}
+	return nil
+}
+
+// blameHeaders looks for the cause of a refused signature. Proxies change headers after they
+// were signed: nginx drops those whose names have an underscore, as the names of metadata do.
+// If the store takes a request without metadata, the error wraps errMetadata.
+func (p *prober) blameHeaders(ctx context.Context, err error) error {
+	failed, ok := errors.AsType[*stream.StoreError](err)
+	if !ok || failed.Code != "SignatureDoesNotMatch" || failed.Op != "PutObject" && failed.Op != "CreateMultipartUpload" {
+		return err
+	}
+	m, trialErr := beginMultipart(ctx, p.api, &p.destination, probeName, attributesOf(stream.AsIs, identity{}), checksum(p.store.dialect.checksum.Load()))
+	if trialErr != nil {
+		return err
+	}
+	_ = m.abort(ctx) // the sweep aborts it otherwise
+	return failure(failed.Op, p.target(probeName), fmt.Errorf("%w: %w", errMetadata, failed.Err))
+}
