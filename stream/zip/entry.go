@@ -130,7 +130,11 @@ func (z *reader) sized(e *entry) error {
 	if e.method == methodStored && e.CompressedSize != e.Size {
 		return e.bad("it is stored, but its compressed and uncompressed sizes differ")
 	}
-	return z.p.Sized(e.Header, z.in)
+	h := e.Header
+	if h.Directory && h.CompressedSize == 0 {
+		h.Codec = stream.Stored // zipstream-ng for Python marks them as deflated
+	}
+	return z.p.Sized(h, z.in)
 }
 
 // deflated reads an entry with a data descriptor. It ends where its deflate stream does.

@@ -178,6 +178,27 @@ func entryEndRules() []rule {
 			name: "end of an entry: a directory, deflated", archive: archive.Build(archive.Entry{Name: "a/", Method: archive.Deflate}, entry("a/a.sym")),
 			files: texts("a/a.sym"),
 		},
+		rule{ // zipstream-ng for Python
+			name: "end of an entry: a directory, deflated to nothing", archive: archive.Build(noBytes("a/"), entry("a/a.sym")),
+			files: texts("a/a.sym"),
+		},
+		rule{
+			name: "end of an entry: a directory, deflated to nothing, spilled", archive: archive.Archive{
+				Prefix: []byte{0}, Entries: []archive.Entry{noBytes("a/"), entry("a/a.sym")},
+			}.Bytes(),
+			files: texts("a/a.sym"),
+		},
+		rule{
+			name: "end of an entry: a directory, deflated to nothing, with a CRC-32", archive: archive.Build(with(noBytes("a/"), func(e *archive.Entry) {
+				e.Local = func(h *archive.LocalHeader) { h.CRC32 = 1 }
+				e.Central = func(h *archive.CentralHeader) { h.CRC32 = 1 }
+			})),
+			err: &stream.ChecksumError{Entry: "a/"},
+		},
+		rule{
+			name: "end of an entry: a file, deflated to nothing", archive: archive.Build(noBytes("a.sym")),
+			err: damaged("a.sym", ""),
+		},
 		rule{
 			name: "end of an entry: a directory with content, stored", archive: archive.Build(archive.Entry{Name: "a/", Data: []byte("x")}),
 			err: damaged("a/", "directory"),
@@ -213,6 +234,11 @@ func entryEndRules() []rule {
 			err: damaged("a/", "directory"),
 		},
 	)
+}
+
+// noBytes is a deflated entry without a deflate stream.
+func noBytes(name string) archive.Entry {
+	return archive.Entry{Name: name, Method: archive.Deflate, Raw: []byte{}}
 }
 
 // descriptorRules are about entries with data descriptors.
