@@ -41,43 +41,80 @@ func Stored(files []archive.File) []archive.File {
 // service stores them, and nothing else.
 func (b Bucket) WantStored(t *testing.T, prefix string, files []archive.File) {
 	t.Helper()
+	differences, err := b.Differences(context.WithoutCancel(t.Context()), prefix, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range differences {
+		t.Error(d)
+	}
+}
+
+// Differences returns in what the bucket differs from one that holds these files under
+// prefix, as the service stores them, and nothing else.
+func (b Bucket) Differences(ctx context.Context, prefix string, files []archive.File) (all []string, err error) {
 	files = Stored(files)
 	keys := []string{}
 	for _, f := range files {
 		keys = append(keys, prefix+f.Name)
 	}
-	if got := b.Store.Keys(t, b.BucketName); !slices.Equal(got, keys) {
-		t.Errorf("the bucket holds %q, want %q", got, keys)
+	got, err := b.Store.ListKeys(ctx, b.BucketName)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(got, keys) {
+		all = append(all, fmt.Sprintf("the bucket holds %q, want %q", got, keys))
 	}
 	for _, f := range files {
-		o, ok := b.Store.Object(t, b.BucketName, prefix+f.Name)
-		if !ok {
+		if !slices.Contains(got, prefix+f.Name) {
 			continue
 		}
-		contentType, encoding, body := "application/octet-stream", "", o.Body
-		if strings.HasSuffix(f.Name, ".sym") {
-			contentType, encoding, body = "text/plain", "gzip", Gunzip(t, o.Body)
+		body, o, err := b.Store.Open(ctx, b.BucketName, prefix+f.Name)
+		if err != nil {
+			return nil, err
 		}
-		if o.ContentType != contentType {
-			t.Errorf("%s: Content-Type %q, want %q", f.Name, o.ContentType, contentType)
+		o.Body, err = io.ReadAll(body)
+		if err = errors.Join(err, body.Close()); err != nil {
+			return nil, err
 		}
-		if !bytes.Equal(body, f.Data) {
-			t.Errorf("%s: the object is %d bytes that are not the %d of the file", f.Name, len(body), len(f.Data))
-		}
-		if o.ContentEncoding != encoding {
-			t.Errorf("%s: Content-Encoding %q, want %q", f.Name, o.ContentEncoding, encoding)
-		}
-		sum := md5.Sum(f.Data)
-		for key, want := range map[string]string{
-			"original_size":     strconv.Itoa(len(f.Data)),
-			"original_crc32":    fmt.Sprintf("%08x", crc32.ChecksumIEEE(f.Data)),
-			"original_md5_hash": hex.EncodeToString(sum[:]),
-		} {
-			if got := o.Metadata[key]; got != want {
-				t.Errorf("%s: %s is %q, want %q", f.Name, key, got, want)
-			}
+		for _, d := range differences(o, f) {
+			all = append(all, f.Name+": "+d)
 		}
 	}
+	return all, nil
+}
+
+// differences returns in what an object differs from a file, as the service stores it.
+func differences(o s3server.Object, f archive.File) (all []string) {
+	complain := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	contentType, encoding, body := "application/octet-stream", "", o.Body
+	if strings.HasSuffix(f.Name, ".sym") {
+		contentType, encoding = "text/plain", "gzip"
+		var err error
+		if body, err = gunzip(o.Body); err != nil {
+			complain("%v", err)
+		}
+	}
+	if o.ContentType != contentType {
+		complain("Content-Type %q, want %q", o.ContentType, contentType)
+	}
+	if !bytes.Equal(body, f.Data) {
+		complain("the object is %d bytes that are not the %d of the file", len(body), len(f.Data))
+	}
+	if o.ContentEncoding != encoding {
+		complain("Content-Encoding %q, want %q", o.ContentEncoding, encoding)
+	}
+	sum := md5.Sum(f.Data)
+	for key, want := range map[string]string{
+		"original_size":     strconv.Itoa(len(f.Data)),
+		"original_crc32":    fmt.Sprintf("%08x", crc32.ChecksumIEEE(f.Data)),
+		"original_md5_hash": hex.EncodeToString(sum[:]),
+	} {
+		if got := o.Metadata[key]; got != want {
+			complain("%s is %q, want %q", key, got, want)
+		}
+	}
+	return all
 }
 
 // WantNothing checks that the bucket holds no object and no unfinished upload.

@@ -28,6 +28,7 @@ type Answer struct {
 	Status     int    `json:"-"`
 	RetryAfter string `json:"-"`
 	Error      string `json:"error"`
+	Detail     string `json:"detail"`
 	Upload     struct {
 		ID           int64    `json:"id"`
 		Size         int64    `json:"size"`

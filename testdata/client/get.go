@@ -101,13 +101,17 @@ func Until(t *testing.T, what string, holds func() bool) {
 // Gunzip decompresses data.
 func Gunzip(t *testing.T, data []byte) []byte {
 	t.Helper()
-	z, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := io.ReadAll(z)
+	out, err := gunzip(data)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+func gunzip(data []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
 }
