@@ -31,6 +31,8 @@ var Writers = []Writer{
 	{"InfoZipPipe", InfoZipPipe},
 	{"SevenZip", SevenZip},
 	{"Bsdtar", Bsdtar},
+	{"BsdtarZip64", BsdtarZip64},
+	{"CommonsCompressZip64", CommonsCompressZip64},
 	{"GoWriter", GoWriter},
 	{"JavaJar", JavaJar},
 	{"RustStreaming", RustStreaming},
@@ -158,6 +160,39 @@ func Bsdtar(files ...File) []byte {
 		e.Method, e.Descriptor, e.LocalSizes = Deflate, Signed32, true
 		return e
 	})
+}
+
+// BsdtarZip64 writes as bsdtar --options zip:zip64 does: the uncompressed size in a zip64 extra
+// field of the local header, after the other fields, and the compressed size only in the data
+// descriptor, which has 64-bit sizes.
+func BsdtarZip64(files ...File) []byte {
+	a := Archive{Zip64: true}
+	for _, f := range files {
+		e := Entry{Name: f.Name, Data: f.Data, LocalExtra: unixExtras(3), CentralExtra: unixExtras(3)}
+		if !f.directory() {
+			e.Method, e.Descriptor = Deflate, Signed64
+			e.Local = func(h *LocalHeader) {
+				h.Compressed, h.Uncompressed = Sentinel, Sentinel
+				h.Extra = append(h.Extra, Zip64Extra(uint64(len(f.Data)), 0)...)
+			}
+		}
+		a.Entries = append(a.Entries, e)
+	}
+	return a.Bytes()
+}
+
+// CommonsCompressZip64 writes as Apache Commons Compress does to a pipe with Zip64Mode.Always:
+// folders deflated, with descriptors as well, and in the zip64 extra field of the central
+// directory header also the number of the disk, for which nothing asks.
+func CommonsCompressZip64(files ...File) []byte {
+	a := Archive{Zip64: true}
+	for _, f := range files {
+		a.Entries = append(a.Entries, Entry{
+			Name: f.Name, Data: f.Data, Method: Deflate, Flags: FlagUTF8, Descriptor: Signed64, Zip64Local: true, Zip64Central: true,
+			Central: func(h *CentralHeader) { h.Extra = Extra(0x0001, append(h.Extra[4:], 0, 0, 0, 0)) },
+		})
+	}
+	return a.Bytes()
 }
 
 // GoWriter writes with the standard library's archive/zip.
