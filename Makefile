@@ -61,15 +61,15 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 full: $(VERSITYGW) ## every test at its full size: each fault of the matrix, each byte of an archive
 	SPILLWAY_NIGHTLY=1 $(GO) test -timeout 60m -p 1 $(TESTFLAGS) $(PACKAGES)
 
-NIGHTLY := full fuzz kill soak
+NIGHTLY := full fuzz kill soak writers
 
 .PHONY: nightly
-nightly: ## what takes too long for each change: full, fuzz, kill and soak, one after the other
+nightly: ## what takes too long for each change: full, fuzz, kill, soak and writers, one after the other
 	@failed=; times=; \
 	for target in $(NIGHTLY); do \
 		echo "== make $$target"; began=$$(date +%s); \
 		$(MAKE) --no-print-directory $$target && result=passed || { result=FAILED; failed="$$failed $$target"; }; \
-		times="$$times$$(printf '%-6s %-6s %6d s' $$target $$result $$(($$(date +%s) - began)))\n"; \
+		times="$$times$$(printf '%-7s %-6s %6d s' $$target $$result $$(($$(date +%s) - began)))\n"; \
 	done; \
 	printf "$$times"; \
 	test -z "$$failed"
@@ -112,6 +112,10 @@ kill: $(VERSITYGW) ## kills the program KILLS (200) times during uploads, and ch
 soak: $(VERSITYGW) ## mixed uploads for SOAKTIME (30m) with failing clients and a failing S3; SOAKFLAGS, see go run ./testdata/soak -help
 	$(GO) run ./testdata/soak -for $(SOAKTIME) $(SOAKFLAGS)
 
+.PHONY: writers
+writers: $(VERSITYGW) ## uploads archives of real zip writers, which it installs; writes the table of docs/archives.md; WRITERSFLAGS, see -help
+	$(GO) run ./testdata/writers $(WRITERSFLAGS)
+
 .PHONY: lint
 lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, package walls
 	@files=$$($(GOFUMPT) -l $$(git ls-files '*.go')); test -z "$$files" || { echo "not formatted by gofumpt: $$files" >&2; exit 1; }
@@ -123,7 +127,7 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, pa
 
 .PHONY: clean
 clean: ## removes what the other targets made, the tools included
-	rm -rf spillway profiles $(BIN)
+	rm -rf spillway profiles testdata/writers/node/node_modules $(BIN)
 
 $(VERSITYGW):
 	GOBIN=$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
