@@ -98,6 +98,10 @@ func testStored(t *testing.T, r *rig) {
 				"original_md5_hash": hex.EncodeToString(facts.MD5[:]),
 			}[key]
 		}
+		// The object may be found absent before its MD5 is known, which it then goes without.
+		if _, has := o.Metadata["original_md5_hash"]; !has && f.leased && !f.unstated {
+			delete(want, "original_md5_hash")
+		}
 		if !maps.Equal(o.Metadata, want) {
 			t.Errorf("%s: metadata %v, want %v", f.name, o.Metadata, want)
 		}

@@ -23,6 +23,14 @@ type listing struct {
 	at      time.Time // when the store listed them, by its clock; zero: not known
 }
 
+// first returns the ID of the first upload; empty if there is none.
+func (l *listing) first() string {
+	if len(l.uploads) == 0 {
+		return ""
+	}
+	return l.uploads[0].id
+}
+
 // listUploads lists up to limit unfinished multipart uploads in t's bucket whose keys begin
 // with t's and are after marker.
 func (s *store) listUploads(ctx context.Context, t target, marker string, limit int32) (listing, error) {

@@ -82,7 +82,7 @@ func (w *sweep) abortUnder(ctx context.Context, p destination) {
 	if err == nil && listed.key != p.prefix {
 		page, err = p.store.listUploads(ctx, listed, "", w.sink.sweepPage)
 	}
-	for marker := ""; ; {
+	for marker, before := "", ""; ; {
 		if err == nil && page.at.IsZero() && len(page.uploads) > 0 {
 			err = failure("ListMultipartUploads", p.target(""), errNoDate)
 		}
@@ -93,13 +93,14 @@ func (w *sweep) abortUnder(ctx context.Context, p destination) {
 		if !w.abortStale(ctx, p, page) || !page.more {
 			return
 		}
-		if page.next <= marker {
+		// Ceph begins a page with the marker's key, of which there may be more uploads.
+		if page.next < marker || page.next == marker && page.first() == before {
 			if listed.key == p.prefix {
 				w.failed(failure("ListMultipartUploads", p.target(""), errNoProgress))
 			}
 			return // MinIO lists the oldest first and knows no marker: the next sweep goes on
 		}
-		marker = page.next
+		marker, before = page.next, page.first()
 		page, err = p.store.listUploads(ctx, listed, marker, w.sink.sweepPage)
 	}
 }

@@ -165,8 +165,20 @@ func listed(next string, more bool, uploads ...pending) *http.Response {
 	return respond(200, b.String(), http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}})
 }
 
+// ancient is when uploads were created that any sweep aborts.
+const ancient = "1999-01-01T00:00:00.000Z"
+
 // old returns an upload of that key that any sweep aborts.
-func old(key string) pending { return pending{key, "id-" + key, "1999-01-01T00:00:00.000Z"} }
+func old(key string) pending { return pending{key, "id-" + key, ancient} }
+
+// turns returns answers one after the other, whatever the marker.
+func turns(answers ...*http.Response) func(string) *http.Response {
+	return func(string) *http.Response {
+		answer := answers[0]
+		answers = answers[1:]
+		return answer
+	}
+}
 
 // newListingRig returns a rig whose store lists unfinished uploads as in pages: for each
 // prefix, what follows a marker.
@@ -253,6 +265,11 @@ func TestSweepPages(t *testing.T) {
 				"v1/b": listed("", false, old("v1/c")),
 			}[marker]
 		}, 2, []string{"v1/c"}, false},
+		{"a page begins with the key of its marker", turns(
+			listed("v1/a", true, pending{"v1/a", "1", ancient}, pending{"v1/a", "2", ancient}),
+			listed("v1/a", true, pending{"v1/a", "3", ancient}, pending{"v1/a", "4", ancient}),
+			listed("", false, pending{"v1/a", "5", ancient}),
+		), 3, slices.Repeat([]string{"v1/a"}, 5), false},
 		{"the same page for ever", func(string) *http.Response {
 			return listed("v1/b", true, old("v1/a"), old("v1/b"))
 		}, 2, []string{"v1/a", "v1/b", "v1/a", "v1/b"}, true},
