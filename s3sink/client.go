@@ -64,7 +64,7 @@ type objectInfo struct {
 	found          bool
 	length         int64             // of the body, in bytes
 	metadata       map[string]string // see canonicalMetadata
-	etag           string            // without quotes
+	etag           string            // as trimETag returns it
 	crc32          string            // of the whole body, as encodeCRC32 returns it; empty: not known
 	compositeCRC32 string            // as written.compositeCRC32 returns it; empty: not known
 }

@@ -74,7 +74,7 @@ func TestSweepFindsNothing(t *testing.T) {
 				if aborted != 0 || test.fails != (err != nil) {
 					t.Errorf("%d aborted: %v", aborted, err)
 				}
-				if test.fails && !strings.Contains(err.Error(), "does not list") {
+				if err != nil && !strings.Contains(err.Error(), "does not list") {
 					t.Errorf("fails with %v", err)
 				}
 			}

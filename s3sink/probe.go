@@ -72,6 +72,7 @@ type prober struct {
 	turn     chan struct{} // holds a value while the fields below are in use
 	leftover *multipart    // an upload of checkPart that could not be aborted; nil if there is none
 	unjoined *multipart    // the same, of joinProbe
+	untried  checksum      // the first one that the last probe had no time for
 	wrote    time.Time     // when this process last wrote the object
 }
 
@@ -165,22 +166,29 @@ func (p *prober) settle(ctx context.Context) {
 }
 
 // chooseChecksum makes all checks with each checksum, the best one first, until the store
-// takes one. A store that takes the best gets no request more. The caller has the turn.
+// takes one. A store that takes the best gets no request more. If ctx ends first, the next call
+// goes on where this one was. The caller has the turn.
 func (p *prober) chooseChecksum(ctx context.Context) error {
 	var first, last error
-	for _, c := range checksums {
+	for _, c := range checksums[p.untried:] {
 		last = p.run(ctx, p.checkAbsent, p.checkObject(c), p.checkPart(c))
 		if last == nil {
+			p.untried = wholeCRC32
 			p.chosen(ctx, c)
 			return nil
 		}
 		if !refusesChecksum(last) {
+			if ctx.Err() == nil {
+				c = wholeCRC32
+			}
+			p.untried = c
 			return last
 		}
 		if first == nil {
 			first = last
 		}
 	}
+	p.untried = wholeCRC32
 	if errors.Is(last, errUnchecked) {
 		return last
 	}

@@ -1,6 +1,7 @@
 package s3sink_test
 
 import (
+	"context"
 	"crypto/md5"
 	"encoding/base64"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"spillway/internal/s3event"
 	"spillway/s3sink"
@@ -47,6 +49,9 @@ func TestEveryBodyIsProven(t *testing.T) {
 		}, "reads back differently"},
 		{"the MD5 as ETag", func(_ *http.Request, body []byte) http.Header { return http.Header{"Etag": {quotedMD5(body)}} }, ""},
 		{"the MD5 as weak ETag", func(_ *http.Request, body []byte) http.Header { return http.Header{"Etag": {"W/" + quotedMD5(body)}} }, ""},
+		{"the MD5 in capitals", func(_ *http.Request, body []byte) http.Header {
+			return http.Header{"Etag": {strings.ToUpper(quotedMD5(body))}}
+		}, ""},
 		{"another MD5", func(_ *http.Request, body []byte) http.Header {
 			return http.Header{"Etag": {quotedMD5(append(body, 0))}}
 		}, "no checksum"},
@@ -204,4 +209,36 @@ func testRefusedChecksum(t *testing.T) {
 		t.Errorf("found %q, want %q", found, want)
 	}
 	r.idle(t)
+}
+
+// TestSlowStoreIsFoundOut checks that a store that is too slow for all attempts of one probe is
+// found out by several.
+func TestSlowStoreIsFoundOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{etag: quotedMD5}
+		store.ignores.Store(true)
+		store.answer = func(_ string, _ int, req *http.Request) (*http.Response, error) {
+			select {
+			case <-time.After(600 * time.Millisecond):
+				return nil, nil
+			case <-req.Context().Done():
+				return nil, context.Cause(req.Context())
+			}
+		}
+		r := newFakeRig(t, store, func(cfg *s3sink.Config) { cfg.TryPrefix = cfg.Prefix })
+		for n := 1; ; n++ {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			err := r.sink.Probe(ctx)
+			cancel()
+			if err == nil {
+				break
+			}
+			if n == 5 {
+				t.Fatalf("probe %d: %v", n, err)
+			}
+		}
+		if says := r.sink.Checksums(); !strings.Contains(says, "ETags") {
+			t.Errorf("it says %q", says)
+		}
+	})
 }

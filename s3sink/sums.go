@@ -108,10 +108,10 @@ func (c checksum) provenBy(proof checksum) error {
 	return nil
 }
 
-// trimETag returns an ETag without its quotes, and without the mark of a weak one, which
-// some proxies add.
+// trimETag returns an ETag for comparisons: without its quotes, without the mark of a weak
+// one, which some proxies add, and in lower case, which Alibaba's OSS does not use.
 func trimETag(etag *string) string {
-	return strings.Trim(strings.TrimPrefix(aws.ToString(etag), "W/"), `"`)
+	return strings.ToLower(strings.Trim(strings.TrimPrefix(aws.ToString(etag), "W/"), `"`))
 }
 
 // encodeCRC32 returns a checksum as S3 writes it: big-endian, in base64.

@@ -13,7 +13,7 @@ import (
 type written struct {
 	size  int64
 	crc32 uint32
-	etag  string     // that the store answered with, without quotes; empty: not known
+	etag  string     // that the store answered with, as trimETag returns it; empty: not known
 	parts []sentPart // in order; nil: the object was written with one PutObject
 }
 

@@ -2,11 +2,15 @@ package s3quirk
 
 import (
 	"bytes"
+	"crypto/md5"
 	"encoding/xml"
+	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"spillway/testdata/s3fault"
@@ -135,6 +139,30 @@ func Minio(t testing.TB, c s3server.Client) Quirk {
 			slices.SortStableFunc(list.Upload, func(a, b upload) int { return strings.Compare(a.Initiated, b.Initiated) })
 			w.Header().Set("Content-Type", "application/xml")
 			_ = xml.NewEncoder(w).Encode(list)
+		})
+	}
+}
+
+// Loses answers the first PutObject of each key as if it had been stored, and stores nothing.
+func Loses() Quirk {
+	var lost sync.Map
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			call := s3fault.Call(r)
+			if !strings.HasPrefix(call, "PutObject ") {
+				next.ServeHTTP(w, r)
+				return
+			}
+			if _, again := lost.LoadOrStore(call, true); again {
+				next.ServeHTTP(w, r)
+				return
+			}
+			sum := md5.New()
+			if _, err := io.Copy(sum, r.Body); err != nil {
+				return // the client has gone
+			}
+			w.Header().Set("ETag", fmt.Sprintf("\"%x\"", sum.Sum(nil)))
+			w.Header()["X-Amz-Checksum-Crc32"] = r.Header["X-Amz-Checksum-Crc32"]
 		})
 	}
 }
