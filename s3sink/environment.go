@@ -111,7 +111,8 @@ func endpointOf(ctx context.Context, api *s3.Client, bucket string) (*url.URL, e
 		o.HTTPClient = dry
 		o.Retryer = aws.NopRetryer{}
 		o.Credentials = credentials.NewStaticCredentialsProvider("none", "none", "")
-		o.DisableS3ExpressSessionAuth = aws.Bool(true)
+		o.DisableS3ExpressSessionAuth = aws.Bool(true) // it asks S3 for a session
+		o.EndpointResolverV2 = s3.NewDefaultEndpointResolverV2()
 		o.APIOptions = nil
 	})
 	if dry.url == nil {

@@ -237,6 +237,9 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 			svc.log.Info("the store checks what it gets", zap.String("bucket", bucket), zap.String("checksum", string(kind)))
 		},
 	}
+	if s.Dev {
+		cfg.DefaultRegion = "us-east-1"
+	}
 	if svc.embedded != nil {
 		cfg.Endpoint = "http://" + svc.embedded.address()
 		cfg.AccessKey, cfg.SecretKey = devKey, devKey

@@ -38,8 +38,8 @@ type Serve struct {
 
 	S3Bucket      string   `name:"s3-bucket" placeholder:"NAME" help:"Bucket for symbols. Required; 'symbols' with --dev. Credentials come from where the AWS SDK looks for them."`
 	S3TryBucket   string   `name:"s3-try-bucket" placeholder:"NAME" help:"Bucket for try symbols. If unset: --s3-bucket."`
-	S3Region      string   `name:"s3-region" placeholder:"NAME" help:"Region of the buckets. If unset: where the AWS SDK looks for it."`
-	S3Endpoint    string   `name:"s3-endpoint" placeholder:"URL" help:"S3 server. If unset: $$AWS_ENDPOINT_URL_S3, or AWS."`
+	S3Region      string   `name:"s3-region" placeholder:"NAME" help:"Region of the buckets. If unset: $$AWS_REGION, or where else the AWS SDK looks for it. us-east-1 if it is nowhere and --dev is set."`
+	S3Endpoint    string   `name:"s3-endpoint" placeholder:"URL" help:"S3 server. If unset: $$AWS_ENDPOINT_URL_S3, $$AWS_ENDPOINT_URL, or AWS."`
 	S3PathStyle   bool     `name:"s3-path-style" help:"Put the bucket into the path of requests, not into the host name. Always on with --dev."`
 	S3Prefix      string   `name:"s3-prefix" default:"v1/" placeholder:"TEXT" help:"Prefix of the keys of symbols. It must end in /, and only Spillway may upload under it: see --sweep-age."`
 	S3TryPrefix   string   `name:"s3-try-prefix" default:"try/v1/" placeholder:"TEXT" help:"Prefix of the keys of try symbols, with the same rules. In the same bucket, it must differ from --s3-prefix."`

@@ -36,7 +36,6 @@ func (s *Serve) Complete() error {
 	logFormat := "json"
 	if s.Dev {
 		s.S3Bucket = cmp.Or(s.S3Bucket, "symbols")
-		s.S3Region = cmp.Or(s.S3Region, "us-east-1")
 		s.S3PathStyle = true
 		logFormat = "console"
 	}
