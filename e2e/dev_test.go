@@ -45,7 +45,7 @@ func TestPrintedCommandsWork(t *testing.T) {
 		t.Errorf("read back: %q", out)
 	}
 	s.WantNoUploads(t)
-	if keys := s.Store.Keys(t, s.BucketName); len(keys) != 2 {
+	if keys := s.Keys(t); len(keys) != 2 {
 		t.Errorf("the bucket holds %q", keys)
 	}
 }

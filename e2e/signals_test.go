@@ -58,7 +58,7 @@ func TestUploadUnderWayIsFinished(t *testing.T) {
 		t.Errorf("%+v, want 201", a)
 	}
 	wantExit(t, s.Daemon, statusDone)
-	if keys := s.Store.Keys(t, s.BucketName); len(keys) != 1 || keys[0] != "v1/"+name {
+	if keys := s.Keys(t); len(keys) != 1 || keys[0] != "v1/"+name {
 		t.Errorf("the bucket holds %q", keys)
 	}
 	s.WantNoUploads(t)

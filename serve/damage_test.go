@@ -70,7 +70,7 @@ func TestEveryByteOfAnArchive(t *testing.T) {
 			return
 		}
 		stored++
-		keys := svc.Store.Keys(t, svc.BucketName)
+		keys := svc.Keys(t)
 		if len(keys) != len(files) {
 			t.Errorf("%s: stored %q", what, keys)
 		}

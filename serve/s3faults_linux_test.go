@@ -93,7 +93,7 @@ func (f *faulty) upload(t *testing.T, s *scenario) client.Answer {
 // many there are.
 func (f *faulty) wantWhole(t *testing.T, s *scenario) (visible int) {
 	t.Helper()
-	keys := f.Store.Keys(t, f.BucketName)
+	keys := f.Keys(t)
 	for _, e := range s.entries {
 		if !slices.Contains(keys, "v1/"+e.Name) {
 			continue

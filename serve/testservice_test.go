@@ -114,7 +114,7 @@ func (svc *testService) sendBroken(t *testing.T, contentType string, length int,
 // memory or disk in use.
 func (svc *testService) wantNothing(t *testing.T, what string) {
 	t.Helper()
-	if keys := svc.Store.Keys(t, svc.BucketName); len(keys) != 0 {
+	if keys := svc.Keys(t); len(keys) != 0 {
 		t.Errorf("%s: visible: %q", what, keys)
 	}
 	if uploads := svc.Store.Uploads(t, svc.BucketName); len(uploads) != 0 {
@@ -161,7 +161,7 @@ func (svc *testService) stop(t *testing.T) {
 // drop removes all objects from the bucket.
 func (svc *testService) drop(t *testing.T) {
 	t.Helper()
-	for _, key := range svc.Store.Keys(t, svc.BucketName) {
+	for _, key := range svc.Keys(t) {
 		if err := svc.Store.Delete(t.Context(), svc.BucketName, key); err != nil {
 			t.Fatal(err)
 		}

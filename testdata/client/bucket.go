@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,25 @@ func Stored(files []archive.File) []archive.File {
 	return out
 }
 
+// Keys lists the objects of the bucket, sorted, without those of the service's probe, which
+// come and go.
+func (b Bucket) Keys(t *testing.T) []string {
+	t.Helper()
+	keys, err := b.ListKeys(context.WithoutCancel(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// ListKeys is Keys outside of a test.
+func (b Bucket) ListKeys(ctx context.Context) ([]string, error) {
+	keys, err := b.Store.ListKeys(ctx, b.BucketName)
+	return slices.DeleteFunc(keys, isProbe), err
+}
+
+func isProbe(key string) bool { return strings.HasPrefix(path.Base(key), ".spillway-probe") }
+
 // WantStored checks that the bucket holds these files under prefix, as the
 // service stores them, and nothing else.
 func (b Bucket) WantStored(t *testing.T, prefix string, files []archive.File) {
@@ -58,7 +78,7 @@ func (b Bucket) Differences(ctx context.Context, prefix string, files []archive.
 	for _, f := range files {
 		keys = append(keys, prefix+f.Name)
 	}
-	got, err := b.Store.ListKeys(ctx, b.BucketName)
+	got, err := b.ListKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -124,10 +144,11 @@ func (b Bucket) WantNothing(t *testing.T) {
 	b.WantNoUploads(t)
 }
 
-// WantNoUploads checks that no multipart upload is unfinished.
+// WantNoUploads checks that no multipart upload is unfinished, but the probe's.
 func (b Bucket) WantNoUploads(t *testing.T) {
 	t.Helper()
-	if got := b.Store.Uploads(t, b.BucketName); len(got) != 0 {
+	got := slices.DeleteFunc(b.Store.Uploads(t, b.BucketName), func(u s3server.Upload) bool { return isProbe(u.Key) })
+	if len(got) != 0 {
 		t.Errorf("multipart uploads are unfinished: %v", got)
 	}
 }
@@ -142,7 +163,7 @@ func (b Bucket) WantEntries(t *testing.T, entries []archive.Entry) {
 		b.WantEntry(t, e)
 	}
 	slices.Sort(keys)
-	if got := b.Store.Keys(t, b.BucketName); !slices.Equal(got, keys) {
+	if got := b.Keys(t); !slices.Equal(got, keys) {
 		t.Errorf("the bucket holds %q, want %q", got, keys)
 	}
 }

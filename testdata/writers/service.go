@@ -109,7 +109,7 @@ func sorted(keys []string) []string {
 
 // empty removes all objects from the bucket.
 func (s *service) empty(ctx context.Context) error {
-	keys, err := s.server.ListKeys(ctx, s.bucket.BucketName)
+	keys, err := s.bucket.ListKeys(ctx)
 	for _, key := range keys {
 		err = errors.Join(err, s.server.Delete(ctx, s.bucket.BucketName, key))
 	}
