@@ -110,3 +110,21 @@ func TestProxyDropsHeaders(t *testing.T) {
 		}
 	}
 }
+
+// TestAbortThatDeletes checks that a probe finds a store whose aborts delete objects. Uploads go
+// on: most of them abort nothing.
+func TestAbortThatDeletes(t *testing.T) {
+	server := real(t)
+	endpoint := s3quirk.Before(t, server, s3quirk.AbortDeletes(t, server))
+	r := newRig(t, server, func(cfg *s3sink.Config) { cfg.Endpoint = endpoint })
+	err := r.sink.Probe(t.Context())
+	if failed := storeError(t, err); failed.Code != "not there after it was written" || !strings.Contains(s3sink.Explain(err), "is aborted") {
+		t.Errorf("%v, explained as %q", err, s3sink.Explain(err))
+	}
+	if says := r.sink.Checksums(); says == "" {
+		t.Error("the checksum has not been found out")
+	}
+	if _, err := r.upload(t, mixed(r.budget.PartSize())...); err != nil {
+		t.Error(err)
+	}
+}

@@ -88,7 +88,7 @@ var remedies = map[string]string{
 	codeOther:         fixOther + " The log has more.",
 	codeNoCredentials: "Check where the credentials come from: the environment ($AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY), $AWS_PROFILE, or the machine's role.",
 	codeOutOfTime:     "The store answers too slowly for the entries of an upload: check the store. What was published stays, and a retry skips it.",
-	codeNotStored:     "The store loses objects that it says it has stored: check the store. A retry stores what is missing.",
+	codeNotStored:     "The store does not have what it says it has stored: it loses objects, or deletes them when a multipart upload of the same key is aborted. See docs/stores.md.",
 	codeUnchecked:     "The store checks none of the checksums that Spillway can send, and its ETags are no MD5s. Damaged files would not be noticed, so nothing is stored.",
 	codeDiffers:       "The store, or a proxy in front of it, changes the body of objects: files may be damaged.",
 	codeMetadata:      "A proxy in front of the store, or the store itself, drops or changes metadata. nginx drops headers with underscores in their names: set `underscores_in_headers on` there.",

@@ -21,7 +21,7 @@ import (
 )
 
 // fakeStore answers without a network, so that tests can inspect requests and control the
-// time. A HEAD finds no object. A GET finds objects that were put.
+// time. A HEAD finds no object. A GET finds objects that were written.
 type fakeStore struct {
 	composite bool // does not support checksums of whole objects
 

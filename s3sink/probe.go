@@ -1,7 +1,6 @@
 package s3sink
 
 import (
-	"bytes"
 	"context"
 	"crypto/md5"
 	"errors"
@@ -45,9 +44,9 @@ const (
 	// settleTimeout bounds a probe that an upload waits for.
 	settleTimeout = 5 * time.Second
 
-	// probeRequests bounds the probes' requests in flight: three for each destination.
+	// probeRequests bounds the probes' requests in flight: four for each destination.
 	// Probes do not wait for the slots of uploads.
-	probeRequests = 6
+	probeRequests = 8
 )
 
 // probeText is the body of the probe's object. It never changes, so that two instances
@@ -171,11 +170,14 @@ func (p *prober) settle(ctx context.Context) {
 func (p *prober) chooseChecksum(ctx context.Context) error {
 	var first, last error
 	for _, c := range checksums[p.untried:] {
-		last = p.run(ctx, p.checkAbsent, p.checkObject(c), p.checkPart(c))
-		if last == nil {
+		last = p.run(ctx, p.checkAbsent, p.checkPut(c), p.checkJoined(c), p.checkPart(c))
+		if last == nil || errors.Is(last, errNotStored) {
 			p.untried = wholeCRC32
-			p.chosen(ctx, c)
-			return nil
+			p.learn(c)
+			if last == nil {
+				p.wellNow(ctx)
+			}
+			return last
 		}
 		if !refusesChecksum(last) {
 			if ctx.Err() == nil {
@@ -195,21 +197,27 @@ func (p *prober) chooseChecksum(ctx context.Context) error {
 	return first // names what the store refuses of the usual requests
 }
 
-// chosen records that the store takes c and all else that an upload sends.
-func (p *prober) chosen(ctx context.Context, c checksum) {
+// learn records that the store takes c.
+func (p *prober) learn(c checksum) {
 	if p.store.dialect.learn(c) {
 		p.onChecksum(p.bucket, c.event())
 	}
-	p.wrote = time.Now()
-	p.store.lastPutFailed.Store(false)
-	// Credentials may lack this permission, which uploads do not need. Then the objects
-	// stay.
-	_ = p.api.delete(ctx, p.target(probeName))
-	_ = p.api.delete(ctx, p.target(joinedName))
 }
 
-// run makes checks at the same time. It returns the error of the first that failed, in their
-// order; if there is one, that of a request that failed.
+// wellNow records that all checks went well, and deletes the probe's objects. Credentials may
+// lack this permission, which uploads do not need. Then the objects stay.
+func (p *prober) wellNow(ctx context.Context) {
+	p.wrote = time.Now()
+	p.store.lastPutFailed.Store(false)
+	var deleting sync.WaitGroup
+	for _, name := range []string{probeName, joinedName} {
+		deleting.Go(func() { _ = p.api.delete(ctx, p.target(name)) })
+	}
+	deleting.Wait()
+}
+
+// run makes checks at the same time. It returns the error of the first that failed, by
+// severity and then in their order.
 func (p *prober) run(ctx context.Context, checks ...func(context.Context) error) error {
 	errs := make([]error, len(checks))
 	var running sync.WaitGroup
@@ -217,10 +225,20 @@ func (p *prober) run(ctx context.Context, checks ...func(context.Context) error)
 		running.Go(func() { errs[i] = runCheck(ctx, check) })
 	}
 	running.Wait()
-	answered := slices.DeleteFunc(slices.Clone(errs), func(err error) bool {
-		return errors.Is(err, errUnchecked) || errors.Is(err, errOtherChecksum)
-	})
-	return p.blameHeaders(ctx, firstError(append(answered, errs...)))
+	slices.SortStableFunc(errs, func(a, b error) int { return severity(b) - severity(a) })
+	return p.blameHeaders(ctx, firstError(errs))
+}
+
+// severity orders the errors of checks. A request that failed says more than an answer that
+// does not prove enough. What a store loses later says nothing of the others.
+func severity(err error) int {
+	switch {
+	case errors.Is(err, errNotStored):
+		return 0
+	case errors.Is(err, errUnchecked), errors.Is(err, errOtherChecksum):
+		return 1
+	}
+	return 2
 }
 
 func firstError(errs []error) error {
@@ -230,86 +248,6 @@ func firstError(errs []error) error {
 		}
 	}
 	return nil
-}
-
-// checkObject returns a check that writes the probe's object in both ways in which entries are
-// written, and reads it back.
-func (p *prober) checkObject(c checksum) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if err := p.writeAndRead(ctx, c, probeName, p.putProbe); err != nil {
-			return err
-		}
-		return p.writeAndRead(ctx, c, joinedName, p.joinProbe)
-	}
-}
-
-// writeAndRead writes an object of that name and reads it back. It tries again if the object
-// is gone, because another instance may have deleted it.
-func (p *prober) writeAndRead(ctx context.Context, c checksum, name string, write func(context.Context, checksum) error) error {
-	t := p.target(name)
-	for range probeWrites {
-		if err := write(ctx, c); err != nil {
-			return err
-		}
-		got, text, err := p.api.get(ctx, t, c)
-		switch {
-		case err != nil:
-			return err
-		case got.found:
-			return failure("GetObject", t, checkProbe(got, text))
-		}
-	}
-	return failure("GetObject", t, errDiffers)
-}
-
-// putProbe writes the probe's object with one request.
-func (p *prober) putProbe(ctx context.Context, c checksum) error {
-	t, crc := p.target(probeName), crc32.ChecksumIEEE(probeText)
-	put := func(adjust func(*sums)) error {
-		body := newRequestBody(bytes.NewReader(probeText), 0, int64(len(probeText)))
-		sent := sums{kind: c, crc32: crc}
-		if err := sent.addMD5(body); err != nil {
-			return failure("PutObject", t, err)
-		}
-		adjust(&sent)
-		_, proof, err := p.api.put(ctx, t, probeAttributes(stream.AsIs), body, sent)
-		if err != nil {
-			return err
-		}
-		return failure("PutObject", t, c.provenBy(proof))
-	}
-	if c == contentMD5 {
-		// No answer shows whether a store checks this header. A refusal does.
-		err := put(func(s *sums) { s.md5 = make([]byte, md5.Size) })
-		switch {
-		case err == nil:
-			return failure("PutObject", t, errOtherChecksum)
-		case !refusesChecksum(err):
-			return err
-		}
-	}
-	return put(func(*sums) {})
-}
-
-// joinProbe writes the probe's object as a multipart upload of one part.
-func (p *prober) joinProbe(ctx context.Context, c checksum) error {
-	err := p.begin(ctx, &p.unjoined, joinedName, stream.AsIs, c)
-	if err == nil {
-		err = p.join(ctx, p.unjoined)
-	}
-	if err != nil {
-		return firstError([]error{err, abortLeftover(ctx, &p.unjoined)})
-	}
-	p.unjoined = nil
-	return nil
-}
-
-func (p *prober) join(ctx context.Context, m *multipart) error {
-	if err := p.sendPart(ctx, m, bytes.NewReader(probeText), int64(len(probeText))); err != nil {
-		return err
-	}
-	_, err := m.complete(ctx)
-	return err
 }
 
 // checkPart returns a check that creates a multipart upload, sends a part and aborts the

@@ -196,7 +196,7 @@ func TestProbeIsPatient(t *testing.T) {
 func TestProbeCosts(t *testing.T) {
 	healthy := map[string]int{
 		"HeadObject": 1, "PutObject": 1, "GetObject": 2, "DeleteObject": 2,
-		"CreateMultipartUpload": 2, "UploadPart": 2, "CompleteMultipartUpload": 1, "AbortMultipartUpload": 1,
+		"CreateMultipartUpload": 3, "UploadPart": 2, "CompleteMultipartUpload": 1, "AbortMultipartUpload": 2,
 	}
 	for _, c := range []struct {
 		name, operation string
@@ -210,10 +210,10 @@ func TestProbeCosts(t *testing.T) {
 			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 		}, map[string]int{"HeadObject": 1, "DeleteObject": -2}},
 		{"object, 403", "PutObject", func(*http.Request) (*http.Response, error) { return refuse(403, "AccessDenied"), nil }, map[string]int{
-			"GetObject": -2, "DeleteObject": -2, "CreateMultipartUpload": -1, "UploadPart": -1, "CompleteMultipartUpload": -1,
+			"GetObject": -1, "DeleteObject": -2,
 		}},
 		{"object, 500", "PutObject", func(*http.Request) (*http.Response, error) { return refuse(500, "InternalError"), nil }, map[string]int{
-			"PutObject": 1, "GetObject": -2, "DeleteObject": -2, "CreateMultipartUpload": -1, "UploadPart": -1, "CompleteMultipartUpload": -1,
+			"PutObject": 1, "GetObject": -1, "DeleteObject": -2,
 		}},
 	} {
 		inFakeTime(t, c.name, func(t *testing.T) {

@@ -217,9 +217,12 @@ func TestSlowStoreIsFoundOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{etag: quotedMD5}
 		store.ignores.Store(true)
-		store.answer = func(_ string, _ int, req *http.Request) (*http.Response, error) {
+		store.answer = func(op string, _ int, req *http.Request) (*http.Response, error) {
 			select {
-			case <-time.After(600 * time.Millisecond):
+			case <-time.After(400 * time.Millisecond):
+				if op == "AbortMultipartUpload" {
+					return refuse(404, "NoSuchUpload"), nil // it need not be repeated
+				}
 				return nil, nil
 			case <-req.Context().Done():
 				return nil, context.Cause(req.Context())

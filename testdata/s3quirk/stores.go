@@ -166,3 +166,17 @@ func Loses() Quirk {
 		})
 	}
 }
+
+// AbortDeletes deletes the object of a key with each abort of an upload of that key, as
+// versitygw 1.8.0 over Azure does. c is a client of the server behind it.
+func AbortDeletes(t testing.TB, c s3server.Client) Quirk {
+	return onAnswer(func(r *http.Request, a *answer) {
+		if !strings.HasPrefix(s3fault.Call(r), "AbortMultipartUpload ") || a.status != http.StatusNoContent {
+			return
+		}
+		bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		if err := c.Delete(r.Context(), bucket, key); err != nil {
+			t.Error(err)
+		}
+	})
+}
