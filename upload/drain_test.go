@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,55 @@ func TestDrainHasItsLimit(t *testing.T) {
 			}
 			if (sent == c.mib) != c.through || sent < 64 {
 				t.Errorf("%d of %d MiB were taken", sent, c.mib)
+			}
+			conn.leave()
+		})
+	}
+}
+
+// TestArchiveOverTheLimit checks that a client gets the 413 for an archive of up to twice
+// --max-upload-size, though it sends everything first. A larger one is cut off.
+func TestArchiveOverTheLimit(t *testing.T) {
+	const limit = 16 << 20
+	mebibyte := make([]byte, 1<<20)
+	for _, c := range []struct {
+		name    string
+		size    int // of the archive, in units of the limit
+		chunked bool
+		through bool
+	}{
+		{"twice the limit", 2, false, true},
+		{"twice the limit, chunked", 2, true, true},
+		{"five times the limit", 5, false, false},
+		{"five times the limit, chunked", 5, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t, func(c *Config) { c.MaxUploadSize = limit })
+			conn := dial(t, s.serve())
+			content := archive.Pattern{Block: mebibyte, Times: c.size * limit >> 20}
+			f := zipForm(archive.Build(archive.Entry{Name: "a/1/b", Large: &content}))
+			framed, length := strings.Clone, len(f)
+			if c.chunked {
+				framed, length = chunk, -1
+			}
+			conn.send(request(length, asDev))
+			var err error
+			for piece := range slices.Chunk(f, 1<<20) {
+				if _, err = io.WriteString(conn, framed(string(piece))); err != nil {
+					break
+				}
+			}
+			if (err == nil) != c.through {
+				t.Fatalf("sending ended with error %v", err)
+			}
+			if !c.through {
+				return
+			}
+			if c.chunked {
+				conn.send(chunk(""))
+			}
+			if r := conn.reply(); r.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(r.message(), "--max-upload-size") {
+				t.Errorf("status %d: %s", r.StatusCode, r.body)
 			}
 			conn.leave()
 		})

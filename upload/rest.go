@@ -24,6 +24,11 @@ const (
 	continuePatience = 900 * time.Millisecond
 )
 
+// drainFactor times --max-upload-size bounds the drain after any other refusal, in bytes.
+// With a factor of 1, a client that sends more than --max-upload-size would not get the 413
+// that says so.
+const drainFactor = 2
+
 // bodyRest is the rest of a body after the answer, and how much of it is drained. It keeps
 // nothing of the upload.
 type bodyRest struct {
@@ -38,7 +43,8 @@ type bodyRest struct {
 
 // newBodyRest decides how to read the rest of the body after an answer with verdict v.
 func newBodyRest(u *upload, v verdict) *bodyRest {
-	rest := &bodyRest{api: u.api, body: u.body, drains: u.api.drains, limit: u.api.cfg.MaxUploadSize + formOverhead, d: u.api.cfg.UploadTimeout}
+	most := u.api.cfg.MaxUploadSize + formOverhead
+	rest := &bodyRest{api: u.api, body: u.body, drains: u.api.drains, limit: drainFactor * most, d: u.api.cfg.UploadTimeout}
 	switch {
 	case u.body.complete() || v.outcome == outcome.ClientGone:
 		rest.leave = true
@@ -51,7 +57,7 @@ func newBodyRest(u *upload, v verdict) *bodyRest {
 	case v.outcome == outcome.TimedOut || v.outcome == outcome.ShutDown:
 		rest.limit, rest.d = shortDrain, shortDrainTime
 	case v.status == http.StatusForbidden:
-		rest.drains, rest.d = u.api.strangerDrains, min(strangerDrainTime, rest.d)
+		rest.drains, rest.limit, rest.d = u.api.strangerDrains, most, min(strangerDrainTime, rest.d)
 	}
 	return rest
 }
