@@ -237,6 +237,18 @@ func (b *body) drain(ctx context.Context, limit int64, d time.Duration) error {
 	return nil
 }
 
+// comes reports whether any of the body arrives within d, also after an interruption.
+func (b *body) comes(d time.Duration) bool {
+	b.mu.Lock()
+	b.stopped = nil
+	b.mu.Unlock()
+	idle := b.idle
+	b.idle = d
+	n, _ := b.Read(make([]byte, 1))
+	b.idle = idle
+	return n > 0
+}
+
 // unreadable reports whether reads through the server fail from now on: its reader of chunks
 // returns its first error forever.
 func (b *body) unreadable() bool { return b.chunked && b.broken }

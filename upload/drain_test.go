@@ -252,6 +252,29 @@ func TestExpectContinueRefused(t *testing.T) {
 	}
 }
 
+// TestExpectContinueNotWaitedFor checks that a client that expects a 100, does not wait for
+// it, and reads only after it has sent everything, gets its refusal. Mono is one.
+func TestExpectContinueNotWaitedFor(t *testing.T) {
+	mebibyte := string(make([]byte, 1<<20))
+	for _, chunked := range []bool{false, true} {
+		s := newSite(t, func(c *Config) { c.MaxUploadSize = 2 * long })
+		c := dial(t, s.serve())
+		length, piece, end := long, mebibyte, ""
+		if chunked {
+			length, piece, end = -1, chunk(mebibyte), chunk("")
+		}
+		c.send(request(length, "Auth-Token: nobody", "Expect: 100-continue"))
+		for range long >> 20 {
+			c.send(piece)
+		}
+		c.send(end)
+		if r := c.reply(); r.StatusCode != http.StatusForbidden || !r.Close {
+			t.Errorf("chunked %t: status %d, close %t", chunked, r.StatusCode, r.Close)
+		}
+		c.closed()
+	}
+}
+
 func TestExpectContinueTaken(t *testing.T) {
 	s := newSite(t)
 	c := dial(t, s.serve())

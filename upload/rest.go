@@ -18,10 +18,6 @@ const (
 	// clients read no answer before they have sent everything. If the server closes the
 	// connection before, they report a broken connection, or a TLS error, and not the 403.
 	strangerDrainTime = 5 * time.Minute
-
-	// continuePatience is the time after which a client may no longer wait for a 100
-	// (Continue) and send its body (RFC 9110, section 10.1.1). curl waits a second.
-	continuePatience = 900 * time.Millisecond
 )
 
 // drainFactor times --max-upload-size bounds the drain after any other refusal, in bytes.
@@ -32,13 +28,13 @@ const drainFactor = 2
 // bodyRest is the rest of a body after the answer, and how much of it is drained. It keeps
 // nothing of the upload.
 type bodyRest struct {
-	api    *API
-	body   *body
-	drains chan struct{} // a slot for each body that is drained
-	limit  int64         // bytes
-	d      time.Duration
-	leave  bool // drain nothing
-	linger bool // if leave: the client may be sending it
+	api     *API
+	body    *body
+	drains  chan struct{} // a slot for each body that is drained
+	limit   int64         // bytes
+	d       time.Duration
+	leave   bool // drain nothing
+	unasked bool // the client expected a 100 (Continue), and got none
 }
 
 // newBodyRest decides how to read the rest of the body after an answer with verdict v.
@@ -49,9 +45,7 @@ func newBodyRest(u *upload, v verdict) *bodyRest {
 	case u.body.complete() || v.outcome == outcome.ClientGone:
 		rest.leave = true
 	case u.r.Header.Get("Expect") != "" && !u.body.started:
-		// The client was never asked for its body. If it has waited for too long, it may be
-		// sending it.
-		rest.leave, rest.linger = true, time.Since(u.began) > continuePatience
+		rest.unasked = true
 	}
 	switch {
 	case v.outcome == outcome.TimedOut || v.outcome == outcome.ShutDown:
@@ -64,10 +58,9 @@ func newBodyRest(u *upload, v verdict) *bodyRest {
 
 // read drains the rest within its limits.
 func (r *bodyRest) read() {
-	if r.leave {
-		if r.linger {
-			r.wait()
-		}
+	// A client that expects a 100 (Continue) need not wait for it (RFC 9110, section 10.1.1):
+	// curl waits a second, Mono not at all.
+	if r.leave || r.unasked && !r.body.comes(closeGrace) {
 		return
 	}
 	select {
