@@ -186,10 +186,10 @@ func (s *Sink) Begin(ctx context.Context, fail func(cause error), share *budget.
 		nudge:       make(chan struct{}, 1),
 		stopFreeing: make(chan struct{}),
 	}
-	b.freeing.Go(func() {
+	b.freeing.Go(func() { //nolint:contextcheck // the batch works under ctx
 		if err := guard.Do(func() error { b.freeMemory(); return nil }); err != nil {
 			b.fail(err)
 		}
-	}) //nolint:contextcheck // the batch works under ctx
+	})
 	return b
 }
