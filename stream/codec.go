@@ -8,7 +8,7 @@ import (
 
 const (
 	chunkSize = 32 << 10 // bytes of a chunk of a decoder that has an io.Reader
-	inputSize = 32 << 10 // compressed bytes that are read at a time
+	inputSize = 32 << 10 // compressed bytes that are decoded, or read from the disk, at a time
 )
 
 // chunks yields the uncompressed bytes of an entry. A chunk is valid until the next
@@ -38,54 +38,49 @@ func (r *chunkReader) Next() ([]byte, error) {
 	return nil, r.err
 }
 
-// inputBuffer is the input of a decoder that takes it from a buffer.
-type inputBuffer struct {
-	r          io.Reader
-	buf        []byte
-	at, filled int // buf[at:filled] has been read and not discarded
+// A source yields compressed bytes in place. It is an [inflate.Source] and a
+// [bzip2.Source].
+type source interface {
+	// Peek returns the next bytes, at least one, or an error. At the end, that is
+	// io.EOF. The slice is valid until the next Peek.
+	Peek() ([]byte, error)
+
+	// Discard consumes n bytes that Peek has returned.
+	Discard(n int)
 }
 
-func (b *inputBuffer) reset(from io.Reader) { b.r, b.at, b.filled = from, 0, 0 }
+// input is the compressed bytes of one entry. It counts those that have been decoded. It is
+// an io.Reader for decoders that want one.
+type input struct {
+	source
+	n int64 // bytes consumed
+}
 
-// Peek implements [inflate.Source].
-func (b *inputBuffer) Peek() ([]byte, error) {
-	for b.at == b.filled {
-		n, err := b.r.Read(b.buf)
-		b.at, b.filled = 0, n
-		if n == 0 && err != nil {
-			return nil, err
-		}
+func (i *input) Discard(n int) {
+	i.n += int64(n)
+	i.source.Discard(n)
+}
+
+func (i *input) Read(p []byte) (int, error) {
+	b, err := i.Peek()
+	if err != nil {
+		return 0, err
 	}
-	return b.buf[b.at:b.filled], nil
+	n := copy(p, b)
+	i.Discard(n)
+	return n, nil
 }
 
-// Discard implements [inflate.Source].
-func (b *inputBuffer) Discard(n int) { b.at += n }
-
-// countingReader counts the bytes read.
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// decode begins to decode the compressed bytes in r, at most limit of them, with t if
+// decode begins to decode the compressed bytes in src, at most limit of them, with t if
 // the codec needs tools.
-func (v *verifier) decode(c Codec, limit int64, r io.Reader, t tools) (chunks, error) {
-	v.compressed, v.tools = countingReader{r: r}, t
-	r = &v.compressed
+func (v *verifier) decode(c Codec, limit int64, src source, t tools) (chunks, error) {
+	v.input, v.tools = input{source: src}, t
+	var r io.Reader = &v.input
 	switch {
 	case c == Deflate:
-		v.input.reset(r)
 		v.inflater.Reset(&v.input)
 		return v.inflater, nil
 	case c == BZip2:
-		v.input.reset(r)
 		t.bzip2().Reset(&v.input)
 		r = t.bzip2()
 	case c == Zstd && limit > 0:
@@ -100,23 +95,8 @@ func (v *verifier) decode(c Codec, limit int64, r io.Reader, t tools) (chunks, e
 
 // end forgets the entry and its tools.
 func (v *verifier) end() {
-	v.compressed, v.tools = countingReader{}, tools{}
-	v.input.reset(nil)
+	v.input, v.tools = input{}, tools{}
 	v.reader.reset(nil)
-}
-
-// readAhead returns how many bytes beyond its stream a decoder has read.
-func (v *verifier) readAhead(c Codec) int {
-	if c == Deflate || c == BZip2 {
-		return v.input.filled - v.input.at
-	}
-	return 0
-}
-
-// consumed returns how many compressed bytes have been decoded. Bytes that were read
-// ahead may belong to another entry.
-func (v *verifier) consumed(c Codec) int64 {
-	return v.compressed.n - int64(v.readAhead(c))
 }
 
 // toolsFor returns the tools for an entry of at most limit compressed bytes. An entry

@@ -12,7 +12,7 @@ type Decoded struct {
 	p     *Pipeline
 	h     Header
 	obj   Object // nil if the entry is not stored
-	src   entryReader
+	src   windowSource
 	tools tools
 	body  *partWriter
 	frame gzipFrame
@@ -38,7 +38,7 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 		return nil, err
 	}
 	tools := tools{taken}
-	d := &Decoded{p: p, h: h, obj: obj, src: entryReader{in: in, left: limit}, tools: tools}
+	d := &Decoded{p: p, h: h, obj: obj, src: windowSource{in: in, left: limit}, tools: tools}
 	d.body = newPartWriter(p.ctx, p.share, p.turn, &d.h, obj)
 	decoded := false
 	defer func() { // also after a panic
@@ -67,16 +67,13 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 	}
 	d.Facts, err = v.count(&d.h, chunks, p.turn, &p.expansion, out, d.needsMD5)
 	p.share.Account().Worked(v.worked)
-	if err == nil {
-		err = src.end(v.readAhead(h.Codec))
-	}
 	if src.err != nil {
 		return nil, src.err
 	}
 	if err != nil {
 		return nil, formatError(&d.h, err)
 	}
-	d.CompressedSize = src.n
+	d.CompressedSize = limit - src.left
 	decoded = true
 	return d, nil
 }

@@ -43,7 +43,7 @@ type Rules struct {
 type Pipeline struct {
 	ctx     context.Context
 	end     func(cause error) // ends ctx
-	archive *source
+	archive *client
 	window  *Window // nil until Window is called
 	share   *budget.Share
 	sink    Sink
@@ -103,7 +103,7 @@ func newPipeline(ctx context.Context, end func(cause error), r io.Reader, share 
 		rules.Progress = new(Progress)
 	}
 	turn := share.NewTurn(ctx)
-	archive := &source{ctx: ctx, r: r, share: share, turn: turn}
+	archive := &client{ctx: ctx, r: r, share: share, turn: turn}
 	p := &Pipeline{
 		ctx: ctx, end: end, archive: archive, share: share, sink: sink, rules: rules,
 		expansion: expansion{limit: rules.MaxUncompressed, received: archive.n.Load},

@@ -62,7 +62,7 @@ func (p *Pipeline) verifyAndCommit(header Header, obj Object, body Body, offset 
 			}
 		}()
 		needsMD5 := func() bool { return obj != nil && obj.NeedsMD5(body.Held()) }
-		facts, err := p.verify(&h, io.NewSectionReader(body, offset, h.CompressedSize), needsMD5)
+		facts, err := p.verify(&h, &bodySource{body: body, at: offset, end: offset + h.CompressedSize}, needsMD5)
 		if err != nil {
 			return err
 		}
@@ -73,8 +73,9 @@ func (p *Pipeline) verifyAndCommit(header Header, obj Object, body Body, offset 
 
 // verify verifies an entry that has arrived completely, with one of the pooled
 // verifiers.
-func (p *Pipeline) verify(h *Header, compressed *io.SectionReader, needsMD5 func() bool) (Facts, error) {
+func (p *Pipeline) verify(h *Header, body *bodySource, needsMD5 func() bool) (Facts, error) {
 	turn := p.share.NewTurn(p.ctx)
+	body.turn = turn
 	done, err := p.share.Verifier(p.ctx)
 	if err != nil {
 		return Facts{}, err
@@ -87,16 +88,13 @@ func (p *Pipeline) verify(h *Header, compressed *io.SectionReader, needsMD5 func
 	defer verifiers.Put(v)
 
 	defer v.end()
-	chunks, err := v.decode(h.Codec, h.CompressedSize, budget.PausingReader{Reader: compressed, Turn: turn}, tools{})
+	chunks, err := v.decode(h.Codec, h.CompressedSize, body, tools{})
 	if err != nil {
 		return Facts{}, err
 	}
 	facts, err := v.count(h, chunks, turn, &p.expansion, io.Discard, needsMD5)
-	if err == nil {
-		at, _ := compressed.Seek(0, io.SeekCurrent) // cannot fail
-		if at-int64(v.readAhead(h.Codec)) < h.CompressedSize {
-			err = h.bad(shortStream)
-		}
+	if err == nil && v.input.n < h.CompressedSize {
+		err = h.bad(shortStream)
 	}
 	return facts, formatError(h, err)
 }

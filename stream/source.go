@@ -8,9 +8,9 @@ import (
 	"spillway/stream/budget"
 )
 
-// source reads the archive from the client. It wraps the reader's errors, stops when
+// client reads the archive from the client. It wraps the reader's errors, stops when
 // its context does, and measures the time spent waiting for the client.
-type source struct {
+type client struct {
 	ctx   context.Context
 	r     io.Reader
 	share *budget.Share
@@ -19,7 +19,7 @@ type source struct {
 	err   error        // sticky; not set by io.EOF
 }
 
-func (s *source) Read(p []byte) (int, error) {
+func (s *client) Read(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
@@ -43,52 +43,77 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// entryReader reads the compressed bytes of one entry from the window. It moves the
-// window only past bytes that certainly belong to the entry.
-type entryReader struct {
+// windowSource is the compressed bytes of one entry in the window.
+type windowSource struct {
 	in   *Window
 	left int64     // bytes that may still be read
 	tee  io.Writer // gets the entry's bytes; may be nil
-	n    int64     // bytes consumed
-
-	pending int   // bytes returned and not consumed yet
-	err     error // of the window or of tee; sticky
+	err  error     // of the window or of tee; sticky
 }
 
-func (r *entryReader) Read(b []byte) (int, error) {
-	if r.consume(r.pending); r.err != nil {
-		return 0, r.err
+// Peek implements [source].
+func (s *windowSource) Peek() ([]byte, error) {
+	if s.err == nil && s.left == 0 {
+		return nil, io.EOF
 	}
-	if r.left == 0 {
-		return 0, io.EOF
+	var b []byte
+	if s.err == nil {
+		b, s.err = s.in.buffered(min(s.left, inputSize))
 	}
-	next, err := r.in.buffered(min(r.left, int64(len(b))))
-	if err != nil {
-		r.err = err
-		return 0, err
-	}
-	r.pending = copy(b, next)
-	return r.pending, nil
+	return b, s.err
 }
 
-// end consumes all bytes that were read, except the last unused ones.
-func (r *entryReader) end(unused int) error {
-	r.consume(r.pending - unused)
-	return r.err
-}
-
-func (r *entryReader) consume(n int) {
-	r.pending = 0
-	if r.err != nil || n == 0 {
+// Discard implements [source].
+func (s *windowSource) Discard(n int) {
+	if s.err != nil || n == 0 {
 		return
 	}
-	if r.tee != nil {
-		b, _ := r.in.Peek(n) // cannot fail: it is buffered
-		if _, r.err = r.tee.Write(b); r.err != nil {
+	if s.tee != nil {
+		b, _ := s.in.Peek(n) // cannot fail: it is buffered
+		if _, s.err = s.tee.Write(b); s.err != nil {
 			return
 		}
 	}
-	r.in.Discard(n)
-	r.n += int64(n)
-	r.left -= int64(n)
+	s.in.Discard(n)
+	s.left -= int64(n)
+}
+
+// bodySource is the compressed bytes of one entry in its body, or in one part of it. The
+// slices of a body in memory are its own, and valid until it is released.
+type bodySource struct {
+	body    Body
+	at, end int64        // of the bytes that are left, in body
+	turn    *budget.Turn // of the goroutine that reads
+
+	buf    []byte // of a body on disk
+	filled []byte // what of buf is next
+}
+
+// Peek implements [source].
+func (s *bodySource) Peek() ([]byte, error) {
+	if s.at == s.end {
+		return nil, io.EOF
+	}
+	if m, ok := s.body.(interface{ Bytes() []byte }); ok && m.Bytes() != nil {
+		return m.Bytes()[s.at:min(s.end, s.at+inputSize)], nil
+	}
+	if len(s.filled) == 0 {
+		if s.buf == nil {
+			s.buf = make([]byte, inputSize)
+		}
+		b := s.buf[:min(s.end-s.at, inputSize)]
+		resume := s.turn.Pause()
+		n, err := s.body.ReadAt(b, s.at)
+		if resume(); n < len(b) {
+			return nil, err
+		}
+		s.filled = b
+	}
+	return s.filled, nil
+}
+
+// Discard implements [source].
+func (s *bodySource) Discard(n int) {
+	s.at += int64(n)
+	s.filled = s.filled[min(n, len(s.filled)):]
 }

@@ -16,14 +16,13 @@ import (
 
 // A verifier decodes and checks one entry at a time.
 type verifier struct {
-	inflater   *inflate.Reader
-	input      inputBuffer
-	reader     chunkReader
-	compressed countingReader
-	tools      tools // of the entry; none if it needs none
-	crc        uint32
-	md5        hash.Hash // for the store only
-	head       []byte    // of the entry
+	inflater *inflate.Reader
+	input    input
+	reader   chunkReader
+	tools    tools // of the entry; none if it needs none
+	crc      uint32
+	md5      hash.Hash // for the store only
+	head     []byte    // of the entry
 
 	concurrent bool          // the MD5 of long entries is computed in another goroutine
 	worked     time.Duration // by that goroutine, for the last entry
@@ -32,7 +31,6 @@ type verifier struct {
 func newVerifier() *verifier {
 	return &verifier{
 		inflater: inflate.New(),
-		input:    inputBuffer{buf: make([]byte, inputSize)},
 		reader:   chunkReader{buf: make([]byte, chunkSize), other: make([]byte, chunkSize)},
 		md5:      md5.New(),
 		head:     make([]byte, 0, symbolHead),
@@ -137,7 +135,7 @@ func (v *verifier) readAll(h *Header, in chunks, turn *budget.Turn, total *expan
 		if h.SizeStated && size > h.Size {
 			return size, false, h.bad(fmt.Sprintf("it has more bytes than the %d that it states", h.Size))
 		}
-		consumed := v.consumed(h.Codec)
+		consumed := v.input.n
 		if ratioExceeded(size, consumed) {
 			return size, false, &LimitError{What: RatioBound, Limit: maxRatio, Entry: h.Name}
 		}

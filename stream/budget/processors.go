@@ -2,7 +2,6 @@ package budget
 
 import (
 	"context"
-	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -193,16 +192,4 @@ func (t *Turn) Pause() (resume func()) {
 	}
 	t.End()
 	return func() { _ = t.Begin() }
-}
-
-// PausingReader is a reader whose Read may have to wait: meanwhile, Turn has no slot.
-type PausingReader struct {
-	io.Reader
-	Turn *Turn
-}
-
-// Read implements [io.Reader].
-func (p PausingReader) Read(b []byte) (int, error) {
-	defer p.Turn.Pause()()
-	return p.Reader.Read(b)
 }
