@@ -33,6 +33,10 @@ func (p *Pipeline) Decode(h Header, in *Window, limit int64) (*Decoded, error) {
 
 // decode is Decode for an entry whose object is obj, or nil.
 func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decoded, error) {
+	if err := p.takeOwn(); err != nil {
+		return nil, err
+	}
+	defer p.giveOwn()
 	taken, err := p.share.Tools(p.ctx, toolsFor(&h, limit)...)
 	if err != nil {
 		return nil, err

@@ -28,7 +28,10 @@ func (d defective) Create(stream.Entry) stream.Object {
 	return d
 }
 
-func (defective) NeedsMD5(bool) bool { return true }
+func (d defective) NeedsMD5(bool) bool {
+	d.call("NeedsMD5")
+	return true
+}
 
 func (d defective) Part(_ context.Context, b stream.Body) (bool, error) {
 	d.call("Part")
@@ -58,7 +61,7 @@ func TestPanicsEndTheirUpload(t *testing.T) {
 	}
 	for kind, entry := range entries {
 		data := string(archive.Build(entry))
-		for _, method := range []string{"Form", "Read", "Create", "Part", "Commit"} {
+		for _, method := range []string{"Form", "Read", "Create", "Part", "NeedsMD5", "Commit"} {
 			if kind == "in one piece" && method == "Part" {
 				continue // there are no parts
 			}

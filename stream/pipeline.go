@@ -55,9 +55,10 @@ type Pipeline struct {
 	names   names           // of entries
 	created int             // objects
 
-	own     *verifier    // of the reader's goroutine
-	turn    *budget.Turn // likewise
-	workers workers
+	own      *verifier     // of long entries, and of those that the reader's goroutine decodes
+	ownInUse chan struct{} // has a value meanwhile
+	turn     *budget.Turn  // of the reader's goroutine
+	workers  workers
 }
 
 // entryRef is what a pipeline keeps of an entry.
@@ -107,7 +108,7 @@ func newPipeline(ctx context.Context, end func(cause error), r io.Reader, share 
 	p := &Pipeline{
 		ctx: ctx, end: end, archive: archive, share: share, sink: sink, rules: rules,
 		expansion: expansion{limit: rules.MaxUncompressed, received: archive.n.Load},
-		own:       verifiers.Get().(*verifier), turn: turn,
+		own:       verifiers.Get().(*verifier), ownInUse: make(chan struct{}, 1), turn: turn,
 	}
 	p.own.concurrent = true
 	p.workers.init(share.Account(), end)
@@ -120,6 +121,24 @@ func (p *Pipeline) close() {
 	}
 	verifiers.Put(p.own)
 }
+
+// takeOwn waits until the verifier own is free. The caller calls giveOwn.
+func (p *Pipeline) takeOwn() error {
+	select {
+	case p.ownInUse <- struct{}{}:
+		return nil
+	default:
+	}
+	defer p.workers.waiting()()
+	select {
+	case p.ownInUse <- struct{}{}:
+		return nil
+	case <-p.ctx.Done():
+		return context.Cause(p.ctx)
+	}
+}
+
+func (p *Pipeline) giveOwn() { <-p.ownInUse }
 
 // run runs read and waits for the workers.
 func (p *Pipeline) run(read func(p *Pipeline) error) error {

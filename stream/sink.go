@@ -64,7 +64,8 @@ type Sink interface {
 type Object interface {
 	// NeedsMD5 reports whether Commit needs the entry's MD5. held says that the whole
 	// body may yet be held until it is published, so that the MD5 can become part of
-	// what is published. NeedsMD5 does not block. Once it is false, it stays false.
+	// what is published. NeedsMD5 does not block. Once it is false, it stays false. It may
+	// be called during a call of Part.
 	NeedsMD5(held bool) bool
 
 	// Part takes ownership of b, a full part that more of the body follows. The

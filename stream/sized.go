@@ -12,8 +12,8 @@ import (
 )
 
 // Sized takes an entry whose compressed bytes are the next h.CompressedSize bytes
-// of in. It moves in past them. If the body is those bytes in a frame, and fits
-// into a part or is on disk, a worker verifies them.
+// of in. It moves in past them. If the body is those bytes in a frame, a worker
+// verifies them.
 func (p *Pipeline) Sized(h Header, in *Window) error {
 	if h.SizeStated && p.expansion.total()+h.Size > p.rules.MaxUncompressed {
 		return &LimitError{What: UncompressedBound, Limit: p.rules.MaxUncompressed}
@@ -36,6 +36,8 @@ func (p *Pipeline) Sized(h Header, in *Window) error {
 			}
 			p.verifyAndCommit(h, obj, body, int64(len(head)))
 			return nil
+		default:
+			return p.large(h, obj, in, head, tail)
 		}
 	}
 	d, err := p.decode(h, obj, in, h.CompressedSize)
@@ -81,14 +83,18 @@ func (p *Pipeline) verify(h *Header, body *bodySource, needsMD5 func() bool) (Fa
 		return Facts{}, err
 	}
 	defer done()
-	begun := time.Now()
-	defer func() { p.share.Account().Worked(time.Since(begun) - turn.Waited()) }()
 	v := verifiers.Get().(*verifier)
 	v.concurrent = false // other entries keep the processors busy
 	defer verifiers.Put(v)
+	begun := time.Now()
+	defer func() { p.share.Account().Worked(time.Since(begun) - turn.Waited()) }()
+	return p.verifyBy(v, h, body, turn, needsMD5)
+}
 
+// verifyBy verifies an entry with v. Its compressed bytes are all of src.
+func (p *Pipeline) verifyBy(v *verifier, h *Header, src source, turn *budget.Turn, needsMD5 func() bool) (Facts, error) {
 	defer v.end()
-	chunks, err := v.decode(h.Codec, h.CompressedSize, body, tools{})
+	chunks, err := v.decode(h.Codec, h.CompressedSize, src, tools{})
 	if err != nil {
 		return Facts{}, err
 	}

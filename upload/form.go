@@ -86,6 +86,7 @@ func boundaryOf(contentType string) (string, error) {
 // form reads a multipart/form-data body (RFC 7578) in one pass: the fields before the
 // archive, the archive, and what comes after it.
 type form struct {
+	in     *bufio.Reader // of the body
 	raw    *rawForm
 	parts  *multipart.Reader
 	count  int
@@ -98,8 +99,9 @@ type form struct {
 // newForm returns a reader of a form. If onlyTry is set, the archive has try symbols whatever
 // the form says.
 func newForm(body io.Reader, boundary string, onlyTry bool) *form {
-	raw := newRawForm(bufio.NewReaderSize(body, formBuffer), boundary)
-	return &form{raw: raw, parts: multipart.NewReader(raw, boundary), fields: maxFields, try: onlyTry}
+	in := bufio.NewReaderSize(body, formBuffer)
+	raw := newRawForm(in, boundary)
+	return &form{in: in, raw: raw, parts: multipart.NewReader(raw, boundary), fields: maxFields, try: onlyTry}
 }
 
 // A filePart is the part of a form with the archive.
@@ -241,7 +243,21 @@ type partReader struct {
 	part *multipart.Part
 }
 
-func (r partReader) Read(p []byte) (int, error) {
+func (r partReader) Read(p []byte) (n int, err error) {
+	// The multipart reader returns at most 4 KiB at a time. What has arrived already, except
+	// the end that may be a boundary, is read in one call.
+	for {
+		var more int
+		more, err = r.read(p[n:])
+		n += more
+		if err != nil || n == len(p) || r.form.in.Buffered() < besideHeader {
+			return n, err
+		}
+	}
+}
+
+// read is Read for what the multipart reader returns at once.
+func (r partReader) read(p []byte) (int, error) {
 	n, err := r.part.Read(p)
 	raw := r.form.raw
 	switch {

@@ -17,6 +17,7 @@ type Buffer struct {
 	leased bool
 
 	filling time.Time // since when it is being filled, or zero; guarded by Budget.mu
+	sent    bool      // only the verifier still has it; guarded by Budget.mu
 
 	mu   sync.Mutex // guards all below until Full; taken before Budget.mu
 	data []byte     // nil once released or moved
@@ -134,6 +135,15 @@ func (b *Buffer) Full() {
 	if !b.leased {
 		delete(b.share.buffers, b)
 	}
+}
+
+// Sent says that the store is done with a full buffer, while its bytes are still being
+// verified.
+func (b *Buffer) Sent() {
+	budget := b.share.budget
+	budget.mu.Lock()
+	defer budget.mu.Unlock()
+	b.sent = true
 }
 
 // toDisk moves the buffer, if it is being filled, and gives its memory back. After

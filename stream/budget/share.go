@@ -102,17 +102,22 @@ func (s *Share) InTheWay() bool {
 	return b.memoryWanted() || s.ticket && len(b.queues[tickets].waiters) > 0 || s.floor && len(b.queues[floors].waiters) > 0
 }
 
-// waitsOn is what an upload that waits for memory is blocked on: the store, if that
-// has parts of the upload, which come back.
+// waitsOn is what an upload that waits for memory is blocked on: the store or the
+// processor, if they have parts of the upload, which come back.
 func (s *Share) waitsOn() account.Label {
 	s.budget.mu.Lock()
 	defer s.budget.mu.Unlock()
+	on := account.OnMemory
 	for buffer := range s.buffers {
-		if buffer.filling.IsZero() {
+		switch {
+		case !buffer.filling.IsZero():
+		case !buffer.sent:
 			return account.OnStore
+		default:
+			on = account.OnCPU
 		}
 	}
-	return account.OnMemory
+	return on
 }
 
 // note keeps the peak. The caller holds Budget.mu.

@@ -114,7 +114,6 @@ func (o *Object) add(b stream.Body) error {
 
 // NeedsMD5 implements [stream.Object].
 func (o *Object) NeedsMD5(held bool) bool {
-	defer o.enter("NeedsMD5")()
 	return o.store.NeedsMD5 == nil || o.store.NeedsMD5(o, held)
 }
 
