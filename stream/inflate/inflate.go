@@ -91,6 +91,8 @@ type Reader struct {
 
 	codes *codes // of the block
 	own   codes  // of the last block that had its own
+
+	builder builder
 }
 
 // New returns a Reader, which takes [Memory] bytes. Call Reset before Next.

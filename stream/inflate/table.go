@@ -1,7 +1,5 @@
 package inflate
 
-import "math/bits"
-
 // A table decodes the symbols of a Huffman code (RFC 1951, section 3.2.2): the
 // low bits of the input, as many as the table is wide, select an entry. The entry of
 // a longer code links to a second table, after the first.
@@ -77,6 +75,19 @@ var litSymbols, distSymbols = func() (lit [288]uint32, dist [32]uint32) {
 	return lit, dist
 }()
 
+// litNext is what a symbol adds to the entry of a literal before it, zero if it cannot.
+var litNext = func() (next [288]uint32) {
+	for s, e := range litSymbols {
+		switch {
+		case e&isLiterals != 0:
+			next[s] = 1<<countShift | uint32(s)<<lengthShift
+		case e&isSpecial == 0:
+			next[s] = e - isLiterals // the flag of the literal
+		}
+	}
+	return next
+}()
+
 // literal returns the entry of a literal, without the length of its code.
 func literal(s uint8) uint32 { return isLiterals | 1<<countShift | uint32(s)<<valueShift }
 
@@ -108,112 +119,14 @@ var fixed = func() (c codes) {
 	for s := range dists {
 		dists[s] = 5
 	}
-	c.build(lengths[:], dists[:])
+	c.build(new(builder), lengths[:], dists[:])
 	return c
 }()
 
-// build makes the table of a code from its code lengths, 0 for a symbol without a code. It
-// returns false if they are not a code. A code is complete, or has a single code of one
-// bit, or none. Encoders write the last two if they need no distances.
-func build(table []uint32, width int, lengths []uint8, symbols []uint32) bool {
-	var count, next [maxCode + 1]int
-	longest := 0
-	for _, n := range lengths {
-		count[n]++
-		longest = max(longest, int(n))
-	}
-	code := 0
-	var first [maxCode + 1]int // of the symbols in order of their codes
-	total := 0
-	for n := 1; n <= longest; n++ {
-		code <<= 1
-		next[n] = code
-		code += count[n]
-		first[n] = total
-		total += count[n]
-	}
-	if code != 1<<longest {
-		if longest > 1 || code > 1 {
-			return false
-		}
-		for i := range 1 << width {
-			table[i] = isSpecial
-		}
-	}
-	var order [288]uint16
-	for s, n := range lengths {
-		if n > 0 {
-			order[first[n]] = uint16(s)
-			first[n]++
-		}
-	}
-
-	left := count
-	end, prefix, linked, linkedBits := 1<<width, -1, 0, 0
-	for _, s := range order[:total] {
-		n := int(lengths[s])
-		reversed := int(bits.Reverse16(uint16(next[n])) >> (16 - n))
-		next[n]++
-		if n <= width {
-			e := symbols[s] + uint32(n)*oneBit
-			for i := reversed; i < 1<<width; i += 1 << n {
-				table[i] = e
-			}
-			left[n]--
-			continue
-		}
-		if p := reversed & (1<<width - 1); p != prefix {
-			prefix, linked = p, end
-			linkedBits = linkWidth(left[:longest+1], n, width)
-			end += 1 << linkedBits
-			table[p] = isSpecial | isLink | uint32(width) | uint32(linkedBits)<<codeShift | uint32(linked)<<valueShift
-		}
-		left[n]--
-		e := symbols[s] + uint32(n-width)*oneBit
-		for i := reversed >> width; i < 1<<linkedBits; i += 1 << (n - width) {
-			table[linked+i] = e
-		}
-	}
-	return true
-}
-
 // build makes the tables from the lengths of the codes.
-func (c *codes) build(lit, dist []uint8) bool {
-	if !build(c.lit[:], litBits, lit, litSymbols[:]) || !build(c.dist[:], distBits, dist, distSymbols[:]) {
-		return false
-	}
+func (c *codes) build(b *builder, lit, dist []uint8) bool {
 	copy(c.lengths[:], lit)
-	// Add the next symbol to entries of a literal, if both codes fit into the table's
-	// width. Backwards: the second code is at a lower index, whose entry is not paired yet.
-	for i := 1<<litBits - 1; i >= 0; i-- {
-		e := c.lit[i]
-		if e&isLiterals == 0 {
-			continue
-		}
-		n := e & takeMask
-		next := c.lit[i>>n]
-		if next&isSpecial != 0 || n+next>>codeShift&codeMask > litBits {
-			continue
-		}
-		if next&isLiterals != 0 {
-			next += next>>valueShift<<lengthShift - next>>valueShift<<valueShift
-		}
-		c.lit[i] = e - isLiterals + next // one of them has the flag
-	}
-	return true
-}
-
-// linkWidth returns the width of the linked table whose first code has n bits. The codes
-// that are left and begin with the same bits must fit.
-func linkWidth(left []int, n, width int) int {
-	bits := n - width
-	for free := 1 << bits; width+bits < len(left)-1; free <<= 1 {
-		if free -= left[width+bits]; free <= 0 {
-			break
-		}
-		bits++
-	}
-	return bits
+	return b.buildLit(&c.lit, lit) && b.build(c.dist[:], distBits, dist, distSymbols[:])
 }
 
 // lengthOrder is the order of the code lengths of code lengths (RFC 1951,
@@ -248,7 +161,7 @@ func (r *Reader) readCodes() bool {
 		lengths[s] = uint8(r.take(3))
 	}
 	var table [1 << lengthBits]uint32
-	if !build(table[:], lengthBits, lengths[:len(lengthOrder)], lengthSymbols[:]) {
+	if !r.builder.build(table[:], lengthBits, lengths[:len(lengthOrder)], lengthSymbols[:]) {
 		r.err = errLengths
 		return false
 	}
@@ -288,7 +201,7 @@ func (r *Reader) readCodes() bool {
 			i++
 		}
 	}
-	if !r.own.build(lengths[:lits], lengths[lits:lits+dists]) {
+	if !r.own.build(&r.builder, lengths[:lits], lengths[lits:lits+dists]) {
 		r.err = errLengths
 		return false
 	}
