@@ -105,18 +105,19 @@ func (b *builder) buildLit(table *[litEntries]uint32, lengths []uint8) bool {
 			}
 		}
 		n := litBits - rest
+		step := 1 << n
 		for i := b.first[n]; i < b.first[n+1]; i++ {
 			s, at := b.symbols[i], int(b.codes[i])
 			e := litSymbols[s] + uint32(n)*oneBit
 			if s < 256 {
 				for _, next := range b.next[:size] {
 					table[at&(1<<litBits-1)] = e + next
-					at += 1 << n
+					at += step
 				}
 			} else {
 				for range size {
 					table[at&(1<<litBits-1)] = e
-					at += 1 << n
+					at += step
 				}
 			}
 		}

@@ -113,7 +113,11 @@ func (r *Reader) Reset(src Source) {
 // discarded. Otherwise it is a [*CorruptError], io.ErrUnexpectedEOF if the source
 // ends too early, or the source's error. All output comes before an error.
 func (r *Reader) Next() ([]byte, error) {
-	r.swap()
+	if r.err == nil {
+		r.swap()
+	} else {
+		r.at = windowSize
+	}
 	for r.err == nil && r.at < windowSize+chunkSize {
 		r.step()
 	}
@@ -183,6 +187,23 @@ func (r *Reader) need(n uint) bool {
 	return true
 }
 
+// refill loads input until there are 56 bits or more at hand, if the input suffices. Give
+// back what is not used.
+func (r *Reader) refill() {
+	if r.nbits < 32 && r.pos <= len(r.in)-8 {
+		r.bits |= le.Uint64(r.in[r.pos:]) << (r.nbits & 63)
+		r.pos += int(^r.nbits >> 3 & 7)
+		r.nbits |= 56
+	}
+}
+
+// giveBack puts back whole bytes that have been loaded but not taken.
+func (r *Reader) giveBack() {
+	r.pos -= int(r.nbits >> 3)
+	r.nbits &= 7
+	r.bits &= 1<<r.nbits - 1
+}
+
 // take returns the next n bits, which are at hand.
 func (r *Reader) take(n uint) uint {
 	v := uint(r.bits & (1<<n - 1))
@@ -217,7 +238,9 @@ func (r *Reader) block() {
 		r.codes = &fixed
 		r.state = inHuffman
 	case 2:
-		if r.readCodes() {
+		ok := r.readCodes()
+		r.giveBack()
+		if ok {
 			r.codes = &r.own
 			r.state = inHuffman
 		}

@@ -155,6 +155,7 @@ func (r *Reader) readCodes() bool {
 	}
 	var lengths [maxLit + maxDist]uint8
 	for _, s := range lengthOrder[:n] {
+		r.refill()
 		if !r.need(3) {
 			return false
 		}
@@ -167,6 +168,7 @@ func (r *Reader) readCodes() bool {
 	}
 	clear(lengths[:len(lengthOrder)])
 	for i := 0; i < lits+dists; {
+		r.refill()
 		e, ok := r.symbol(table[:], lengthBits, nil)
 		if !ok {
 			return false
