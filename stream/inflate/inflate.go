@@ -380,15 +380,12 @@ symbols:
 			at = end
 			continue
 		}
-		dst, src := (*[32]byte)(out[at:]), (*[32]byte)(out[from:])
-		*(*[16]byte)(dst[:]) = *(*[16]byte)(src[:])
-		*(*[16]byte)(dst[16:]) = *(*[16]byte)(src[16:])
-		for length > 32 {
-			at += 32
-			from += 32
-			length -= 32
-			*(*[16]byte)(out[at : at+16 : at+16]) = *(*[16]byte)(out[from : from+16 : from+16])
-			*(*[16]byte)(out[at+16 : at+32 : at+32]) = *(*[16]byte)(out[from+16 : from+32 : from+32])
+		*(*[16]byte)(out[at:]) = *(*[16]byte)(out[from:])
+		if length > 16 {
+			for at += 16; at < end; at += 16 {
+				from += 16
+				*(*[16]byte)(out[at : at+16 : at+16]) = *(*[16]byte)(out[from : from+16 : from+16])
+			}
 		}
 		at = end
 	}
