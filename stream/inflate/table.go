@@ -167,10 +167,13 @@ func (r *Reader) readCodes() bool {
 		return false
 	}
 	clear(lengths[:len(lengthOrder)])
+	var ok bool
 	for i := 0; i < lits+dists; {
 		r.refill()
-		e, ok := r.symbol(table[:], lengthBits, nil)
-		if !ok {
+		e := table[r.bits&(1<<lengthBits-1)]
+		if r.nbits >= lengthBits && e&isSpecial == 0 {
+			r.take(uint(e & takeMask))
+		} else if e, ok = r.symbol(table[:], lengthBits, nil); !ok {
 			return false
 		}
 		value, repeat := uint8(0), 1
