@@ -364,27 +364,23 @@ symbols:
 		in = in[^nbits>>3&7:]
 		nbits |= 56
 		end := at + length
-		if distance < 16 {
-			if distance < 8 {
-				eight := le.Uint64(out[from:]) & (1<<(distance*8&63) - 1) * periods[distance]
-				step := uint(steps[distance])
-				for ; at < end; at += step {
-					le.PutUint64(out[at:at+8:at+8], eight)
-				}
-			} else {
-				for ; at < end; at += 8 {
-					le.PutUint64(out[at:at+8:at+8], le.Uint64(out[from:from+8:from+8]))
-					from += 8
-				}
+		if distance < 8 {
+			eight := le.Uint64(out[from:]) & (1<<(distance*8&63) - 1) * periods[distance]
+			step := uint(steps[distance])
+			for ; at < end; at += step {
+				le.PutUint64(out[at:at+8:at+8], eight)
 			}
 			at = end
 			continue
 		}
-		*(*[16]byte)(out[at:]) = *(*[16]byte)(out[from:])
+		le.PutUint64(out[at:], le.Uint64(out[from:]))
+		le.PutUint64(out[at+8:], le.Uint64(out[from+8:]))
 		if length > 16 {
 			for at += 16; at < end; at += 16 {
 				from += 16
-				*(*[16]byte)(out[at : at+16 : at+16]) = *(*[16]byte)(out[from : from+16 : from+16])
+				dst, src := out[at:at+16:at+16], out[from:from+16:from+16]
+				le.PutUint64(dst, le.Uint64(src))
+				le.PutUint64(dst[8:], le.Uint64(src[8:]))
 			}
 		}
 		at = end
