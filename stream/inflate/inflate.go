@@ -36,7 +36,8 @@ var le = binary.LittleEndian
 // can: the last bytes of what it returns are decoded slowly.
 type Source interface {
 	// Peek returns the next bytes, at least one, or an error. At the end, that is
-	// io.EOF. The Reader only reads the slice, until the next Peek.
+	// io.EOF. The slice is read, never written, until the next Peek or until Next
+	// returns.
 	Peek() ([]byte, error)
 
 	// Discard consumes n bytes that Peek has returned.

@@ -239,6 +239,68 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// match writes a match in the fixed codes (RFC 1951, sections 3.2.5 and 3.2.6).
+func (w *bitWriter) match(length, distance uint) *bitWriter {
+	symbol, base, extra := uint(257), uint(3), 0
+	for length >= base+1<<extra {
+		base += 1 << extra
+		symbol++
+		extra = max(0, (int(symbol)-261)/4)
+	}
+	if length == 258 {
+		symbol, base, extra = 285, 258, 0
+	}
+	if symbol < 280 {
+		w.code(symbol-256, 7)
+	} else {
+		w.code(0xC0+symbol-280, 8)
+	}
+	w.put(length-base, extra)
+	symbol, base, extra = 0, 1, 0
+	for distance >= base+1<<extra {
+		base += 1 << extra
+		symbol++
+		extra = max(0, int(symbol)/2-1)
+	}
+	return w.code(symbol, 5).put(distance-base, extra)
+}
+
+// TestMatches copies matches of every length from every short distance, and from some long
+// ones.
+func TestMatches(t *testing.T) {
+	distances := []uint{63, 64, 65, 255, 256, 257, 4095, 4096, 4097, 24576, 24577, 32767, 32768}
+	for d := range uint(40) {
+		distances = append(distances, d+1)
+	}
+	r := inflate.New()
+	before := archive.Noise(1, 32<<10)
+	for _, distance := range distances {
+		var want []byte
+		w := new(bitWriter).put(1, 1).put(1, 2)
+		for _, c := range before[:distance] {
+			if c < 144 {
+				w.code(0x30+uint(c), 8)
+			} else {
+				w.code(0x190+uint(c)-144, 9)
+			}
+		}
+		want = append(want, before[:distance]...)
+		for length := uint(3); length <= 258; length++ {
+			w.match(length, distance)
+			for range length {
+				want = append(want, want[uint(len(want))-distance])
+			}
+			w.code(0x30+length%100, 8)
+			want = append(want, byte(length%100))
+		}
+		w.code(0, 7)
+		got, err := all(r, &pieces.Source{Data: w.bytes, Most: 1 << 20})
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("distance %d: error %v, %d bytes of %d", distance, err, len(got), len(want))
+		}
+	}
+}
+
 // compare checks that the standard library agrees on a stream. If the stream is valid,
 // klauspost's decoder must agree too. That also accepts some invalid streams, with an unused
 // distance code.
@@ -296,18 +358,6 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// inMemory is a source that returns all of its data at once.
-type inMemory struct{ data []byte }
-
-func (w *inMemory) Peek() ([]byte, error) {
-	if len(w.data) == 0 {
-		return nil, io.EOF
-	}
-	return w.data, nil
-}
-
-func (w *inMemory) Discard(n int) { w.data = w.data[n:] }
-
 // FuzzInflate decodes arbitrary bytes.
 func FuzzInflate(f *testing.F) {
 	for _, data := range contents() {
@@ -333,48 +383,4 @@ func FuzzDeflated(f *testing.F) {
 		compressed[int(at)%len(compressed)] ^= flip
 		compare(t, compressed, int(most)+1)
 	})
-}
-
-// BenchmarkInflate compares decoders. The rate is of output.
-func BenchmarkInflate(b *testing.B) {
-	for name, data := range map[string][]byte{"symbols": archive.Symbols(1, 8<<20), "noise": archive.Noise(1, 8<<20)} {
-		compressed := deflated(b, data, 6)
-		bench := func(decoder string, decode func() error) {
-			b.Run(name+"/"+decoder, func(b *testing.B) {
-				b.SetBytes(int64(len(data)))
-				for b.Loop() {
-					if err := decode(); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
-		}
-		r, buffer := inflate.New(), make([]byte, 64<<10)
-		bench("this one", func() error {
-			r.Reset(&inMemory{compressed})
-			for {
-				if _, err := r.Next(); err != nil {
-					if errors.Is(err, io.EOF) {
-						err = nil
-					}
-					return err
-				}
-			}
-		})
-		for decoder, z := range map[string]io.ReadCloser{"klauspost": fastflate.NewReader(nil), "library": flate.NewReader(nil)} {
-			bench(decoder, func() error {
-				if err := z.(flate.Resetter).Reset(bytes.NewReader(compressed), nil); err != nil {
-					return err
-				}
-				for {
-					if _, err := z.Read(buffer); err != nil {
-						if errors.Is(err, io.EOF) {
-							err = nil
-						}
-						return err
-					}
-				}
-			})
-		}
-	}
 }
