@@ -18,7 +18,7 @@ var (
 )
 
 // TestMetricsThatOperationsNames: each metric that docs/operations.md names exists after the
-// first upload, with the labels of the alerts. An alert on any other would never fire.
+// first probe and upload, with the labels of the alerts. An alert on any other would never fire.
 func TestMetricsThatOperationsNames(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile("../docs/operations.md")
@@ -26,6 +26,7 @@ func TestMetricsThatOperationsNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startEmbedded(t)
+	client.GetHeartbeat(t, s.API) // the store has been probed
 	client.MustSend(t, s.API, "dev", client.Get(t, s.API+"/sample.zip").Body)
 	lines := strings.Split(metrics(t, s.Admin), "\n")
 	// Tables escape vertical bars.
