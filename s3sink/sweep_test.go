@@ -171,12 +171,16 @@ const ancient = "1999-01-01T00:00:00.000Z"
 // old returns an upload of that key that any sweep aborts.
 func old(key string) pending { return pending{key, "id-" + key, ancient} }
 
-// turns returns answers one after the other, whatever the marker.
-func turns(answers ...*http.Response) func(string) *http.Response {
+// turns returns pages one after the other, whatever the marker. All but the last are truncated
+// after their last key.
+func turns(pages ...[]pending) func(string) *http.Response {
 	return func(string) *http.Response {
-		answer := answers[0]
-		answers = answers[1:]
-		return answer
+		page := pages[0]
+		pages = pages[1:]
+		if len(pages) == 0 {
+			return listed("", false, page...)
+		}
+		return listed(page[len(page)-1].Key, true, page...)
 	}
 }
 
@@ -266,9 +270,9 @@ func TestSweepPages(t *testing.T) {
 			}[marker]
 		}, 2, []string{"v1/c"}, false},
 		{"a page begins with the key of its marker", turns(
-			listed("v1/a", true, pending{"v1/a", "1", ancient}, pending{"v1/a", "2", ancient}),
-			listed("v1/a", true, pending{"v1/a", "3", ancient}, pending{"v1/a", "4", ancient}),
-			listed("", false, pending{"v1/a", "5", ancient}),
+			[]pending{{"v1/a", "1", ancient}, {"v1/a", "2", ancient}},
+			[]pending{{"v1/a", "3", ancient}, {"v1/a", "4", ancient}},
+			[]pending{{"v1/a", "5", ancient}},
 		), 3, slices.Repeat([]string{"v1/a"}, 5), false},
 		{"the same page for ever", func(string) *http.Response {
 			return listed("v1/b", true, old("v1/a"), old("v1/b"))
