@@ -171,19 +171,6 @@ const ancient = "1999-01-01T00:00:00.000Z"
 // old returns an upload of that key that any sweep aborts.
 func old(key string) pending { return pending{key, "id-" + key, ancient} }
 
-// turns returns pages one after the other, whatever the marker. All but the last are truncated
-// after their last key.
-func turns(pages ...[]pending) func(string) *http.Response {
-	return func(string) *http.Response {
-		page := pages[0]
-		pages = pages[1:]
-		if len(pages) == 0 {
-			return listed("", false, page...)
-		}
-		return listed(page[len(page)-1].Key, true, page...)
-	}
-}
-
 // newListingRig returns a rig whose store lists unfinished uploads as in pages: for each
 // prefix, what follows a marker.
 func newListingRig(t *testing.T, pages func(prefix, marker string) (*http.Response, error), abort func(key string) *http.Response) (*rig, *fakeStore) {
@@ -245,45 +232,47 @@ func TestSweepAge(t *testing.T) {
 func TestSweepPages(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		page    func(marker string) *http.Response
+		page    func(marker string, n int) *http.Response // n is 1 for the first page
 		pages   int
 		aborted []string
 		stuck   bool
 	}{
-		{"marker of the last key", func(marker string) *http.Response {
+		{"marker of the last key", func(marker string, _ int) *http.Response {
 			return map[string]*http.Response{
 				"":     listed("v1/b", true, old("v1/a"), old("v1/b")),
 				"v1/b": listed("v1/c", true, old("v1/c")),
 				"v1/c": listed("", false, old("v1/d")),
 			}[marker]
 		}, 3, []string{"v1/a", "v1/b", "v1/c", "v1/d"}, false},
-		{"no marker", func(marker string) *http.Response {
+		{"no marker", func(marker string, _ int) *http.Response {
 			return map[string]*http.Response{
 				"":     listed("", true, old("v1/a"), old("v1/b")),
 				"v1/b": listed("", false, old("v1/c")),
 			}[marker]
 		}, 2, []string{"v1/a", "v1/b", "v1/c"}, false},
-		{"a page without uploads", func(marker string) *http.Response {
+		{"a page without uploads", func(marker string, _ int) *http.Response {
 			return map[string]*http.Response{
 				"":     listed("v1/b", true),
 				"v1/b": listed("", false, old("v1/c")),
 			}[marker]
 		}, 2, []string{"v1/c"}, false},
-		{"a page begins with the key of its marker", turns(
-			[]pending{{"v1/a", "1", ancient}, {"v1/a", "2", ancient}},
-			[]pending{{"v1/a", "3", ancient}, {"v1/a", "4", ancient}},
-			[]pending{{"v1/a", "5", ancient}},
-		), 3, slices.Repeat([]string{"v1/a"}, 5), false},
-		{"the same page for ever", func(string) *http.Response {
+		{"a page begins with the key of its marker", func(_ string, n int) *http.Response {
+			return map[int]*http.Response{
+				1: listed("v1/a", true, pending{"v1/a", "1", ancient}, pending{"v1/a", "2", ancient}),
+				2: listed("v1/a", true, pending{"v1/a", "3", ancient}, pending{"v1/a", "4", ancient}),
+				3: listed("", false, pending{"v1/a", "5", ancient}),
+			}[n]
+		}, 3, slices.Repeat([]string{"v1/a"}, 5), false},
+		{"the same page for ever", func(string, int) *http.Response {
 			return listed("v1/b", true, old("v1/a"), old("v1/b"))
 		}, 2, []string{"v1/a", "v1/b", "v1/a", "v1/b"}, true},
-		{"a marker that goes back", func(marker string) *http.Response {
+		{"a marker that goes back", func(marker string, _ int) *http.Response {
 			if marker == "" {
 				return listed("v1/b", true, old("v1/b"))
 			}
 			return listed("v1/a", true, old("v1/c"))
 		}, 2, []string{"v1/b", "v1/c"}, true},
-		{"more of nothing", func(string) *http.Response { return listed("", true) }, 1, nil, true},
+		{"more of nothing", func(string, int) *http.Response { return listed("", true) }, 1, nil, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			pages := 0
@@ -292,7 +281,7 @@ func TestSweepPages(t *testing.T) {
 					return listed("", false), nil
 				}
 				pages++
-				return test.page(marker), nil
+				return test.page(marker, pages), nil
 			}, nil)
 			aborted, err := r.sink.Sweep(t.Context(), time.Hour)
 			if got := store.aborted(); aborted != len(got) || !slices.Equal(got, test.aborted) {
