@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"sync"
 	"time"
@@ -127,33 +125,6 @@ func (b *bench) many(ctx context.Context, a archive.Sample, count int) (err erro
 		b.results = append(b.results, r)
 		return err
 	})
-}
-
-// service is a running Spillway, and the folder that it may spill to.
-type service struct {
-	*daemon.Daemon
-	folder string
-}
-
-// serve runs Spillway while use uses it.
-func (b *bench) serve(ctx context.Context, endpoint, bucket, memory string, use func(*service) error) (err error) {
-	folder, err := os.MkdirTemp(b.folder, "spill-")
-	if err != nil {
-		return err
-	}
-	d, err := daemon.Start(ctx, b.binary, []string{"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=testsecret"},
-		"--dev", "--log-format=json", "--listen=127.0.0.1:0", "--s3-endpoint="+endpoint, "--s3-bucket="+bucket,
-		"--memory="+memory, "--spill-dir="+folder, "--max-upload-size=8GiB", "--upload-timeout=1h", "--room-wait=30m", "--sweep-age=24h")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		err = errors.Join(err, d.Close())
-		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, d.Log())
-		}
-	}()
-	return use(&service{d, folder})
 }
 
 // measure uploads an archive so many times at once.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"os"
@@ -10,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestNothing: the S3 server that keeps nothing answers as one does that has no
-// object.
+// TestNothing: the S3 server that keeps nothing answers as S3 does. So Spillway's probe finds
+// nothing wrong, and uploads are checked in the best way.
 func TestNothing(t *testing.T) {
 	n, err := startNothing(t.Context(), 0)
 	if err != nil {
@@ -22,35 +21,63 @@ func TestNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	const sum = "AAAAAA==" // of nothing
 	for _, c := range []struct {
 		method, path string
+		sum          string // the checksum that is sent; empty: none
 		status       int
-		says         string
+		says         string // the answer, or its ETag
 	}{
-		{"HEAD", "/b/k", 404, ""},
-		{"HEAD", "/b", 200, ""},
-		{"PUT", "/b/k", 200, ""},
-		{"POST", "/b/k?uploads", 200, "<UploadId>u</UploadId>"},
-		{"POST", "/b/k?uploadId=u", 200, "CompleteMultipartUploadResult"},
-		{"DELETE", "/b/k?uploadId=u", 204, ""},
-		{"GET", "/b?uploads", 200, "<IsTruncated>false</IsTruncated>"},
+		{"HEAD", "/b", "", 200, ""},
+		{"HEAD", "/b/k", "", 404, ""},
+		{"PUT", "/b/k", sum, 200, `"00000000000000000000000000000000"`},
+		{"PUT", "/b/k", "AAAAAQ==", 400, "BadDigest"},
+		{"HEAD", "/b/k", "", 404, ""},
+		{"GET", "/b/k", "", 404, "NoSuchKey"},
+		{"PUT", "/b/v1/.spillway-probe", sum, 200, ""},
+		{"GET", "/b/v1/.spillway-probe", "", 200, ""},
+		{"DELETE", "/b/v1/.spillway-probe", "", 204, ""},
+		{"GET", "/b/v1/.spillway-probe", "", 404, ""},
+		{"POST", "/b/k?uploads", "", 200, "<UploadId>1</UploadId>"},
+		{"POST", "/b/l?uploads", "", 200, "<UploadId>2</UploadId>"},
+		{"PUT", "/b/k?partNumber=1&uploadId=1", sum, 200, `"00000000000000000000000000000000"`},
+		{"GET", "/b?uploads", "", 200, "<IsTruncated>false</IsTruncated><Upload><Key>k</Key><UploadId>1</UploadId>"},
+		{"GET", "/b?uploads&max-uploads=1", "", 200, "<IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>"},
+		{"GET", "/b?uploads&key-marker=k", "", 200, "<UploadId>2</UploadId>"},
+		{"POST", "/b/k?uploadId=1", sum, 200, "-1&#34;</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32>"},
+		{"DELETE", "/b/l?uploadId=2", "", 204, ""},
+		{"DELETE", "/b/l?uploadId=2", "", 404, "NoSuchUpload"},
+		{"GET", "/b?uploads&prefix=k", "", 200, "<IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"},
 	} {
-		req, err := http.NewRequestWithContext(context.Background(), c.method, n.Endpoint+c.path, strings.NewReader("body"))
+		req, err := http.NewRequestWithContext(t.Context(), c.method, n.Endpoint+c.path, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if c.sum != "" {
+			req.Header.Set(checksumHeader, c.sum)
 		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != c.status || !strings.Contains(string(body), c.says) {
+		if err != nil || resp.StatusCode != c.status || !strings.Contains(resp.Header.Get("ETag")+string(body), c.says) {
 			t.Errorf("%s %s: %d %s, error %v", c.method, c.path, resp.StatusCode, body, err)
 		}
 		resp.Body.Close()
 	}
-	if n.requests.Load() != 7 || n.bytes.Load() != 7*4 {
-		t.Errorf("%d requests of %d bytes", n.requests.Load(), n.bytes.Load())
+}
+
+// TestWarnings: a run of the program that warns of anything is not measured.
+func TestWarnings(t *testing.T) {
+	const info = `{"level":"info","msg":"listening"}` + "\n"
+	if err := warnings(info + info); err != nil {
+		t.Error(err)
+	}
+	for _, line := range []string{`{"level":"warn","msg":"w"}`, `{"level":"error","msg":"e"}`, "panic: p"} {
+		if err := warnings(info + line + "\n"); err == nil || !strings.Contains(err.Error(), line) {
+			t.Errorf("%s: error %v", line, err)
+		}
 	}
 }
 

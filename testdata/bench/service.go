@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"spillway/testdata/daemon"
+)
+
+// service is a running Spillway, and the folder that it may spill to.
+type service struct {
+	*daemon.Daemon
+	folder string
+}
+
+// serve runs Spillway while use uses it. It is an error if Spillway has anything to warn of:
+// then it did not do what is to be measured.
+func (b *bench) serve(ctx context.Context, endpoint, bucket, memory string, use func(*service) error) (err error) {
+	folder, err := os.MkdirTemp(b.folder, "spill-")
+	if err != nil {
+		return err
+	}
+	d, err := daemon.Start(ctx, b.binary, []string{"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=testsecret"},
+		"--dev", "--log-format=json", "--listen=127.0.0.1:0", "--s3-endpoint="+endpoint, "--s3-bucket="+bucket,
+		"--memory="+memory, "--spill-dir="+folder, "--max-upload-size=8GiB", "--upload-timeout=1h", "--room-wait=30m", "--sweep-age=24h")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, d.Close())
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, d.Log())
+		}
+	}()
+	s := &service{d, folder}
+	if err := s.healthy(ctx); err != nil {
+		return err
+	}
+	if err := use(s); err != nil {
+		return err
+	}
+	return warnings(d.Log())
+}
+
+// healthy returns an error unless the store takes all that uploads bring, with the best
+// checksum.
+func (s *service) healthy(ctx context.Context) error {
+	report, err := daemon.Get(ctx, s.API+"/__heartbeat__")
+	if err != nil {
+		return err
+	}
+	for _, want := range []string{`"status":"ok"`, "the CRC-32 of each object"} {
+		if !strings.Contains(string(report), want) {
+			return fmt.Errorf("the heartbeat does not say %s: %s", want, report)
+		}
+	}
+	return nil
+}
+
+// warnings returns an error with the lines of a log that are more than information.
+func warnings(log string) error {
+	var all []string
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, `"level":"info"`) && !strings.Contains(line, `"level":"debug"`) {
+			all = append(all, line)
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return fmt.Errorf("the log has %d lines that are more than information, the first: %s", len(all), all[0])
+}
