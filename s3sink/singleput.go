@@ -34,6 +34,7 @@ type singlePut struct {
 func newSinglePut(api *s3.Client, partSize int64, t timeouts) singlePut {
 	return singlePut{manager.NewUploader(api, func(u *manager.Uploader) {
 		u.PartSize = max(partSize, manager.MinUploadPartSize)
+		u.Concurrency = 1 // of parts, which there are none of; the Uploader makes room for them in every call
 	}), t}
 }
 
