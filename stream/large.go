@@ -167,7 +167,7 @@ func (s *sharedPart) Release() {
 	case s.users.Add(-1) == 0:
 		s.Buffer.Release()
 	case !s.verifier:
-		s.Buffer.Sent()
+		s.Sent()
 	}
 }
 
