@@ -70,7 +70,7 @@ func (p *Pipeline) decode(h Header, obj Object, in *Window, limit int64) (*Decod
 		return nil, err
 	}
 	d.Facts, err = v.count(&d.h, chunks, p.turn, &p.expansion, out, d.needsMD5)
-	p.share.Account().Worked(v.worked)
+	p.share.Account().Worked(v.md5.worked)
 	if src.err != nil {
 		return nil, src.err
 	}

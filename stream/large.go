@@ -51,7 +51,7 @@ func (p *Pipeline) verifyParts(h Header, obj Object, r *relay) error {
 	err := guard.Do(func() (err error) {
 		defer p.giveOwn()
 		begun := time.Now()
-		defer func() { p.share.Account().Worked(time.Since(begun) + p.own.worked - r.turn.Waited() - r.waited) }()
+		defer func() { p.share.Account().Worked(time.Since(begun) + p.own.md5.worked - r.turn.Waited() - r.waited) }()
 		facts, err = p.verifyBy(p.own, &h, r, r.turn, func() bool { return obj.NeedsMD5(false) })
 		return cmp.Or(r.err, err)
 	})
