@@ -237,11 +237,13 @@ func (b *body) drain(ctx context.Context, limit int64, d time.Duration) error {
 	return nil
 }
 
-// comes reports whether any of the body arrives within d, also after an interruption.
-func (b *body) comes(d time.Duration) bool {
+// comes reports whether any of the body arrives within d and before ctx ends, also after an
+// interruption.
+func (b *body) comes(ctx context.Context, d time.Duration) bool {
 	b.mu.Lock()
 	b.stopped = nil
 	b.mu.Unlock()
+	defer b.follow(ctx)()
 	idle := b.idle
 	b.idle = d
 	n, _ := b.Read(make([]byte, 1))

@@ -18,6 +18,11 @@ const (
 	// clients read no answer before they have sent everything. If the server closes the
 	// connection before, they report a broken connection, or a TLS error, and not the 403.
 	strangerDrainTime = 5 * time.Minute
+
+	// continueWait is the time after the refusal of a client that expects a 100 (Continue) in
+	// which its body may begin. Clients need not wait for the 100 (RFC 9110, section 10.1.1).
+	// Most notice the refusal and close the connection; Mono waits 0.35 s and then sends.
+	continueWait = 3 * time.Second
 )
 
 // drainFactor times --max-upload-size bounds the drain after any other refusal, in bytes.
@@ -58,9 +63,7 @@ func newBodyRest(u *upload, v verdict) *bodyRest {
 
 // read drains the rest within its limits.
 func (r *bodyRest) read() {
-	// A client that expects a 100 (Continue) need not wait for it (RFC 9110, section 10.1.1):
-	// curl waits a second, Mono not at all.
-	if r.leave || r.unasked && !r.body.comes(closeGrace) {
+	if r.leave || r.unasked && !r.body.comes(r.api.closing, continueWait) {
 		return
 	}
 	select {
