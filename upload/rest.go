@@ -21,8 +21,9 @@ const (
 
 	// continueWait is the time after the refusal of a client that expects a 100 (Continue) in
 	// which its body may begin. Clients need not wait for the 100 (RFC 9110, section 10.1.1).
-	// Most notice the refusal and close the connection; Mono waits 0.35 s and then sends.
-	continueWait = 3 * time.Second
+	// Most notice the refusal and close the connection. Mono sends the body all the same, some
+	// of its classes only once they have gathered it in memory.
+	continueWait = 10 * time.Second
 )
 
 // drainFactor times --max-upload-size bounds the drain after any other refusal, in bytes.
