@@ -61,10 +61,10 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 full: $(VERSITYGW) ## every test at its full size: each fault of the matrix, each byte of an archive
 	SPILLWAY_NIGHTLY=1 $(GO) test -timeout 60m -p 1 $(TESTFLAGS) $(PACKAGES)
 
-NIGHTLY := full fuzz kill soak writers
+NIGHTLY := full fuzz kill soak writers clients
 
 .PHONY: nightly
-nightly: ## what takes too long for each change: full, fuzz, kill, soak and writers, one after the other
+nightly: ## what takes too long for each change: full, fuzz, kill, soak, writers and clients, one after the other
 	@failed=; times=; \
 	for target in $(NIGHTLY); do \
 		echo "== make $$target"; began=$$(date +%s); \
@@ -116,6 +116,10 @@ soak: $(VERSITYGW) ## mixed uploads for SOAKTIME (30m) with failing clients and 
 writers: $(VERSITYGW) ## uploads archives of real zip writers, which it installs; writes the table of docs/archives.md; WRITERSFLAGS, see -help
 	$(GO) run ./testdata/writers $(WRITERSFLAGS)
 
+.PHONY: clients
+clients: ## what real clients report of a refusal, with and without proxies; installs them; writes the table of docs/clients.md; CLIENTSFLAGS, see -help
+	$(GO) run ./testdata/clients -install -document docs/clients.md $(CLIENTSFLAGS)
+
 .PHONY: lint
 lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, package walls
 	@files=$$($(GOFUMPT) -l $$(git ls-files '*.go')); test -z "$$files" || { echo "not formatted by gofumpt: $$files" >&2; exit 1; }
@@ -127,7 +131,7 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, pa
 
 .PHONY: clean
 clean: ## removes what the other targets made, the tools included
-	rm -rf spillway profiles testdata/writers/node/node_modules $(BIN)
+	rm -rf spillway profiles testdata/writers/node/node_modules testdata/clients/.built testdata/clients/programs/node/node_modules $(BIN)
 
 $(VERSITYGW):
 	GOBIN=$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
