@@ -214,3 +214,31 @@ func TestShapes(t *testing.T) {
 		t.Error("an unknown archive was made")
 	}
 }
+
+// TestSplit: the pieces of an archive have its entries, and each ends once it has reached the
+// limit.
+func TestSplit(t *testing.T) {
+	s, err := Prepare(t.Context(), t.TempDir(), "small", t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const limit = 1 << 20
+	paths, err := Split(s, t.TempDir(), limit)
+	if err != nil || len(paths) != 3 {
+		t.Fatalf("%d pieces, error %v", len(paths), err)
+	}
+	files := 0
+	for i, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size := len(data); i < len(paths)-1 && (size < limit || size > limit+64<<10) {
+			t.Errorf("piece %d has %d bytes", i, size)
+		}
+		files += len(readAll(t, data))
+	}
+	if files != s.Files {
+		t.Errorf("the pieces have %d entries, want %d", files, s.Files)
+	}
+}

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
-	"regexp"
-	"sync"
-	"time"
+	"fmt"
+	"slices"
 
 	"spillway/testdata/archive"
-	"spillway/testdata/daemon"
 	"spillway/testdata/s3server"
 )
 
@@ -19,15 +15,48 @@ type bench struct {
 	options
 	binary  string
 	folder  string
+	run     int // number of the present run, from 1
 	results []result
-	profile []share // of the CPU time of one upload
+	profile []share  // of the CPU time of one upload
+	notes   []string // what else to know of the results
+}
+
+// work is an archive, and how it is sent.
+type work struct {
+	archive.Sample
+	pieces      []string // archives with its entries
+	connections int      // that send them
+}
+
+// clientName is the archive firefox, sent as by the official client.
+const clientName = "client"
+
+// The official client sends a build in archives that end once they have clientLimit bytes, over
+// clientConnections at once.
+const (
+	clientLimit       = 64 << 20
+	clientConnections = 3
+)
+
+// whole is an archive that is sent as it is.
+func whole(a archive.Sample) work { return work{a, []string{a.Path}, 1} }
+
+// asClient is an archive that is sent as the official client sends its files. The pieces are
+// made in a folder.
+func asClient(a archive.Sample, folder string, limit int64) (w work, err error) {
+	w = work{Sample: a, connections: clientConnections}
+	w.Name = clientName
+	w.pieces, err = archive.Split(a, folder, limit)
+	return w, err
 }
 
 // result is what one thing cost, once.
 type result struct {
 	Archive string `json:"archive"`
 	Bytes   int64  `json:"archive_bytes"`
+	Files   int    `json:"archive_files"`
 	What    string `json:"what"`
+	Run     int    `json:"run"` // results with the same number were measured one after the other
 	AtOnce  int    `json:"at_once"`
 
 	Wall     float64          `json:"wall_seconds"`
@@ -43,18 +72,35 @@ type result struct {
 	Spent map[string]float64 `json:"spent_seconds,omitempty"`
 }
 
+// result returns an empty result.
+func (b *bench) result(w work, what string) result {
+	return result{Archive: w.Name, Bytes: w.Bytes, Files: w.Files, What: what, Run: b.run, AtOnce: 1}
+}
+
+// note keeps a remark, once.
+func (b *bench) note(format string, args ...any) {
+	if n := fmt.Sprintf(format, args...); !slices.Contains(b.notes, n) {
+		b.notes = append(b.notes, n)
+	}
+}
+
 // What is measured.
 const (
-	first   = "spillway"
-	second  = "spillway, again"
-	distant = "spillway, distant S3"
-	atOnce  = "spillway, at once"
-	bound   = "PUT of the objects"
-	extract = "extract"
+	first       = "spillway"
+	second      = "spillway, again"
+	distant     = "spillway, distant S3"
+	atOnce      = "spillway, at once"
+	bound       = "PUT of the objects"
+	extract     = "extract"
+	libdeflate  = "inflate: libdeflate"
+	isal        = "inflate: ISA-L"
+	ownInflater = "inflate: stream/inflate"
 )
 
+var everything = []string{first, second, distant, atOnce, bound, libdeflate, isal, ownInflater, extract}
+
 // round measures everything once with one archive.
-func (b *bench) round(ctx context.Context, a archive.Sample, extracts bool) (err error) {
+func (b *bench) round(ctx context.Context, w work, extracts bool) (err error) {
 	server, err := s3server.NewInMemory(ctx)
 	if err != nil {
 		return err
@@ -66,176 +112,58 @@ func (b *bench) round(ctx context.Context, a archive.Sample, extracts bool) (err
 	}
 	err = b.serve(ctx, server.Endpoint, bucket, b.memory, func(s *service) error {
 		for _, what := range []string{first, second} {
-			say("%s: %s", a.Name, what)
-			r, err := s.measure(ctx, a, what, 1)
-			if err != nil {
+			if err := b.measure(ctx, s, w, what, 1); err != nil {
 				return err
 			}
-			b.results = append(b.results, r)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	say("%s: %s", a.Name, bound)
-	r, err := b.putAll(ctx, server, bucket, a)
+	say("%s: %s", w.Name, bound)
+	r, err := b.putAll(ctx, server, bucket, w)
 	if err != nil {
 		return err
 	}
 	b.results = append(b.results, r)
-	if extracts {
-		say("%s: %s", a.Name, extract)
-		if r, err = b.extract(ctx, server, a); err != nil {
+	if err := b.floor(ctx, w); err != nil {
+		return err
+	}
+	if extracts && w.Name != clientName {
+		say("%s: %s", w.Name, extract)
+		if r, err = b.extract(ctx, server, w); err != nil {
 			return err
 		}
 		b.results = append(b.results, r)
 	}
-	return b.distant(ctx, a)
+	return b.distant(ctx, w)
 }
 
 // distant measures an upload before an S3 server that takes its time.
-func (b *bench) distant(ctx context.Context, a archive.Sample) (err error) {
+func (b *bench) distant(ctx context.Context, w work) (err error) {
 	far, err := startNothing(ctx, b.latency)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, far.Close()) }()
 	return b.serve(ctx, far.Endpoint, "b", b.memory, func(s *service) error {
-		say("%s: %s", a.Name, distant)
-		r, err := s.measure(ctx, a, distant, 1)
-		b.results = append(b.results, r)
-		if err == nil && a.Name == b.archives[len(b.archives)-1] && b.plots != "" && b.profile == nil {
-			b.profile, err = s.profile(ctx, b.plots, a)
+		err := b.measure(ctx, s, w, distant, 1)
+		if err == nil && w.Name == b.profileOf && b.profile == nil {
+			b.profile, err = s.profile(ctx, b.folder, w)
 		}
 		return err
 	})
 }
 
 // many measures uploads at once, in little memory.
-func (b *bench) many(ctx context.Context, a archive.Sample, count int) (err error) {
+func (b *bench) many(ctx context.Context, w work, count int) (err error) {
 	near, err := startNothing(ctx, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, near.Close()) }()
 	return b.serve(ctx, near.Endpoint, "b", "32MiB", func(s *service) error {
-		say("%d of %s at once", count, a.Name)
-		r, err := s.measure(ctx, a, atOnce, count)
-		b.results = append(b.results, r)
-		return err
+		return b.measure(ctx, s, w, atOnce, count)
 	})
-}
-
-// measure uploads an archive so many times at once.
-func (s *service) measure(ctx context.Context, a archive.Sample, what string, count int) (r result, err error) {
-	r = result{Archive: a.Name, Bytes: a.Bytes, What: what, AtOnce: count}
-	earlier, err := s.Metrics(ctx)
-	if err != nil {
-		return r, err
-	}
-	if err := daemon.ForgetPeak(s.PID()); err != nil {
-		return r, err
-	}
-	before, err := daemon.UsageOf(s.PID())
-	if err != nil {
-		return r, err
-	}
-	disk := watchDisk(s.folder)
-	begun := time.Now()
-	errs := make(chan error, count)
-	var mu sync.Mutex
-	for range count {
-		go func() {
-			_, answer, err := upload(ctx, s.API, a.Path)
-			mu.Lock()
-			defer mu.Unlock()
-			r.Answer = max(r.Answer, answer.Seconds())
-			errs <- err
-		}()
-	}
-	for range count {
-		err = errors.Join(err, <-errs)
-	}
-	r.Wall = time.Since(begun).Seconds()
-	r.Disk = disk.stop()
-	if err != nil {
-		return r, err
-	}
-	after, err := daemon.UsageOf(s.PID())
-	if err != nil {
-		return r, err
-	}
-	r.CPU, r.Peak, r.Written = (after.CPU - before.CPU).Seconds(), after.Peak, after.Written-before.Written
-	now, err := s.Metrics(ctx)
-	if err != nil {
-		return r, err
-	}
-	r.Requests, r.Spent = map[string]int64{}, map[string]float64{}
-	for name, value := range now {
-		if value -= earlier[name]; value <= 0 {
-			continue
-		}
-		if operation := requestName.FindStringSubmatch(name); operation != nil {
-			r.Requests[operation[1]] += int64(value)
-		}
-		if on := spentName.FindStringSubmatch(name); on != nil {
-			r.Spent[on[1]] = value
-		}
-	}
-	delete(r.Requests, "ListMultipartUploads") // the janitor's
-	r.Sent = int64(now[sentName] - earlier[sentName])
-	return r, nil
-}
-
-// What is looked for in the metrics.
-const sentName = "spillway_s3_sent_bytes_total"
-
-var (
-	requestName = regexp.MustCompile(`^spillway_s3_requests_total\{operation="(\w+)"`)
-	spentName   = regexp.MustCompile(`^spillway_upload_time_seconds_total\{on="(\w+)"`)
-)
-
-// putAll puts the objects of an archive, as they are in a bucket, into another
-// one, 64 at once: nobody can be faster who has the archive only.
-func (b *bench) putAll(ctx context.Context, server *s3server.Server, from string, a archive.Sample) (r result, err error) {
-	r = result{Archive: a.Name, Bytes: a.Bytes, What: bound, AtOnce: 1, Requests: map[string]int64{}}
-	keys, err := server.ListKeys(ctx, from)
-	if err != nil {
-		return r, err
-	}
-	objects := make([][]byte, len(keys))
-	for i, key := range keys {
-		body, _, err := server.Open(ctx, from, key)
-		if err != nil {
-			return r, err
-		}
-		if objects[i], err = io.ReadAll(body); err != nil {
-			return r, err
-		}
-		if err := body.Close(); err != nil {
-			return r, err
-		}
-		r.Sent += int64(len(objects[i]))
-	}
-	to, err := server.MakeBucket(ctx)
-	if err != nil {
-		return r, err
-	}
-	r.Requests["PutObject"] = int64(len(keys))
-	begun := time.Now()
-	turn := make(chan struct{}, 64)
-	errs := make(chan error, len(keys))
-	for i, key := range keys {
-		turn <- struct{}{}
-		go func() {
-			errs <- server.Store(ctx, to, key, bytes.NewReader(objects[i]))
-			<-turn
-		}()
-	}
-	for range keys {
-		err = errors.Join(err, <-errs)
-	}
-	r.Wall = time.Since(begun).Seconds()
-	return r, err
 }

@@ -2,11 +2,20 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/daemon"
 )
 
 // TestNothing: the S3 server that keeps nothing answers as S3 does. So Spillway's probe finds
@@ -81,28 +90,147 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestReport(t *testing.T) {
-	b := &bench{}
-	for i, wall := range []float64{3, 1, 2} {
-		b.results = append(b.results,
-			result{Archive: "a", Bytes: 1e9, What: first, AtOnce: 1, Wall: wall, CPU: 10 + float64(i), Peak: 50e6, Requests: map[string]int64{"PutObject": 3, "HeadObject": 4}},
-			result{Archive: "a", Bytes: 1e9, What: bound, AtOnce: 1, Wall: 0.5})
+// TestMain: this program may be one of the processes that it measures.
+func TestMain(m *testing.M) {
+	ran, err := runCommand(context.Background(), os.Args[1:])
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	case !ran:
+		os.Exit(m.Run())
 	}
-	b.profile = []share{{"inflate", 60}, {"MD5", 40}}
-	var out bytes.Buffer
-	b.print(&out)
-	for _, want := range []string{"2.00 (1.00–3.00)", "11.0", "4 HeadObject, 3 PutObject", "wall of PUT of the objects  4.00", "CPU: inflate"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("it does not say %q:\n%s", want, out.String())
-		}
-	}
+}
+
+// TestBench measures a small archive, whole and in pieces, in every way but one: the extract
+// path takes long.
+func TestBench(t *testing.T) {
 	folder := t.TempDir()
-	if err := b.draw(folder); err != nil {
+	binary, err := daemon.Build(t.Context(), folder)
+	if err != nil {
 		t.Fatal(err)
 	}
-	plots, err := os.ReadDir(folder)
-	if err != nil || len(plots) != 3 {
-		t.Errorf("%d plots, error %v", len(plots), err)
+	b := &bench{options: options{memory: "64MiB", runs: 1}, binary: binary, folder: folder, run: 1}
+	a, err := archive.Prepare(t.Context(), folder, "small", t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pieces, err := asClient(a, folder, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []work{whole(a), pieces} {
+		if err := b.round(t.Context(), w, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.many(t.Context(), pieces, 2); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{a.Name, clientName} {
+		for what, want := range map[string]map[string]int64{
+			first:   {"HeadObject": 144, "PutObject": 144},
+			second:  {"HeadObject": 144},
+			distant: {"HeadObject": 144, "PutObject": 144},
+			bound:   {"PutObject": 144},
+		} {
+			r, ok := b.inRun(name, what, 1)
+			if !ok || !maps.Equal(r.Requests, want) || r.CPU <= 0 || r.Wall <= 0 || what != bound && r.Peak == 0 {
+				t.Errorf("%s: %s: measured %v: %+v", name, what, ok, r)
+			}
+			if allSent := r.Sent > a.Bytes*9/10; allSent != (want["PutObject"] > 0) {
+				t.Errorf("%s: %s: %d bytes sent", name, what, r.Sent)
+			}
+		}
+		if r, ok := b.inRun(name, ownInflater, 1); !ok || r.CPU <= 0 {
+			t.Errorf("%s: measured %v: %+v", name, ok, r)
+		}
+	}
+	if g := b.of(atOnce); len(g) != 1 || g[0][0].Requests["PutObject"] != 288 {
+		t.Errorf("at once: %+v", g)
+	}
+}
+
+// TestInflateAll: a member that was changed is an error.
+func TestInflateAll(t *testing.T) {
+	folder := t.TempDir()
+	a, err := archive.Prepare(t.Context(), folder, "small", t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := writeMembers(folder, a.Path)
+	if err != nil || len(names) != 72 {
+		t.Fatalf("%d members, error %v", len(names), err)
+	}
+	path := filepath.Join(folder, names[0])
+	if err := inflateAll([]string{path}); err != nil {
+		t.Error(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, at := range map[string]int{"stream": len(data) / 2, "checksum": len(data) - 8, "size": len(data) - 1} {
+		changed := slices.Clone(data)
+		changed[at] ^= 1
+		if err := os.WriteFile(path, changed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if inflateAll([]string{path}) == nil {
+			t.Errorf("nothing is wrong with a changed %s", name)
+		}
+	}
+}
+
+// TestReport: ratios are those of single runs, and the median of them is written.
+func TestReport(t *testing.T) {
+	b := &bench{options: options{runs: 3}}
+	for i, wall := range []float64{3, 1, 2} {
+		b.run = i + 1
+		a := result{Archive: "a", Bytes: 1e9, Files: 100, Run: b.run, AtOnce: 1}
+		add := func(what string, cpu, wall float64) {
+			r := a
+			r.What, r.CPU, r.Wall = what, cpu, wall
+			if what == first {
+				r.Requests = map[string]int64{"PutObject": 3, "HeadObject": 4}
+			}
+			b.results = append(b.results, r)
+		}
+		add(first, 10+float64(i), wall)
+		add(bound, 1, wall/2)
+		add(libdeflate, 4, 1)
+		add(ownInflater, 6, 1)
+		if i == 0 {
+			add(extract, 100, 60)
+		}
+	}
+	b.profile = []share{{"inflate", 60}, {"MD5", 40}}
+	b.note("one")
+	b.note("one")
+	var out bytes.Buffer
+	b.print(&out)
+	for _, want := range []string{
+		"2.00 (1.00–3.00)", "11.0", "110.00", "4 HeadObject, 3 PutObject", "CPU: inflate", "\none\n",
+		"CPU of spillway / (inflate: libdeflate + PUT of the objects)  2.20 (2.00–2.40)",
+		"wall of spillway / PUT of the objects  2.00 (2.00–2.00)",
+		"wall of extract / spillway  20.00 (20.00–20.00)",
+		"CPU of spillway / (inflate: stream/inflate + PUT of the objects)  1.57 (1.43–1.71)",
+	} {
+		if text := regexp.MustCompile(`  +`).ReplaceAllString(out.String(), "  "); strings.Count(text, want) != 1 && want != "11.0" {
+			t.Errorf("it does not say %q once:\n%s", want, text)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	o, err := parse([]string{"-at-once=many:16,crowd:1"})
+	if err != nil || !slices.Equal(o.atOnce, []crowd{{"many", 16}, {"crowd", 1}}) {
+		t.Errorf("%+v, error %v", o, err)
+	}
+	for _, wrong := range []string{"many", "many:0", "many:x"} {
+		if _, err := parse([]string{"-at-once=" + wrong}); err == nil {
+			t.Errorf("%s is taken", wrong)
+		}
 	}
 }
 

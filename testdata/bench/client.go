@@ -6,8 +6,11 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"spillway/testdata/form"
 )
@@ -25,6 +28,35 @@ func (r lastRead) Read(p []byte) (int, error) {
 		r.at.Store(&now)
 	}
 	return n, err
+}
+
+// send sends so many copies of the work, each over connections of its own. It returns how
+// long the slowest answer took after the last byte of its archive had been sent, in seconds.
+func (w work) send(ctx context.Context, api string, count int) (answer float64, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex // guards answer
+	for range count {
+		var next atomic.Int64 // the piece that is sent next
+		for range w.connections {
+			group.Go(func() error {
+				for {
+					i := int(next.Add(1)) - 1
+					if i >= len(w.pieces) {
+						return nil
+					}
+					_, took, err := upload(ctx, api, w.pieces[i])
+					if err != nil {
+						return err
+					}
+					mu.Lock()
+					answer = max(answer, took.Seconds())
+					mu.Unlock()
+				}
+			})
+		}
+	}
+	err = group.Wait()
+	return answer, err
 }
 
 // upload sends an archive as clients do, and returns how long it took, and how

@@ -18,7 +18,6 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sync/errgroup"
 
-	"spillway/testdata/archive"
 	"spillway/testdata/daemon"
 	"spillway/testdata/s3server"
 )
@@ -30,8 +29,8 @@ var extractScript string
 
 // extract measures it: in Python, as those servers are, or else a twin of it in
 // this process.
-func (b *bench) extract(ctx context.Context, server *s3server.Server, a archive.Sample) (r result, err error) {
-	r = result{Archive: a.Name, Bytes: a.Bytes, What: extract, AtOnce: 1}
+func (b *bench) extract(ctx context.Context, server *s3server.Server, w work) (r result, err error) {
+	r = b.result(w, extract)
 	folder, err := os.MkdirTemp(b.folder, "extract-")
 	if err != nil {
 		return r, err
@@ -47,7 +46,7 @@ func (b *bench) extract(ctx context.Context, server *s3server.Server, a archive.
 	if missing != nil {
 		var before, after daemon.Usage
 		if before, err = daemon.UsageOf(os.Getpid()); err == nil {
-			err = extractTwin(ctx, server, bucket, a.Path, folder)
+			err = extractTwin(ctx, server, bucket, w.Path, folder)
 		}
 		r.Wall, r.Disk = time.Since(begun).Seconds(), disk.stop()
 		if err == nil {
@@ -56,13 +55,13 @@ func (b *bench) extract(ctx context.Context, server *s3server.Server, a archive.
 		r.CPU = (after.CPU - before.CPU).Seconds()
 		return r, err
 	}
-	cmd := exec.CommandContext(ctx, python, "-W", "ignore", "-c", extractScript, a.Path, folder, server.Endpoint, bucket, server.AccessKey, server.SecretKey)
+	cmd := exec.CommandContext(ctx, python, "-W", "ignore", "-c", extractScript, w.Path, folder, server.Endpoint, bucket, server.AccessKey, server.SecretKey)
 	out, err := cmd.CombinedOutput()
 	r.Wall, r.Disk = time.Since(begun).Seconds(), disk.stop()
 	if err != nil {
 		return r, fmt.Errorf("%w\n%s", err, out)
 	}
-	r.CPU = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+	r.CPU = cpuOf(cmd)
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		r.Peak = u.Maxrss << 10 // getrusage(2)
 	}

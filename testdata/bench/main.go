@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,18 +28,33 @@ type options struct {
 	extractRuns int
 	latency     time.Duration
 	memory      string
-	atOnce      []int
+	atOnce      []crowd
+	profileOf   string
 	cache       string
 	json        string
-	plots       string
 }
+
+// crowd is an archive that is uploaded several times at once.
+type crowd struct {
+	archive string
+	count   int
+}
+
+// The commands of the processes that this program runs of itself, to measure them.
+const (
+	putCommand     = "put-objects"
+	inflateCommand = "inflate"
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	o, err := parse(os.Args[1:])
-	if err == nil {
-		err = run(ctx, o)
+	ran, err := runCommand(ctx, os.Args[1:])
+	if !ran {
+		var o options
+		if o, err = parse(os.Args[1:]); err == nil {
+			err = run(ctx, o)
+		}
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -48,28 +65,46 @@ func main() {
 	}
 }
 
+// runCommand runs the command of a measured process, if the arguments name one.
+func runCommand(ctx context.Context, args []string) (ran bool, err error) {
+	if len(args) == 0 {
+		return false, nil
+	}
+	switch args[0] {
+	case putCommand:
+		return true, putObjects(ctx, os.Stdin, os.Stdout)
+	case inflateCommand:
+		return true, inflateAll(args[1:])
+	}
+	return false, nil
+}
+
 func parse(args []string) (options, error) {
 	o := options{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	archives := flags.String("archives", "small,many,firefox", "which of small, many, crowd (20,000 files), 100mb, firefox, 1gb and big (3.9 GB)")
+	archives := flags.String("archives", "small,many,firefox,client",
+		"which of small, many, crowd (20,000 files), 100mb, firefox, client (firefox as the official client sends it), 1gb and big (4.1 GB)")
 	flags.IntVar(&o.runs, "runs", 3, "how often each is run")
-	flags.IntVar(&o.extractRuns, "extract-runs", 1, "how often of these the extract path is run as well, which takes long; 0: never")
+	flags.IntVar(&o.extractRuns, "extract-runs", 1, "in how many of the runs the extract path is run as well, which takes long")
 	flags.DurationVar(&o.latency, "latency", 20*time.Millisecond, "of the S3 server that keeps nothing")
-	flags.StringVar(&o.memory, "memory", "256MiB", "Spillway's --memory, where it is not what is measured")
-	atOnce := flags.String("at-once", "", "measure memory with that many uploads at once as well, such as 1,4,16,64, with --memory 32MiB")
+	flags.StringVar(&o.memory, "memory", "256MiB", "Spillway's --memory, except for -at-once")
+	atOnce := flags.String("at-once", "firefox:1,crowd:1,many:16,100mb:64", "archives, and how often each is uploaded at once to measure memory, with --memory 32MiB; empty: none")
+	flags.StringVar(&o.profileOf, "profile", "", "one of the archives: find out where the CPU time of an upload goes")
 	flags.StringVar(&o.cache, "cache", "", "folder for the archives; empty: one of the user's cache")
 	flags.StringVar(&o.json, "json", "", "file to write the figures to")
-	flags.StringVar(&o.plots, "plots", "", "folder to draw plots into")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	o.archives = strings.Split(*archives, ",")
-	for _, n := range strings.FieldsFunc(*atOnce, func(r rune) bool { return r == ',' }) {
-		var count int
-		if _, err := fmt.Sscan(n, &count); err != nil || count < 1 {
-			return o, fmt.Errorf("-at-once: %q is no count", n)
+	o.archives = list(*archives)
+	for _, name := range list(*atOnce) {
+		var c crowd
+		var count string
+		c.archive, count, _ = strings.Cut(name, ":")
+		var err error
+		if c.count, err = strconv.Atoi(count); err != nil || c.count < 1 {
+			return o, fmt.Errorf("-at-once: %q is not an archive, a colon and a count", name)
 		}
-		o.atOnce = append(o.atOnce, count)
+		o.atOnce = append(o.atOnce, c)
 	}
 	if o.cache == "" {
 		var err error
@@ -80,15 +115,10 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
+// list returns the words of a list with commas.
+func list(s string) []string { return strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) }
+
 func run(ctx context.Context, o options) (err error) {
-	var archives []archive.Sample
-	for _, name := range o.archives {
-		a, err := archive.Prepare(ctx, o.cache, name, say)
-		if err != nil {
-			return err
-		}
-		archives = append(archives, a)
-	}
 	folder, err := os.MkdirTemp("", "spillway-bench-")
 	if err != nil {
 		return err
@@ -100,35 +130,73 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	b := &bench{options: o, binary: binary, folder: folder}
-	for n := range o.runs {
-		for _, a := range archives {
-			if err := b.round(ctx, a, n < o.extractRuns); err != nil {
-				return fmt.Errorf("%s: %w", a.Name, err)
-			}
-		}
+	if err := b.noteMachine("at the start"); err != nil {
+		return err
 	}
-	for _, count := range o.atOnce {
-		for _, a := range archives {
-			if err := b.many(ctx, a, count); err != nil {
-				return fmt.Errorf("%d of %s: %w", count, a.Name, err)
-			}
-		}
+	if err := b.measureAll(ctx); err != nil {
+		return err
+	}
+	if err := b.noteMachine("at the end"); err != nil {
+		return err
 	}
 	say("")
 	b.print(os.Stdout)
-	if o.json != "" {
-		data, err := json.MarshalIndent(b.results, "", "\t")
+	if o.json == "" {
+		return nil
+	}
+	data, err := json.MarshalIndent(b.figures(), "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(o.json, append(data, '\n'), 0o644)
+}
+
+// measureAll measures what the options say.
+func (b *bench) measureAll(ctx context.Context) error {
+	prepared := map[string]work{}
+	for _, name := range append(slices.Clone(b.archives), crowdArchives(b.atOnce)...) {
+		if _, ok := prepared[name]; ok {
+			continue
+		}
+		w, err := b.prepare(ctx, name)
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(o.json, append(data, '\n'), 0o644); err != nil {
-			return err
+		prepared[name] = w
+	}
+	for b.run = 1; b.run <= b.runs; b.run++ {
+		for _, name := range b.archives {
+			if err := b.round(ctx, prepared[name], b.run <= b.extractRuns); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
-	if o.plots != "" {
-		return b.draw(o.plots)
+	for _, c := range b.atOnce {
+		if err := b.many(ctx, prepared[c.archive], c.count); err != nil {
+			return fmt.Errorf("%d of %s: %w", c.count, c.archive, err)
+		}
 	}
 	return nil
+}
+
+func crowdArchives(all []crowd) (names []string) {
+	for _, c := range all {
+		names = append(names, c.archive)
+	}
+	return names
+}
+
+// prepare makes an archive, unless it is in the cache.
+func (b *bench) prepare(ctx context.Context, name string) (work, error) {
+	if name != clientName {
+		a, err := archive.Prepare(ctx, b.cache, name, say)
+		return whole(a), err
+	}
+	a, err := archive.Prepare(ctx, b.cache, "firefox", say)
+	if err != nil {
+		return work{}, err
+	}
+	return asClient(a, b.folder, clientLimit)
 }
 
 // say writes what is being done in the place of what was.

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"spillway/testdata/archive"
 	"spillway/testdata/daemon"
 )
 
@@ -39,17 +38,17 @@ var kinds = []struct {
 
 // profile is where the CPU time of an upload goes. It leaves the profile itself
 // in a folder.
-func (s *service) profile(ctx context.Context, folder string, a archive.Sample) ([]share, error) {
-	say("%s: profile", a.Name)
+func (s *service) profile(ctx context.Context, folder string, w work) ([]share, error) {
+	say("%s: profile", w.Name)
 	// The first upload of a process says how long one takes.
-	took, _, err := upload(ctx, s.API, a.Path)
+	took, _, err := upload(ctx, s.API, w.Path)
 	if err != nil {
 		return nil, err
 	}
 	seconds := max(1, int(took.Seconds()*0.9))
 	uploaded := make(chan error, 1)
 	go func() {
-		_, _, err := upload(ctx, s.API, a.Path)
+		_, _, err := upload(ctx, s.API, w.Path)
 		uploaded <- err
 	}()
 	data, err := daemon.Get(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.Admin, seconds))

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"spillway/testdata/daemon"
 )
@@ -72,4 +75,70 @@ func warnings(log string) error {
 		return nil
 	}
 	return fmt.Errorf("the log has %d lines that are more than information, the first: %s", len(all), all[0])
+}
+
+// What is looked for in the metrics.
+const sentName = "spillway_s3_sent_bytes_total"
+
+var (
+	requestName = regexp.MustCompile(`^spillway_s3_requests_total\{operation="(\w+)"`)
+	spentName   = regexp.MustCompile(`^spillway_upload_time_seconds_total\{on="(\w+)"`)
+)
+
+// notUploads are operations of the janitor and of the probe.
+var notUploads = []string{"ListMultipartUploads", "DeleteObject", "GetObject"}
+
+// measure uploads an archive so many times at once, and adds what that cost to the results.
+func (b *bench) measure(ctx context.Context, s *service, w work, what string, count int) error {
+	say("%s: %s, %d at once", w.Name, what, count)
+	r := b.result(w, what)
+	r.AtOnce = count
+	earlier, err := s.Metrics(ctx)
+	if err != nil {
+		return err
+	}
+	if err := daemon.ForgetPeak(s.PID()); err != nil {
+		return err
+	}
+	before, err := daemon.UsageOf(s.PID())
+	if err != nil {
+		return err
+	}
+	disk := watchDisk(s.folder)
+	begun := time.Now()
+	r.Answer, err = w.send(ctx, s.API, count)
+	r.Wall = time.Since(begun).Seconds()
+	r.Disk = disk.stop()
+	if err != nil {
+		return err
+	}
+	after, err := daemon.UsageOf(s.PID())
+	if err != nil {
+		return err
+	}
+	r.CPU, r.Peak, r.Written = (after.CPU - before.CPU).Seconds(), after.Peak, after.Written-before.Written
+	now, err := s.Metrics(ctx)
+	if err != nil {
+		return err
+	}
+	r.compare(earlier, now)
+	b.results = append(b.results, r)
+	return nil
+}
+
+// compare takes from the metrics what the uploads have added to them.
+func (r *result) compare(earlier, now map[string]float64) {
+	r.Requests, r.Spent = map[string]int64{}, map[string]float64{}
+	for name, value := range now {
+		if value -= earlier[name]; value <= 0 {
+			continue
+		}
+		if operation := requestName.FindStringSubmatch(name); operation != nil && !slices.Contains(notUploads, operation[1]) {
+			r.Requests[operation[1]] += int64(value)
+		}
+		if on := spentName.FindStringSubmatch(name); on != nil {
+			r.Spent[on[1]] = value
+		}
+	}
+	r.Sent = int64(now[sentName] - earlier[sentName])
 }

@@ -35,7 +35,7 @@ type Client struct {
 
 // NewClient returns a client of the server at that URL, path style.
 func NewClient(endpoint, accessKey, secretKey string) Client {
-	httpClient := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+	httpClient := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	return Client{
 		Endpoint:  endpoint,
 		AccessKey: accessKey,
