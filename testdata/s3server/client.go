@@ -80,7 +80,8 @@ func (c Client) MakeBucket(ctx context.Context) (string, error) {
 	return name, err
 }
 
-// Keys lists the objects of a bucket, sorted.
+// Keys lists the objects of a bucket, sorted. It leaves out folders, which rclone lists as
+// well.
 func (c Client) Keys(t testing.TB, bucket string) []string {
 	t.Helper()
 	return must(c.ListKeys(context.Background(), bucket))(t)
@@ -96,7 +97,9 @@ func (c Client) ListKeys(ctx context.Context, bucket string) ([]string, error) {
 			return nil, err
 		}
 		for _, o := range page.Contents {
-			keys = append(keys, aws.ToString(o.Key))
+			if key := aws.ToString(o.Key); !strings.HasSuffix(key, "/") {
+				keys = append(keys, key)
+			}
 		}
 	}
 	return keys, nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,7 +53,7 @@ var others = []Kind{
 				-s3.port $3 -s3.port.grpc $4 -master.port $5 -master.port.grpc $6 -volume.port $7 -volume.port.grpc $8 \
 				-filer.port $9 -filer.port.grpc ${10} -s3.port.iceberg 0 -s3.port.lance 0`,
 		ports:   8,
-		version: folderVersion,
+		version: weedVersion,
 	},
 	{
 		Name:     "MinIO",
@@ -60,14 +61,6 @@ var others = []Kind{
 		script: `
 			export MINIO_ROOT_USER=$ACCESS_KEY MINIO_ROOT_PASSWORD=$SECRET_KEY MINIO_UPDATE=off MINIO_BROWSER=off
 			exec "$1" server --quiet --address 127.0.0.1:$3 --config-dir "$2/config" "$2/data"`,
-		ports:   1,
-		version: folderVersion,
-	},
-	{
-		Name:     "rclone serve s3",
-		Variable: "SPILLWAY_RCLONE",
-		script: `
-			exec "$1" serve s3 --config /dev/null --addr 127.0.0.1:$3 --auth-key $ACCESS_KEY,$SECRET_KEY "$2"`,
 		ports:   1,
 		version: folderVersion,
 	},
@@ -81,18 +74,42 @@ var others = []Kind{
 	},
 }
 
-//go:embed ceph.sh
-var ceph string
+// faulty are servers that lose objects by themselves.
+var faulty = []Kind{
+	{
+		Name:     "rclone serve s3",
+		Variable: "SPILLWAY_RCLONE",
+		script: `
+			exec "$1" serve s3 --config /dev/null --addr 127.0.0.1:$3 --auth-key $ACCESS_KEY,$SECRET_KEY "$2"`,
+		ports:   1,
+		version: folderVersion,
+	},
+	{
+		Name:     "versitygw over Azurite",
+		Variable: "SPILLWAY_AZURITE",
+		script:   azure,
+		ports:    2,
+		version:  azuriteVersion,
+	},
+}
 
-// Kinds returns versitygw and the other servers that are installed.
-func Kinds() []Kind {
-	kinds := []Kind{Versitygw}
-	for _, k := range others {
-		if os.Getenv(k.Variable) != "" {
-			kinds = append(kinds, k)
-		}
-	}
-	return kinds
+var (
+	//go:embed ceph.sh
+	ceph string
+	//go:embed azure.sh
+	azure string
+)
+
+// Kinds returns versitygw and the other servers that are installed, without those that
+// lose objects.
+func Kinds() []Kind { return append([]Kind{Versitygw}, installed(others)...) }
+
+// Faulty returns the installed servers that lose objects by themselves. No test can run
+// on them, but Spillway has to notice.
+func Faulty() []Kind { return installed(faulty) }
+
+func installed(kinds []Kind) []Kind {
+	return slices.DeleteFunc(slices.Clone(kinds), func(k Kind) bool { return os.Getenv(k.Variable) == "" })
 }
 
 // Each runs a test on each of [Kinds], one after the other.
@@ -118,17 +135,33 @@ func folderVersion(program string) (string, error) {
 	return filepath.Base(filepath.Dir(program)), nil
 }
 
-// cephVersion asks the program, which comes from the system's packages.
-func cephVersion(program string) (string, error) {
-	out, err := exec.CommandContext(context.Background(), program, "--version").Output()
+// cephVersion asks the program: "ceph version 16.2.15 (618f…) pacific (stable)".
+func cephVersion(program string) (string, error) { return askVersion(program, "--version", 2) }
+
+// weedVersion asks the program: "version 30GB 4.53  linux amd64".
+func weedVersion(program string) (string, error) { return askVersion(program, "version", 2) }
+
+// azuriteVersion names both versions.
+func azuriteVersion(program string) (string, error) {
+	azurite, err := askVersion(program, "--version", 0)
 	if err != nil {
 		return "", err
 	}
-	words := strings.Fields(string(out)) // "ceph version 16.2.15 (…) pacific (stable)"
-	if len(words) < 3 {
-		return "", fmt.Errorf("%s --version says %q", program, out)
+	gateway, err := Versitygw.Version()
+	return gateway + ", " + azurite, err
+}
+
+// askVersion runs a program and returns a word of what it says.
+func askVersion(program, argument string, word int) (string, error) {
+	out, err := exec.CommandContext(context.Background(), program, argument).Output()
+	if err != nil {
+		return "", err
 	}
-	return words[2], nil
+	words := strings.Fields(string(out))
+	if len(words) <= word {
+		return "", fmt.Errorf("%s %s says %q", program, argument, out)
+	}
+	return words[word], nil
 }
 
 func (k Kind) find() (string, error) {

@@ -27,7 +27,7 @@ const (
 	Region = "us-east-1"
 
 	// startTimeout is what the slowest server needs on a busy machine: a Ceph cluster.
-	startTimeout = 2 * time.Minute
+	startTimeout = time.Minute
 )
 
 // keeper runs the script that comes second, with the arguments after it, until its
@@ -140,8 +140,7 @@ func (k Kind) start(ctx context.Context, program, parent string) (*Server, error
 	return s, nil
 }
 
-// freePorts returns n ports that nobody listens on. They are below the range of
-// outgoing connections, and so are they with 10,000 added, which SeaweedFS does.
+// freePorts returns n ports that nobody listens on.
 func freePorts(ctx context.Context, n int) ([]string, error) {
 	var ports []string
 	for range n {
