@@ -13,6 +13,12 @@ PACKAGES := ./... $(addprefix ./,$(filter-out $(dir $(wildcard testdata/*/go.mod
 # Each tool is in a folder named after its version, so a new pin installs it anew.
 BIN           := $(CURDIR)/.bin
 VERSITYGW     := $(BIN)/v1.8.0/versitygw
+WEED_VERSION  := v0.0.0-20261109003541-7506e5f91cd6
+WEED          := $(BIN)/$(WEED_VERSION)/weed
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+MINIO         := $(BIN)/$(MINIO_VERSION)/minio
+RCLONE        := $(BIN)/v1.76.0/rclone
+AZURITE       := $(BIN)/azurite-3.35.0/node_modules/.bin/azurite-blob
 GOFUMPT       := $(BIN)/v0.12.0/gofumpt
 STATICCHECK   := $(BIN)/v0.8.2/staticcheck
 GOLANGCI_LINT := $(BIN)/v2.15.0/golangci-lint
@@ -33,6 +39,20 @@ export GORACE := atexit_sleep_ms=0
 
 # Where the tests find their S3 server.
 export SPILLWAY_VERSITYGW := $(VERSITYGW)
+
+# Other S3 servers, with which the nightly tests run as well. They take too long to build for
+# each change: SeaweedFS takes 13 minutes of one processor, MinIO 6. Ceph's gateway is used
+# if Debian's packages radosgw, ceph-mon and ceph-osd are installed.
+SERVERS := $(VERSITYGW) $(WEED) $(MINIO)
+full kill stores: export SPILLWAY_WEED := $(WEED)
+full kill stores: export SPILLWAY_MINIO := $(MINIO)
+full kill stores: export SPILLWAY_RADOSGW := $(shell command -v radosgw)
+
+# Servers that lose objects: no test can run with them, but the table names their faults.
+# Azurite needs npm.
+FAULTY := $(RCLONE) $(if $(shell command -v npm),$(AZURITE))
+stores: export SPILLWAY_RCLONE := $(RCLONE)
+stores: export SPILLWAY_AZURITE := $(filter $(AZURITE),$(FAULTY))
 
 .PHONY: help
 help:
@@ -58,13 +78,13 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 	SPILLWAY_RACE=$(RACE) $(GO) test -timeout 20m -parallel 4 $(TESTFLAGS) ./e2e
 
 .PHONY: full
-full: $(VERSITYGW) ## every test at its full size: each fault of the matrix, each byte of an archive
+full: $(SERVERS) ## every test at its full size: each fault of the matrix, each byte of an archive
 	SPILLWAY_NIGHTLY=1 $(GO) test -timeout 60m -p 1 $(TESTFLAGS) $(PACKAGES)
 
-NIGHTLY := full fuzz kill soak writers clients
+NIGHTLY := full stores fuzz kill soak writers clients
 
 .PHONY: nightly
-nightly: ## what takes too long for each change: full, fuzz, kill, soak, writers and clients, one after the other
+nightly: ## what takes too long for each change: full, stores, fuzz, kill, soak, writers and clients, one after the other
 	@failed=; times=; \
 	for target in $(NIGHTLY); do \
 		echo "== make $$target"; began=$$(date +%s); \
@@ -105,8 +125,14 @@ fuzz: ## each fuzz test for FUZZTIME (30s, or a number of runs such as 1000x)
 	test -n "$$found" || { echo 'no fuzz test found' >&2; exit 1; }
 
 .PHONY: kill
-kill: $(VERSITYGW) ## kills the program KILLS (200) times during uploads, and checks what is left
+kill: $(SERVERS) ## kills the program KILLS (200) times during uploads, and checks what is left
 	SPILLWAY_KILLS=$(KILLS) $(GO) test -timeout 60m -v -run '^TestKilled$$' ./e2e
+
+.PHONY: stores
+stores: $(SERVERS) $(FAULTY) ## what works with which S3 server: writes the table in docs/stores.md
+	@test -n "$$SPILLWAY_RADOSGW" || echo 'No radosgw here: its row of the table stays as it is.'
+	@test -n "$$SPILLWAY_AZURITE" || echo 'No npm here: the row of Azurite stays as it is.'
+	$(GO) run ./testdata/stores -write docs/stores.md
 
 .PHONY: soak
 soak: $(VERSITYGW) ## mixed uploads for SOAKTIME (30m) with failing clients and a failing S3; SOAKFLAGS, see go run ./testdata/soak -help
@@ -135,6 +161,22 @@ clean: ## removes what the other targets made, the tools included
 
 $(VERSITYGW):
 	GOBIN=$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+# Its go.mod has a replace directive, which go install refuses. So it is built in its own
+# folder of the module cache.
+$(WEED):
+	mkdir -p $(@D)
+	cd / && source=$$($(GO) mod download -json github.com/seaweedfs/seaweedfs@$(WEED_VERSION) | sed -n 's/^.*"Dir": "\(.*\)".*/\1/p') && \
+		cd "$$source/weed" && $(GO) build -o $@ .
+
+$(MINIO):
+	GOBIN=$(@D) $(GO) install github.com/minio/minio@$(MINIO_VERSION)
+
+$(RCLONE):
+	GOBIN=$(@D) $(GO) install github.com/rclone/rclone@v1.76.0
+
+$(AZURITE):
+	npm install --silent --no-audit --no-fund --prefix $(BIN)/azurite-3.35.0 azurite@3.35.0
 
 $(GOFUMPT):
 	GOBIN=$(@D) $(GO) install mvdan.cc/gofumpt@v0.12.0
