@@ -5,6 +5,7 @@ FUZZTIME ?= 30s
 KILLS    ?= 200
 SOAKTIME ?= 30m
 COUNT    ?= 6
+FIGURES  ?= figures.json
 
 # The go command leaves packages under testdata out of "...", so they are named. Those with
 # a module of their own have a target of their own.
@@ -76,6 +77,7 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 	$(if $(RACE),,@echo 'No C compiler here: the tests run without the race detector.')
 	$(GO) test $(RACEFLAGS) -timeout 20m $(TESTFLAGS) $(SLOWEST) $(filter-out %/e2e $(SLOWEST),$(shell $(GO) list $(PACKAGES)))
 	SPILLWAY_RACE=$(RACE) $(GO) test -timeout 20m -parallel 4 $(TESTFLAGS) ./e2e
+	cd testdata/bench/plot && $(GO) test $(TESTFLAGS) .
 
 .PHONY: full
 full: $(SERVERS) ## every test at its full size: each fault of the matrix, each byte of an archive
@@ -97,6 +99,10 @@ nightly: ## what takes too long for each change: full, stores, fuzz, kill, soak,
 .PHONY: bench
 bench: $(VERSITYGW) ## the cost of Spillway beside others; BENCHFLAGS, see go run ./testdata/bench -help
 	$(GO) run ./testdata/bench $(BENCHFLAGS)
+
+.PHONY: plots
+plots: ## draws FIGURES (figures.json), which bench writes with -json, for docs/performance.md
+	cd testdata/bench/plot && $(GO) run . -figures $(abspath $(FIGURES)) -folder $(CURDIR)/docs/performance
 
 .PHONY: profile
 profile: ## CPU and heap profiles of the stages' benchmarks, in the folder profiles
@@ -153,7 +159,7 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, pa
 	$(STATICCHECK) $(PACKAGES)
 	$(GOLANGCI_LINT) run $(PACKAGES)
 	$(GO) mod tidy -diff
-	cd testdata/browser && $(GO) vet ./... && $(GO) mod tidy -diff
+	for module in testdata/browser testdata/bench/plot; do (cd $$module && $(GO) vet ./... && $(GO) mod tidy -diff) || exit 1; done
 
 .PHONY: clean
 clean: ## removes what the other targets made, the tools included
