@@ -221,7 +221,6 @@ func TestAdmission(t *testing.T) {
 		began := time.Now()
 		late.send(request(5000, asDev, "Expect: 100-continue"))
 		late.expect(began, time.Second, 503) // and not a 100
-		late.closed()
 		late.leave()
 
 		next := connect()
@@ -265,7 +264,6 @@ func TestAdmissionOfFormsWithoutFiles(t *testing.T) {
 		late := connect()
 		late.send(header("Expect: 100-continue"))
 		late.expect(time.Now(), time.Second, 503) // and not a 100
-		late.closed()
 		late.leave()
 		slow.send(body[5:])
 		slow.expect(time.Now(), 0, 400)
