@@ -200,8 +200,12 @@ func (r *Reader) refill() {
 	}
 }
 
-// giveBack puts whole bytes back that have been loaded but not taken.
+// giveBack puts whole bytes back that have been loaded but not taken. They are all from
+// in, unless the stream has failed while more bits were looked for.
 func (r *Reader) giveBack() {
+	if r.err != nil {
+		return
+	}
 	r.pos -= int(r.nbits >> 3)
 	r.nbits &= 7
 	r.bits &= 1<<r.nbits - 1
