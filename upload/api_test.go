@@ -3,6 +3,7 @@ package upload
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -38,7 +39,7 @@ func TestUpload(t *testing.T) {
 		}
 		delete(u, field)
 	}
-	if id, ok := u["id"].(float64); !ok || id < 1 || id >= 1<<53 {
+	if id, ok := u["id"].(float64); !ok || id < 1 || id > math.MaxUint32 { // the official client takes no larger one
 		t.Errorf("id %v", u["id"])
 	}
 	delete(u, "id")

@@ -1,33 +1,27 @@
 package upload
 
 import (
-	"math/rand/v2"
 	"sync"
 	"time"
 )
 
-// An upload ID is the number of milliseconds since idEpoch, followed by the bits of a
-// sequence number. IDs stay below 2^53, and so are exact in JavaScript, until 2094.
-const idSequenceBits = 12
+// An upload ID is the number of ticks since idEpoch. IDs stay below 2^32 until 2043, because
+// the official client refuses an answer with a larger one.
+const idTick = time.Second / 8
 
-var idEpoch = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+var idEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// ids returns IDs that are unique and ascend within the process. In each millisecond the
-// sequence number begins at random in the lower half of its range, so that two instances
-// hardly ever return the same ID.
+// ids returns IDs that are unique and ascend within the process. After more uploads than
+// ticks they run ahead of the clock. Two instances return the same ID for uploads that
+// begin in the same tick.
 type ids struct {
 	mu   sync.Mutex
 	last int64
 }
 
 func (g *ids) next(now time.Time) int64 {
-	first := now.Sub(idEpoch).Milliseconds()<<idSequenceBits | rand.Int64N(1<<(idSequenceBits-1))
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.last>>idSequenceBits >= first>>idSequenceBits {
-		g.last++
-	} else {
-		g.last = first
-	}
+	g.last = max(g.last+1, int64(now.Sub(idEpoch)/idTick))
 	return g.last
 }
