@@ -1,0 +1,132 @@
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+)
+
+// No error of this package contains the query of a URL, which is often a secret.
+
+// An InsecureError says that a URL is not https, or has a user or password.
+type InsecureError struct {
+	User bool // it has a user or password
+}
+
+func (e *InsecureError) Error() string {
+	if e.User {
+		return "fetch: the URL has a user or password"
+	}
+	return "fetch: the URL is not https"
+}
+
+// An InvalidError says that something is not a URL with a host, or too long.
+type InvalidError struct {
+	What string // e.g. "the URL"
+}
+
+func (e *InvalidError) Error() string {
+	return fmt.Sprintf("fetch: %s has no host, is malformed, or longer than %d bytes", e.What, MaxURL)
+}
+
+// A DomainError says that a host is not on the allow list.
+type DomainError struct {
+	Host string // without a port
+}
+
+func (e *DomainError) Error() string { return fmt.Sprintf("fetch: the host %q is not allowed", e.Host) }
+
+// A RedirectsError says that there are too many redirects.
+type RedirectsError struct {
+	URL string // the first one, as [Shown] returns it
+}
+
+func (e *RedirectsError) Error() string {
+	return fmt.Sprintf("fetch: more than %d redirects from %s", maxRedirects, e.URL)
+}
+
+// A StatusError says that the remote did not answer with the file.
+type StatusError struct {
+	URL    string // as [Shown] returns it
+	Status int
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("fetch: %s: status %d", e.URL, e.Status) }
+
+// Temporary reports whether a retry may help.
+func (e *StatusError) Temporary() bool {
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return e.Status >= http.StatusInternalServerError
+}
+
+// An EncodingError says that the remote has encoded the file, although it was asked not to.
+type EncodingError struct {
+	URL      string // as [Shown] returns it
+	Encoding string
+}
+
+func (e *EncodingError) Error() string {
+	return fmt.Sprintf("fetch: %s: it has the Content-Encoding %q", e.URL, e.Encoding)
+}
+
+// A RemoteError says that the remote cannot be reached, or that a download broke off. A retry
+// may help.
+type RemoteError struct {
+	URL    string // as [Shown] returns it
+	Reason string // what happened, e.g. "connection refused"
+	Offset int64  // bytes that had arrived; 0 if the download had not begun
+}
+
+func (e *RemoteError) Error() string {
+	return fmt.Sprintf("fetch: %s: at byte %d: %s", e.URL, e.Offset, e.Reason)
+}
+
+// Why a download broke off.
+var (
+	errStalled = errors.New("nothing arrived in time")
+	errSlow    = errors.New("too little arrived in time")
+	errLength  = errors.New("more arrived than the remote had stated")
+)
+
+// reason puts an error of the transport into words. The text of the error itself may repeat
+// what the remote sent, and so the URL.
+func reason(err error) string {
+	for _, known := range []error{errStalled, errSlow, errLength} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		if e.IsNotFound {
+			return "no such host"
+		}
+		return "no answer from DNS"
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "the certificate is for another host, expired, or from an unknown authority"
+	}
+	if e, ok := errors.AsType[tls.AlertError](err); ok {
+		return e.Error()
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "the port does not speak TLS"
+	}
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
+		return e.Error()
+	}
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the connection was closed"
+	}
+	return "the answer is not HTTP"
+}
