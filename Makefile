@@ -173,7 +173,7 @@ $(VERSITYGW):
 $(WEED):
 	mkdir -p $(@D)
 	cd / && source=$$($(GO) mod download -json github.com/seaweedfs/seaweedfs@$(WEED_VERSION) | sed -n 's/^.*"Dir": "\(.*\)".*/\1/p') && \
-		cd "$$source/weed" && $(GO) build -o $@ .
+		cd "$$source/weed" && $(GO) build -trimpath -o $@ .
 
 $(MINIO):
 	GOBIN=$(@D) $(GO) install github.com/minio/minio@$(MINIO_VERSION)
