@@ -77,6 +77,8 @@ func TestBadSettings(t *testing.T) {
 		{"--dev --spill-dir=/dev/null", `--spill-dir: "/dev/null" cannot be used: `},
 		{"--dev --gzip-extensions=sym", "--gzip-extensions: "},
 		{"--dev --admin-hosts=spillway.example.com:8001", "--admin-hosts: "},
+		{"--dev --download-domains=https://artifacts.example.com", "--download-domains: "},
+		{"--dev --download-domains=a.example.com,*.example.com", "--download-domains: \"*.example.com\" is not a host name"},
 		{"--dev --log-level=loud", "--log-level"},
 		{"--dev --log-format=xml", "--log-format"},
 		{"--dev --no-such-flag", "--no-such-flag"},

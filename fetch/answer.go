@@ -31,7 +31,7 @@ func (d *Download) get(u *url.URL, header http.Header) (*answer, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
 		cancel(nil)
-		return nil, &InvalidError{What: "the URL"}
+		return nil, &InvalidError{}
 	}
 	if header != nil {
 		r.Header = header

@@ -65,6 +65,7 @@ func (d *Download) Resumes() int { return d.resumes }
 func (d *Download) Close() {
 	if d.answer != nil {
 		d.answer.close()
+		d.answer = nil
 	}
 	if d.err == nil {
 		d.err = fs.ErrClosed

@@ -27,11 +27,15 @@ func (e *InsecureError) Error() string {
 
 // An InvalidError says that something is not a URL with a host, or too long.
 type InvalidError struct {
-	What string // e.g. "the URL"
+	From string // the URL that redirects to it, as [Shown] returns it; empty: none
 }
 
 func (e *InvalidError) Error() string {
-	return fmt.Sprintf("fetch: %s has no host, is malformed, or longer than %d bytes", e.What, MaxURL)
+	what := "the URL"
+	if e.From != "" {
+		what = "a redirect from " + e.From
+	}
+	return fmt.Sprintf("fetch: %s has no host, is malformed, or longer than %d bytes", what, MaxURL)
 }
 
 // A DomainError says that a host is not on the allow list.

@@ -15,7 +15,7 @@ import (
 func TestURLs(t *testing.T) {
 	secure := &InsecureError{}
 	userinfo := &InsecureError{User: true}
-	invalid := &InvalidError{What: "the URL"}
+	invalid := &InvalidError{}
 	domain := func(host string) error { return &DomainError{Host: host} }
 	strict := New(Config{Domains: []string{allowedHost, "10.0.0.1"}})
 	lax := New(Config{Any: true})
@@ -139,9 +139,9 @@ func TestRedirects(t *testing.T) {
 		"/userinfo":  {&InsecureError{User: true}, nil},
 		"/evil":      {&DomainError{Host: "other.example.com"}, nil},
 		"/loopback":  {&DomainError{Host: "127.0.0.1"}, nil},
-		"/malformed": {&InvalidError{What: "a redirect from " + host + "/malformed"}, nil},
-		"/no-host":   {&InvalidError{What: "a redirect from " + host + "/no-host"}, nil},
-		"/long":      {&InvalidError{What: "a redirect from " + host + "/long"}, nil},
+		"/malformed": {&InvalidError{From: host + "/malformed"}, nil},
+		"/no-host":   {&InvalidError{From: host + "/no-host"}, nil},
+		"/long":      {&InvalidError{From: host + "/long"}, nil},
 		"/nowhere":   {&StatusError{URL: host + "/nowhere", Status: 302}, nil},
 		"/choices":   {&StatusError{URL: host + "/choices", Status: 300}, nil},
 		"/unchanged": {&StatusError{URL: host + "/unchanged", Status: 304}, nil},

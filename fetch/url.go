@@ -18,29 +18,24 @@ func Shown(u *url.URL) string {
 // Parse parses a URL and checks whether it may be fetched, as far as the URL tells. The error
 // is an [*InvalidError], an [*InsecureError] or a [*DomainError].
 func (f *Fetcher) Parse(text string) (*url.URL, error) {
-	invalid := &InvalidError{What: "the URL"}
-	if len(text) > MaxURL {
-		return nil, invalid
-	}
 	u, err := url.Parse(strings.TrimSpace(text))
-	if err != nil {
-		return nil, invalid // err quotes the URL
+	if err != nil || len(text) > MaxURL {
+		return nil, &InvalidError{} // err quotes the URL
 	}
-	return u, f.check(u, invalid.What)
+	return u, f.check(u, "")
 }
 
 // follow returns the URL that a redirect from u leads to, after the same checks.
 func (f *Fetcher) follow(u *url.URL, location string) (*url.URL, error) {
-	invalid := &InvalidError{What: "a redirect from " + Shown(u)}
 	next, err := u.Parse(location)
 	if err != nil || len(next.String()) > MaxURL {
-		return nil, invalid
+		return nil, &InvalidError{From: Shown(u)}
 	}
-	return next, f.check(next, invalid.What)
+	return next, f.check(next, Shown(u))
 }
 
-// check checks a URL. what names it in an [*InvalidError].
-func (f *Fetcher) check(u *url.URL, what string) error {
+// check checks a URL. from is that of an [*InvalidError].
+func (f *Fetcher) check(u *url.URL, from string) error {
 	if u.Scheme != "https" && (u.Scheme != "http" || !f.any) {
 		return &InsecureError{}
 	}
@@ -49,7 +44,7 @@ func (f *Fetcher) check(u *url.URL, what string) error {
 	}
 	host := u.Hostname()
 	if host == "" || u.Opaque != "" {
-		return &InvalidError{What: what}
+		return &InvalidError{From: from}
 	}
 	if !f.any && !slices.Contains(f.domains, strings.ToLower(host)) {
 		return &DomainError{Host: host}

@@ -47,6 +47,9 @@ func eventFields(id int64, e *Ended) []zap.Field {
 	}
 	fields = append(fields, shapeFields(&e.Shape)...)
 	fields = append(fields, timeFields(&e.Spent)...)
+	if d := e.Download; d != nil {
+		fields = append(fields, zap.String("download_url", d.URL), zap.Strings("redirect_urls", d.Redirects), zap.Int("download_resumes", d.Resumes))
+	}
 	if e.Err != nil {
 		fields = append(fields, zap.String("error", e.Err.Error()))
 	}

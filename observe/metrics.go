@@ -51,6 +51,7 @@ type Metrics struct {
 
 	archiveBytes, hashedBytes, spilledBytes prometheus.Counter
 	entries, files, fileBytes               *prometheus.CounterVec
+	resumes                                 prometheus.Counter
 
 	s3Requests  *prometheus.CounterVec
 	s3Duration  *prometheus.HistogramVec
@@ -89,6 +90,7 @@ func NewMetrics(v health.Version) *Metrics {
 
 	m.archiveBytes = m.counter("archive_bytes_total", "Archive bytes that ended uploads read.")
 	m.hashedBytes = m.counter("md5_bytes_total", "Expanded bytes of ended uploads whose MD5 was computed, to store or to compare it.")
+	m.resumes = m.counter("download_resumes_total", "How often ended uploads resumed the download of their archive.")
 	m.spilledBytes = m.counter("spilled_bytes_total", "Sum of the peak use of the disk by each ended upload.")
 	m.entries = m.counters("entries_total", "Entries in the archives of ended uploads, by result.", "result")
 	m.files = m.counters("files_total", "Files in the archives of ended uploads, by extension.", "kind")
@@ -157,6 +159,9 @@ func (m *Metrics) ended(e *Ended) {
 	}
 	m.workers.Add(max(e.Spent.Workers, 0).Seconds())
 
+	if e.Download != nil {
+		add(m.resumes, int64(e.Download.Resumes))
+	}
 	s := &e.Shape
 	if e.Outcome == outcome.Stored {
 		m.size.Observe(float64(s.ArchiveBytes))

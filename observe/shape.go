@@ -17,7 +17,8 @@ type Kind struct {
 // who sent it.
 type Shape struct {
 	Filename string `json:"filename"`
-	Try      bool   `json:"try"` // try symbols
+	Try      bool   `json:"try"`  // try symbols
+	Host     string `json:"host"` // that the archive is fetched from; empty if the client sends it
 
 	ArchiveBytes  int64  `json:"archive_bytes"` // read so far
 	ExpandedBytes int64  `json:"expanded_bytes"`
@@ -48,7 +49,7 @@ const (
 // bounded returns s with long names cut, and with all kinds but the largest merged
 // into one.
 func (s Shape) bounded() Shape {
-	s.Filename, s.Biggest, s.At = clip(s.Filename), clip(s.Biggest), clip(s.At)
+	s.Filename, s.Host, s.Biggest, s.At = clip(s.Filename), clip(s.Host), clip(s.Biggest), clip(s.At)
 	s.Kinds = slices.Clone(s.Kinds)
 	slices.SortFunc(s.Kinds, func(a, b Kind) int { return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Name, b.Name)) })
 	if len(s.Kinds) > mostKinds {

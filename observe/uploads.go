@@ -44,6 +44,16 @@ type Ended struct {
 	User      string // e-mail address of the token's owner
 	Anonymous bool   // the request had no known token
 	AbortErr  error  // what could not be cleaned up in the store
+
+	Download *Download // nil if the client sent the archive
+}
+
+// A Download says where the archive of an upload was fetched from. Its URLs have no query: that
+// is often a secret.
+type Download struct {
+	URL       string
+	Redirects []string
+	Resumes   int // how often the download broke off and was resumed
 }
 
 // UploadsConfig configures [Uploads]. Every field must be set unless it says

@@ -75,6 +75,10 @@ func newSample() (http.Handler, error) {
 func printDevHelp(w io.Writer, s *settings.Serve, api, admin, s3 string) {
 	fmt.Fprintf(w, "Upload a sample archive (the second time, its files are skipped):\n"+
 		"  curl -s http://%[1]s/sample.zip | curl -s --header 'Auth-Token: dev' --form 'sample.zip=@-' http://%[1]s/upload/\n", api)
+	if s.DownloadAny {
+		fmt.Fprintf(w, "Upload it by its URL:\n"+
+			"  curl -s --header 'Auth-Token: dev' --data-urlencode 'url=http://%[1]s/sample.zip' http://%[1]s/upload/\n", api)
+	}
 	if s3 != "" {
 		fmt.Fprintf(w, "Read a stored file back:\n"+
 			"  curl -s http://%s/%s/%s%s | gunzip\n", s3, s.S3Bucket, s.S3Prefix, sampleSymbols)

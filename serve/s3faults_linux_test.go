@@ -14,6 +14,7 @@ import (
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
 	"spillway/testdata/nightly"
+	"spillway/testdata/remote"
 	"spillway/testdata/s3fault"
 	"spillway/testdata/s3server"
 )
@@ -42,7 +43,7 @@ func startFaulty(t *testing.T, server *s3server.Server) *faulty {
 		adjustStore: func(cfg *s3sink.Config) {
 			cfg.AttemptTimeout, cfg.CompleteTimeout, cfg.MaxBackoff = faultAttempt, faultAttempt, 10*time.Millisecond
 		},
-	}, "--memory=30MiB", "--spill-dir="+t.TempDir())
+	}, "--download-any", "--memory=30MiB", "--spill-dir="+t.TempDir())
 	return f
 }
 
@@ -62,6 +63,7 @@ var (
 type scenario struct {
 	name    string
 	entries []archive.Entry
+	byURL   bool // the archive is fetched from a URL
 
 	// run runs the scenario. The fault is injected, unless it is nil, until run calls done.
 	run func(t *testing.T, f *faulty, s *scenario, fault *s3fault.Fault, done func())
@@ -71,17 +73,24 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{"small entries", []archive.Entry{heldInMemory, heldOnDisk}, runUpload, []string{"HeadObject", "PutObject"}},
-	{"parts", []archive.Entry{heldInMemory, sentInParts}, runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
-	{"a refused archive", []archive.Entry{sentInParts, damaged}, runUpload, []string{"Create", "Abort"}},
-	{"a sweep", nil, runSweep, []string{"List", "Abort"}},
-	{"a probe", nil, runProbe, []string{"HeadObject v1/", "GetObject v1/", "PutObject v1/", "CreateMultipartUpload v1/", "UploadPart v1/", "AbortMultipartUpload v1/"}},
+	{"small entries", []archive.Entry{heldInMemory, heldOnDisk}, false, runUpload, []string{"HeadObject", "PutObject"}},
+	{"parts", []archive.Entry{heldInMemory, sentInParts}, false, runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
+	{"a refused archive", []archive.Entry{sentInParts, damaged}, false, runUpload, []string{"Create", "Abort"}},
+	{"small entries by URL", []archive.Entry{heldInMemory, heldOnDisk}, true, runUpload, []string{"HeadObject", "PutObject"}},
+	{"parts by URL", []archive.Entry{heldInMemory, sentInParts}, true, runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
+	{"a refused archive by URL", []archive.Entry{sentInParts, damaged}, true, runUpload, []string{"Create", "Abort"}},
+	{"a sweep", nil, false, runSweep, []string{"List", "Abort"}},
+	{"a probe", nil, false, runProbe, []string{"HeadObject v1/", "GetObject v1/", "PutObject v1/", "CreateMultipartUpload v1/", "UploadPart v1/", "AbortMultipartUpload v1/"}},
 }
 
 // upload sends the scenario's archive and waits until the upload has given its room back.
 func (f *faulty) upload(t *testing.T, s *scenario) client.Answer {
 	t.Helper()
-	a, err := client.Send(client.Within(t), f.api(), "dev", bytes.NewReader(archive.Build(s.entries...)))
+	zip := archive.Build(s.entries...)
+	if s.byURL {
+		return f.uploadFrom(t, &remote.File{Content: zip})
+	}
+	a, err := client.Send(client.Within(t), f.api(), "dev", bytes.NewReader(zip))
 	if err != nil {
 		t.Fatalf("no answer: %v", err)
 	}

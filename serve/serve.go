@@ -138,6 +138,9 @@ func (svc *service) announce(stdout io.Writer) {
 		fields = append(fields, zap.String("s3", s3))
 	}
 	svc.log.Info("listening", fields...)
+	if svc.settings.DownloadAny {
+		svc.log.Warn("--download-any is for development: whoever has a token can make this machine fetch from any host, private ones included")
+	}
 	if svc.settings.Dev {
 		printDevHelp(stdout, svc.settings, svc.public.address(), svc.admin.address(), s3)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"spillway/fetch"
 	"spillway/health"
 	"spillway/internal/guard"
 	"spillway/internal/s3event"
@@ -156,6 +157,7 @@ func (svc *service) newAPI(store upload.Store, uploads *observe.Uploads, panicke
 		Budget:          svc.budget,
 		Store:           store,
 		Tokens:          svc.tokens,
+		Fetch:           fetch.New(fetch.Config{Domains: s.DownloadDomains, Idle: s.IdleTimeout, Any: s.DownloadAny}),
 		Log:             svc.log,
 		Uploads:         uploads,
 		Panicked:        panicked,

@@ -70,6 +70,9 @@ type Serve struct {
 	DrainDelay      time.Duration `default:"0s" placeholder:"TIME" help:"How long uploads are still accepted after SIGTERM or SIGINT, while /__lbheartbeat__ already answers 503, so that load balancers notice."`
 	DrainTimeout    time.Duration `default:"60s" placeholder:"TIME" help:"How long uploads under way may then take. Those that take longer are ended, and the exit status is 3. The process exits at most 10s later."`
 
+	DownloadDomains []string `default:"queue.taskcluster.net,firefox-ci-tc.services.mozilla.com" placeholder:"LIST" help:"Hosts that uploads by URL may fetch archives from, separated by commas. Redirects must stay on them. If empty: none."`
+	DownloadAny     bool     `help:"For development: let uploads by URL fetch from any host, private addresses and plain http included."`
+
 	GzipExtensions     []string `default:".sym" placeholder:"LIST" help:"Extensions of files to store gzipped, separated by commas. Case is ignored."`
 	DisallowedSnippets []string `default:"qcom/proprietary" placeholder:"LIST" help:"Refuse archives in which the name of an entry contains one of these, separated by commas."`
 

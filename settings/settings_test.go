@@ -39,7 +39,8 @@ func TestDefaults(t *testing.T) {
 		SpillDir: os.TempDir(), SpillQuota: 4 * gibibyte, SpillUploadQuota: 2 * gibibyte, SpillMinFree: gibibyte,
 		Memory: 256 * mebibyte, MaxUploadSize: 2 * gibibyte, MaxEntries: 20000, MaxExpandedSize: 48 * gibibyte,
 		MaxUploads: 64, RoomWait: 30 * time.Second, IdleTimeout: time.Minute, UploadTimeout: 15 * time.Minute, DrainTimeout: time.Minute,
-		GzipExtensions: []string{".sym"}, DisallowedSnippets: []string{"qcom/proprietary"},
+		DownloadDomains: []string{"queue.taskcluster.net", "firefox-ci-tc.services.mozilla.com"},
+		GzipExtensions:  []string{".sym"}, DisallowedSnippets: []string{"qcom/proprietary"},
 		LogLevel: "info", LogFormat: "json",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -82,9 +83,9 @@ func TestVariables(t *testing.T) {
 }
 
 func TestLists(t *testing.T) {
-	s, err := parseServe(t, nil, "--dev", "--gzip-extensions=", "--disallowed-snippets=")
-	if err != nil || len(s.GzipExtensions) != 0 || len(s.DisallowedSnippets) != 0 {
-		t.Errorf("empty lists: %q and %q, error %v", s.GzipExtensions, s.DisallowedSnippets, err)
+	s, err := parseServe(t, nil, "--dev", "--gzip-extensions=", "--disallowed-snippets=", "--download-domains=")
+	if err != nil || len(s.GzipExtensions) != 0 || len(s.DisallowedSnippets) != 0 || len(s.DownloadDomains) != 0 {
+		t.Errorf("empty lists: %q, %q and %q, error %v", s.GzipExtensions, s.DisallowedSnippets, s.DownloadDomains, err)
 	}
 	s, err = parseServe(t, nil, "--dev", "--disallowed-snippets=a b,c/d")
 	if want := []string{"a b", "c/d"}; err != nil || !reflect.DeepEqual(s.DisallowedSnippets, want) {
@@ -133,6 +134,8 @@ func TestGoodSettings(t *testing.T) {
 		"--s3-bucket=b --tokens-file=t --sweep-age=1h",
 		"--dev --upload-timeout=1s --sweep-age=2s",
 		"--dev --spill-quota=0 --spill-dir=/no/such/folder",
+		"--dev --download-domains=artifacts.example.com,127.0.0.1",
+		"--s3-bucket=b --tokens-file=t --download-any",
 		"--dev --spill-quota=0 --spill-upload-quota=0 --spill-min-free=0",
 		"--dev --spill-quota=1MiB --spill-upload-quota=1GiB --spill-min-free=0",
 	} {

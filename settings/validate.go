@@ -41,7 +41,7 @@ func (s *Serve) Complete() error {
 	}
 	s.LogFormat = cmp.Or(s.LogFormat, logFormat)
 	s.SpillDir = cmp.Or(s.SpillDir, os.TempDir())
-	for _, list := range []*[]string{&s.AdminHosts, &s.GzipExtensions, &s.DisallowedSnippets} {
+	for _, list := range []*[]string{&s.AdminHosts, &s.DownloadDomains, &s.GzipExtensions, &s.DisallowedSnippets} {
 		*list = slices.DeleteFunc(*list, func(t string) bool { return t == "" })
 	}
 	for _, check := range []func() error{s.checkAddresses, s.checkStore, s.checkLimits, s.checkTimes, s.checkExtensions} {
@@ -66,9 +66,14 @@ func (s *Serve) checkAddresses() error {
 	if s.Dev && s.TLSCert != "" {
 		return errors.New("--tls-cert: --dev serves plain http only")
 	}
-	for _, name := range s.AdminHosts {
-		if strings.ContainsAny(name, ":/*[] ") {
-			return fmt.Errorf("--admin-hosts: %q is not a host name such as spillway.example.com, without a port", name)
+	for _, list := range []struct {
+		flag  string
+		names []string
+	}{{"admin-hosts", s.AdminHosts}, {"download-domains", s.DownloadDomains}} {
+		for _, name := range list.names {
+			if strings.ContainsAny(name, ":/*[]@ ") {
+				return fmt.Errorf("--%s: %q is not a host name such as spillway.example.com, without a port", list.flag, name)
+			}
 		}
 	}
 	for _, a := range addresses {

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"spillway/fetch"
 	"spillway/internal/answer"
 	"spillway/internal/guard"
 	"spillway/observe"
@@ -44,7 +45,8 @@ type Config struct {
 	Budget *budget.Budget // admits uploads
 	Store  Store
 	Tokens *tokens.Set
-	Log    *zap.Logger // nil for none
+	Fetch  *fetch.Fetcher // fetches archives from URLs
+	Log    *zap.Logger    // nil for none
 
 	// Uploads observes every upload. Panicked is called for a panic in any other request.
 	Uploads  *observe.Uploads

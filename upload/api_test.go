@@ -144,7 +144,7 @@ func TestChunkedBodies(t *testing.T) {
 
 func TestFormsWithoutFiles(t *testing.T) {
 	for body, want := range map[string]string{
-		"url=https%3A%2F%2Fx%2Fy.zip":     "This server takes no uploads by URL. Send the archive itself, as a file of the form.",
+		"url=https%3A%2F%2Fx%2Fy.zip":     "Not an allowed domain ('x') to download from.",
 		"url=":                            "Must be multipart form data with at least one file",
 		"x=y":                             "Must be multipart form data with at least one file",
 		"":                                "Must be multipart form data with at least one file",

@@ -73,7 +73,6 @@ var fixedVerdicts = []struct {
 		"The request's Content-Type is not multipart/form-data with a boundary. Send the archive as a file of a form, as curl does with --form symbols.zip=@symbols.zip.")},
 	{errNoFile, refused(http.StatusBadRequest, outcome.BadForm, "Must be multipart form data with at least one file",
 		"No part of the form has a filename. Send the archive as a file of the form, as curl does with --form symbols.zip=@symbols.zip.")},
-	{errByURL, refused(http.StatusBadRequest, outcome.BadForm, "This server takes no uploads by URL. Send the archive itself, as a file of the form.", "")},
 	{errTryLate, refused(http.StatusBadRequest, outcome.BadForm, "The field 'try' must come before the archive",
 		"The field 'try' comes after the archive, whose entries are on their way by then. Put it first.")},
 	{errFormPart, refused(http.StatusBadRequest, outcome.BadForm, "A part of the form has a missing or malformed Content-Disposition header",
@@ -118,6 +117,9 @@ func verdictOnAny(err error) verdict {
 		}
 	}
 	if v, ok := verdictOnContent(err); ok {
+		return v
+	}
+	if v, ok := verdictOnDownload(err); ok {
 		return v
 	}
 	if _, ok := errors.AsType[*idleError](err); ok {

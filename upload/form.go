@@ -10,6 +10,8 @@ import (
 	"mime/multipart"
 	"slices"
 	"strings"
+
+	"spillway/fetch"
 )
 
 // Limits of a form around its archive.
@@ -34,7 +36,6 @@ const (
 var (
 	errNotForm  = errors.New("upload: not a multipart form")
 	errNoFile   = errors.New("upload: the form has neither a file nor a URL")
-	errByURL    = errors.New("upload: the form has a URL and no file")
 	errTryLate  = errors.New("upload: the field try comes after the archive")
 	errFormCut  = errors.New("upload: the body ends before the form's closing boundary")
 	errFormPart = errors.New("upload: a part of the form has no valid Content-Disposition")
@@ -92,8 +93,8 @@ type form struct {
 	count  int
 	fields int64 // bytes left for the values of fields before the archive
 
-	try bool // the archive has try symbols: a field try had a value, or the token says so
-	url bool // a field url had a value
+	try bool   // the archive has try symbols: a field try had a value, or the token says so
+	url string // the value of the last field url
 }
 
 // newForm returns a reader of a form. If onlyTry is set, the archive has try symbols whatever
@@ -116,31 +117,52 @@ type part struct {
 	name, filename string
 }
 
-// file reads the form up to the content of its first file. If there is no file, the error is
-// errNoFile or errByURL.
+// file reads the form up to the content of its first file. If there is no file but a URL, it
+// reads the whole form and returns nil.
 func (f *form) file() (*filePart, error) {
 	for {
 		p, err := f.next()
 		switch {
 		case err != nil:
 			return nil, err
-		case p == nil && f.url:
-			return nil, errByURL
+		case p == nil && f.url != "":
+			return nil, f.end()
 		case p == nil:
 			return nil, errNoFile
 		case p.filename != "":
 			return &filePart{field: p.name, filename: baseName(p.filename), content: partReader{f, p.Part}}, nil
 		}
-		length, err := io.Copy(io.Discard, io.LimitReader(p, f.fields+1))
-		if err != nil {
-			return nil, f.explain(err)
+		if err := f.field(p); err != nil {
+			return nil, err
 		}
-		if f.fields -= length; f.fields < 0 {
-			return nil, &formLimitError{what: "bytes of fields before the archive", limit: maxFields}
-		}
-		f.try = f.try || length > 0 && p.name == "try"
-		f.url = f.url || length > 0 && p.name == "url"
 	}
+}
+
+// field reads a part that is not a file.
+func (f *form) field(p *part) error {
+	var value strings.Builder
+	kept := int64(0)
+	if p.name == "url" {
+		kept = fetch.MaxURL + 1 // longer ones are refused anyway
+	}
+	content := io.LimitReader(p, f.fields+1)
+	length, err := io.Copy(&value, io.LimitReader(content, kept))
+	if err == nil {
+		var more int64
+		more, err = io.Copy(io.Discard, content)
+		length += more
+	}
+	if err != nil {
+		return f.explain(err)
+	}
+	if f.fields -= length; f.fields < 0 {
+		return &formLimitError{what: "bytes of fields before the archive", limit: maxFields}
+	}
+	f.try = f.try || length > 0 && p.name == "try"
+	if value.Len() > 0 {
+		f.url = value.String()
+	}
+	return nil
 }
 
 // finish reads what comes after the archive, to the end of the body. It returns nil only if
@@ -163,6 +185,11 @@ func (f *form) finish() error {
 			return errTryLate
 		}
 	}
+	return f.end()
+}
+
+// end reads what comes after the closing boundary, to the end of the body.
+func (f *form) end() error {
 	if _, err := io.Copy(io.Discard, f.raw); err != nil {
 		return f.explain(err)
 	}

@@ -12,12 +12,18 @@ import (
 	"spillway/testdata/archive"
 )
 
+// errURLOnly stands for a form that has a URL instead of a file.
+var errURLOnly = errors.New("a URL")
+
 // readForm reads a whole form as an upload does.
 func readForm(r io.Reader) (field, filename, content string, try bool, err error) {
 	f := newForm(r, boundary, false)
 	file, err := f.file()
 	if err != nil {
 		return "", "", "", false, err
+	}
+	if file == nil {
+		return "", "", f.url, f.try, errURLOnly
 	}
 	data, err := io.ReadAll(file.content)
 	if err == nil {
@@ -67,7 +73,7 @@ func TestForms(t *testing.T) {
 		{"try after, empty", sep + "\r\n" + file + "ZIP\r\n" + field("try", "") + sep + "--", "ZIP", false, nil},
 		{"try before and after", field("try", "1") + sep + "\r\n" + file + "ZIP\r\n" + sep + "\r\n" + tryIt + theEnd, "ZIP", true, nil},
 		{"url and a file", field("url", "https://x") + sep + "\r\n" + file + "ZIP" + theEnd, "ZIP", false, nil},
-		{"url only", field("url", "https://x") + sep + "--\r\n", "", false, errByURL},
+		{"url only", field("url", "https://x") + sep + "--\r\n", "", false, errURLOnly},
 		{"url only, empty", field("url", "") + sep + "--\r\n", "", false, errNoFile},
 		{"fields only", field("x", "y") + sep + "--\r\n", "", false, errNoFile},
 		{"no part", sep + "--\r\n", "", false, errNoFile},

@@ -16,7 +16,7 @@ func (u *upload) end(v verdict, err error) {
 	ended := observe.Ended{
 		Result: outcome.Result{Outcome: v.outcome, Reason: v.reason, Stage: u.stageNow(), Spent: u.account.Spent()},
 		Status: v.status, Shape: u.shape(), Err: err,
-		User: u.token.Email, AbortErr: u.abortErr,
+		User: u.token.Email, AbortErr: u.abortErr, Download: u.download.observed(),
 		Anonymous: errors.Is(err, tokens.ErrMissing) || errors.Is(err, tokens.ErrUnknown),
 	}
 	ended.Shape.Uploaded, ended.Shape.Skipped, ended.Shape.SentBytes = u.uploaded, u.skipped, u.sentBytes
@@ -31,7 +31,17 @@ func (u *upload) end(v verdict, err error) {
 
 // look returns the state of the upload. Any goroutine may call it.
 func (u *upload) look() observe.Progress {
-	return observe.Progress{Stage: u.stageNow(), Expected: max(0, u.r.ContentLength), Shape: u.shape(), Spent: u.account.Spent()}
+	return observe.Progress{Stage: u.stageNow(), Expected: u.expected(), Shape: u.shape(), Spent: u.account.Spent()}
+}
+
+// expected returns the size of the archive in bytes, approximately; 0 if it is not known.
+func (u *upload) expected() int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.download != nil {
+		return u.download.size()
+	}
+	return max(0, u.r.ContentLength)
 }
 
 func (u *upload) stageNow() outcome.Stage {
@@ -60,7 +70,7 @@ func (u *upload) shape() observe.Shape {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.Filename, s.Try = u.filename, u.try
+	s.Filename, s.Try, s.Host = u.filename, u.try, u.download.host()
 	if u.share != nil {
 		s.PeakMemoryBytes, s.SpilledBytes = u.share.Peak()
 	}

@@ -1,10 +1,12 @@
 package upload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net/url"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -56,6 +58,7 @@ func (u *upload) receive() (err error) {
 	if err != nil {
 		return err
 	}
+	defer src.Close()
 	return u.store(src)
 }
 
@@ -65,13 +68,13 @@ func shutDown(context.Context) error { return errShuttingDown }
 // admit waits for the upload's turn, before the body is read. A shutdown does not wait
 // for uploads that wait here.
 func (u *upload) admit() error {
-	gone := u.life.when(u.r.Context(), func(requested context.Context) error { return &goneError{context.Cause(requested)} })
+	unfollow := u.life.when(u.r.Context(), gone)
 	stopping := u.life.when(u.api.stopping, shutDown)
 	done := u.account.During(account.OnMemory)
 	share, err := u.api.cfg.Budget.Admit(u.life.ctx, budget.Upload{Owner: u.token.SHA256, Account: u.account, End: u.life.end})
 	done()
 	stopping()
-	gone()
+	unfollow()
 	if err != nil {
 		return err
 	}
@@ -102,7 +105,7 @@ func (u *upload) giveBack(err error) {
 		}
 	}
 	if err == nil {
-		u.share.Keep(u.names.size() + answerBuffer)
+		u.share.Keep(u.names.size() + u.download.memory() + answerBuffer)
 		u.kept = u.share
 	} else {
 		u.share.Close()
@@ -110,15 +113,22 @@ func (u *upload) giveBack(err error) {
 }
 
 // source opens what the upload reads its archive from: a form, which is read up to the
-// archive. It notes the archive's name and whether it has try symbols.
+// archive, or the URL in it. It notes the archive's name and whether it has try symbols.
 func (u *upload) source(boundary string) (source, error) {
 	if boundary == "" {
-		return nil, u.urlForm()
+		link, try, err := u.urlForm()
+		if err != nil {
+			return nil, err
+		}
+		return u.fetch(link, try || u.token.OnlyTry())
 	}
 	form := newForm(u.body, boundary, u.token.OnlyTry())
 	file, err := form.file()
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case file == nil:
+		return u.fetch(form.url, form.try)
 	}
 	name, err := archiveName(file.field, file.filename)
 	u.note(func() { u.filename, u.try = name, form.try })
@@ -129,18 +139,22 @@ func (u *upload) source(boundary string) (source, error) {
 }
 
 // urlForm reads a form without files, which can only have the URL of an archive.
-func (u *upload) urlForm() error {
+func (u *upload) urlForm() (link string, try bool, err error) {
 	data, err := io.ReadAll(io.LimitReader(u.body, maxURLForm+1))
 	if err != nil {
-		return err
+		return "", false, err
 	}
 	if len(data) > maxURLForm {
-		return &formLimitError{what: "bytes", limit: maxURLForm}
+		return "", false, &formLimitError{what: "bytes", limit: maxURLForm}
 	}
-	if values, err := url.ParseQuery(string(data)); err == nil && values.Get("url") != "" {
-		return errByURL
+	values, err := url.ParseQuery(string(data))
+	for _, value := range values["url"] {
+		link = cmp.Or(value, link)
 	}
-	return errNoFile
+	if err != nil || link == "" {
+		return "", false, errNoFile
+	}
+	return link, slices.ContainsFunc(values["try"], func(value string) bool { return value != "" }), nil
 }
 
 // store ingests the archive and publishes it. If either fails, it aborts what is not

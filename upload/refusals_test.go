@@ -50,7 +50,7 @@ func TestRefusals(t *testing.T) {
 		{"no permission", symbolForm(), []string{"Auth-Token: none-label"}, 403, "Forbidden", expired},
 		{"no file", encode(formPart{"x", "", []byte("y")}), []string{asDev}, 400, notForm, nil},
 		{"an empty body", nil, []string{asDev}, 400, notForm, nil},
-		{"url only", encode(formPart{"url", "", []byte("https://x/y.zip")}), []string{asDev}, 400, "This server takes no uploads by URL. Send the archive itself, as a file of the form.", nil},
+		{"url only", encode(formPart{"url", "", []byte("https://x/y.zip")}), []string{asDev}, 400, "Not an allowed domain ('x') to download from.", nil},
 		{"unknown extension", encode(formPart{"file.rar", "x", symbolZip}), []string{asDev}, 400, `Unrecognized archive file extension ".rar"`, nil},
 		{"tar", encode(formPart{"file.tar.gz", "file.tar.gz", symbolZip}), []string{asDev}, 400, `Unrecognized archive file extension ".gz"`, nil},
 		{"try after", encode(zip, formPart{"try", "", []byte("1")}), []string{asDev}, 400, "The field 'try' must come before the archive", nil},

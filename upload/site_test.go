@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"spillway/fetch"
 	"spillway/health"
 	"spillway/internal/answer"
 	"spillway/observe"
@@ -73,6 +74,16 @@ type site struct {
 	logs   *observer.ObservedLogs
 
 	arrivals arrivals // in a bubble
+
+	remote http.RoundTripper // that archives are fetched from; nil: it has none
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (s *site) RoundTrip(r *http.Request) (*http.Response, error) {
+	if s.remote == nil {
+		return &http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody}, nil
+	}
+	return s.remote.RoundTrip(r)
 }
 
 // newSite returns a site that takes two uploads at once. At the end of the test, it checks
@@ -88,6 +99,7 @@ func newSite(t testing.TB, change ...func(*Config)) *site {
 	s := &site{t: t, budget: room, store: newMemoryStore(t), logs: logs}
 	cfg := Config{
 		Budget: room, Store: s.store, Tokens: tokens, Log: zap.New(core),
+		Fetch:         fetch.New(fetch.Config{Domains: []string{"files.example.com"}, Idle: 10 * time.Second, Transport: s}),
 		MaxUploadSize: 1 << 20, MaxEntries: 100, MaxExpanded: 64 << 20,
 		IdleTimeout: 10 * time.Second, UploadTimeout: time.Minute, OnArrival: onArrival,
 	}

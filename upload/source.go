@@ -15,6 +15,9 @@ type source interface {
 	// archive may be published unless End returns nil, which means that the source is
 	// complete and that nothing in it contradicts how the archive was stored.
 	End() error
+
+	// Close ends the source. It is the last call.
+	Close()
 }
 
 // formSource is a form that has the archive in a file. It ends with its closing
@@ -28,3 +31,4 @@ type formSource struct {
 func (s *formSource) Read(p []byte) (int, error) { return s.content.Read(p) }
 func (s *formSource) Size() int64                { return s.size }
 func (s *formSource) End() error                 { return s.form.finish() }
+func (s *formSource) Close()                     {}

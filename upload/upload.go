@@ -54,6 +54,7 @@ type upload struct {
 	stage    outcome.Stage
 	filename string
 	try      bool
+	download *download // nil if the client sends the archive
 	share    *budget.Share
 }
 
@@ -145,8 +146,9 @@ func (u *upload) answer(v verdict) {
 		Size:         u.archiveBytes.Load(),
 		Filename:     u.filename,
 		Bucket:       u.api.cfg.Store.Bucket(u.try),
+		DownloadURL:  u.download.linkSent(),
 		TrySymbols:   u.try,
-		RedirectURLs: []string{},
+		RedirectURLs: u.download.redirects(),
 		CompletedAt:  time.Now().UTC().Format(timeFormat),
 		CreatedAt:    u.began.UTC().Format(timeFormat),
 		User:         u.token.Email,

@@ -14,7 +14,7 @@ type Outcome string
 
 const (
 	Stored     Outcome = "stored"
-	Refused    Outcome = "refused"     // for its content, or for lack of room
+	Refused    Outcome = "refused"     // for its content, for lack of room, or by another host
 	Failed     Outcome = "failed"      // the store or the disk failed
 	ClientGone Outcome = "client gone" // the connection broke
 	TimedOut   Outcome = "timed out"
@@ -32,12 +32,14 @@ const (
 	// Reasons for Refused.
 	BadToken   Reason = "token"       // missing, unknown, expired or without permission
 	BadForm    Reason = "form"        // not a form with one archive
+	BadURL     Reason = "url"         // may not be fetched, or has no archive
 	BadName    Reason = "name"        // an entry name that is not allowed
 	BadArchive Reason = "archive"     // damaged or inconsistent
 	TooLarge   Reason = "limit"       // over a limit; a retry cannot help
 	NoRoom     Reason = "no room"     // memory budget used up, or no turn in time
 	NoSpill    Reason = "no spill"    // spill quota used up by other uploads
 	TokenBusy  Reason = "token limit" // the token has too much under way
+	RemoteDown Reason = "remote"      // the host that the archive is fetched from failed
 	OtherCause Reason = "other cause"
 
 	// Reasons for Failed.
@@ -52,7 +54,7 @@ const (
 // reasons lists the valid reasons of each outcome.
 var reasons = map[Outcome][]Reason{
 	Stored:     {NoReason},
-	Refused:    {BadToken, BadForm, BadName, BadArchive, TooLarge, NoRoom, NoSpill, TokenBusy, OtherCause},
+	Refused:    {BadToken, BadForm, BadURL, BadName, BadArchive, TooLarge, NoRoom, NoSpill, TokenBusy, RemoteDown, OtherCause},
 	Failed:     {StoreFailed, DiskFailing, OtherCause},
 	ClientGone: {NoReason},
 	TimedOut:   {IdleTooLong, TotalTooLong, OtherCause},

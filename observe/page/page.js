@@ -209,7 +209,7 @@ function showUpload(fields, u) {
   write(fields.stage, u.stage);
   fields.stage.dataset.tone = u.stage;
   write(fields.name, shape.filename || 'no name yet');
-  write(fields.id, `${shape.try ? 'try, ' : ''}#${u.id}`);
+  write(fields.id, `${shape.host ? `from ${shape.host}, ` : ''}${shape.try ? 'try, ' : ''}#${u.id}`);
   write(fields.at, shape.at);
   fields.at.title = shape.at;
   const done = u.stage === 'publishing' ? u.expected : shape.archive_bytes;
@@ -293,7 +293,7 @@ function addRecent(ended) {
   r.element.dataset.outcome = ended.outcome;
   r.outcome = ended.outcome;
   r.text = [
-    shape.filename, ended.outcome, ended.reason, ended.message, ended.id, ended.status, shape.biggest, shape.at, ...(shape.kinds ?? []).map((k) => k.name),
+    shape.filename, shape.host, ended.outcome, ended.reason, ended.message, ended.id, ended.status, shape.biggest, shape.at, ...(shape.kinds ?? []).map((k) => k.name),
   ].join(' ').toLowerCase();
   write(fields.outcome, ended.outcome);
   fields.outcome.dataset.tone = ended.outcome;
@@ -326,6 +326,7 @@ function details(ended) {
   const facts = [
     ['Id', `${ended.id}`],
     ['Symbols', shape.try ? 'try' : 'regular'],
+    ...(shape.host ? [['Fetched from', shape.host]] : []),
     ['Archive', `${bytes(shape.archive_bytes)}, expanded ${bytes(shape.expanded_bytes)}`],
     ['Biggest entry', shape.biggest ? `${shape.biggest} (${bytes(shape.biggest_bytes)})` : ''],
     ['Last entry begun', shape.at],

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +36,8 @@ type Answer struct {
 		Size         int64    `json:"size"`
 		Filename     string   `json:"filename"`
 		Bucket       string   `json:"bucket"`
+		DownloadURL  *string  `json:"download_url"`
+		RedirectURLs []string `json:"redirect_urls"`
 		SkippedKeys  []string `json:"skipped_keys"`
 		UploadedKeys []string `json:"uploaded_keys"`
 		IgnoredKeys  []string `json:"ignored_keys"`
@@ -57,6 +61,12 @@ func Send(ctx context.Context, api, token string, content io.Reader) (Answer, er
 func SendWhole(ctx context.Context, api, token string, zip []byte) (Answer, error) {
 	f := form.New()
 	return post(ctx, api, token, f.ContentType, bytes.NewReader(f.Bytes(zip)))
+}
+
+// SendURL posts a form with the URL of an archive, as curl -d does.
+func SendURL(ctx context.Context, api, token, archive string) (Answer, error) {
+	body := url.Values{"url": {archive}}.Encode()
+	return post(ctx, api, token, "application/x-www-form-urlencoded", strings.NewReader(body))
 }
 
 func post(ctx context.Context, api, token, contentType string, body io.Reader) (Answer, error) {

@@ -1,0 +1,129 @@
+package upload
+
+import (
+	"context"
+	"net/url"
+	"path"
+
+	"spillway/fetch"
+	"spillway/observe"
+)
+
+// download is the URL that an upload fetches its archive from.
+type download struct {
+	link    string // as the client sent it
+	url     *url.URL
+	content *fetch.Download // nil until it has begun
+}
+
+// fetch opens the download of an archive. It notes the archive's name and the URL.
+//
+// There is no body that would break off when the client leaves. So the upload follows the
+// request's context, until it is published.
+func (u *upload) fetch(link string, try bool) (source, error) {
+	u.note(func() { u.try = try })
+	parsed, err := u.api.cfg.Fetch.Parse(link)
+	if err != nil {
+		return nil, err
+	}
+	base := path.Base(parsed.EscapedPath())
+	name, err := archiveName(base, base)
+	u.note(func() { u.filename, u.download = name, &download{link: link, url: parsed} })
+	if err != nil {
+		return nil, err
+	}
+	src := &urlSource{unfollow: u.life.when(u.r.Context(), gone)}
+	if src.Download, err = u.api.cfg.Fetch.Open(u.life.ctx, parsed, u.account); err != nil {
+		src.unfollow()
+		return nil, err
+	}
+	u.note(func() { u.download.content = src.Download })
+	if size := src.Size(); size > u.api.cfg.MaxUploadSize {
+		err = &tooLargeError{u.api.cfg.MaxUploadSize}
+	} else {
+		err = u.claim.grow(size)
+	}
+	if err != nil {
+		src.Close()
+		return nil, err
+	}
+	return src, nil
+}
+
+// gone is the cause of an upload whose client has left.
+func gone(requested context.Context) error { return &goneError{context.Cause(requested)} }
+
+// urlSource is an archive that is fetched from a URL.
+type urlSource struct {
+	*fetch.Download
+	unfollow func() // the client may leave from then on
+}
+
+// End does nothing: Read returns io.EOF only where the whole file has arrived.
+func (s *urlSource) End() error { return nil }
+
+func (s *urlSource) Close() {
+	s.unfollow()
+	s.Download.Close()
+}
+
+// observed is what the log says of the download; nil if there is none. No query is in it.
+func (d *download) observed() *observe.Download {
+	if d == nil {
+		return nil
+	}
+	o := &observe.Download{URL: fetch.Shown(d.url)}
+	if d.content != nil {
+		o.Resumes = d.content.Resumes()
+		for _, redirect := range d.content.Redirects() {
+			o.Redirects = append(o.Redirects, fetch.Shown(redirect))
+		}
+	}
+	return o
+}
+
+// redirects returns the URLs that redirects led to, for the client that has sent the first.
+func (d *download) redirects() []string {
+	urls := []string{}
+	if d != nil && d.content != nil {
+		for _, redirect := range d.content.Redirects() {
+			urls = append(urls, redirect.String())
+		}
+	}
+	return urls
+}
+
+// linkSent returns the URL as the client sent it; nil if it sent none.
+func (d *download) linkSent() *string {
+	if d == nil {
+		return nil
+	}
+	return &d.link
+}
+
+// host returns the host that the archive is fetched from; empty if it is not fetched.
+func (d *download) host() string {
+	if d == nil {
+		return ""
+	}
+	return d.url.Host
+}
+
+// size returns the size of the archive in bytes; 0 if it is not known.
+func (d *download) size() int64 {
+	if d == nil || d.content == nil {
+		return 0
+	}
+	return d.content.Size()
+}
+
+// memory returns the memory that the URLs take in the answer, in bytes.
+func (d *download) memory() (n int64) {
+	if d == nil {
+		return 0
+	}
+	for _, redirect := range d.redirects() {
+		n += 2 * int64(len(redirect)) // parsed, too
+	}
+	return n + 2*int64(len(d.link))
+}
