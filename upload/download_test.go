@@ -338,7 +338,7 @@ func TestEndsOfDownloads(t *testing.T) {
 		"the client leaves":  {9 * time.Second, func(_ *site, c *client) { time.Sleep(3 * time.Second); c.leave() }, 3 * time.Second, 0, "client gone"},
 		"the remote is idle": {11 * time.Second, nil, 11 * time.Second, 503, "refused"},
 		"the upload is long": {9 * time.Second, nil, 4 * time.Second, 503, "timed out"},
-		"the store fails":    {9 * time.Second, func(s *site, _ *client) { s.store.onBegin = func(fail func(error)) { fail(errStore) } }, time.Second, 503, "failed"},
+		"the store fails":    {9 * time.Second, nil, time.Second, 503, "failed"},
 		"the server shuts down": {9 * time.Second, func(s *site, _ *client) {
 			time.Sleep(2 * time.Second)
 			s.api.close()
@@ -347,6 +347,9 @@ func TestEndsOfDownloads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *site, connect func() *client) {
 				s.remote = hasSlowly(c.pause)
+				if c.outcome == "failed" {
+					s.store.onBegin = func(fail func(error)) { fail(errStore) }
+				}
 				began := time.Now()
 				client := connect()
 				client.send(urlForm("url", link))
