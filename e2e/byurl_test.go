@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"encoding/pem"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -102,12 +99,8 @@ func TestSecretsOfURLs(t *testing.T) {
 			_ = conn.Close()
 		}
 	})
-	roots := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	sentry := sentryserver.Start(t)
-	d := start(t, []string{"SSL_CERT_FILE=" + roots}, "--dev", "--dev-s3-listen=127.0.0.1:0", "--download-any", "--log-level=debug",
+	d := start(t, []string{remote.Trust(t, server)}, "--dev", "--dev-s3-listen=127.0.0.1:0", "--download-any", "--log-level=debug",
 		"--sentry-dsn="+sentry.DSN, "--upload-timeout=1s", "--idle-timeout=30s", "--sweep-age=1m")
 
 	var failures strings.Builder

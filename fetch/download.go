@@ -44,6 +44,7 @@ type Download struct {
 
 	answer  *answer // being read
 	from    int64   // offset of the answer's first byte
+	end     int64   // of the file, as the answer states it; -1 if it does not
 	offset  int64   // bytes read
 	resumes int
 	err     error // sticky, also io.EOF
@@ -80,7 +81,7 @@ func (d *Download) begin(a *answer) error {
 	if err := a.checkEncoding(d.url); err != nil {
 		return err
 	}
-	d.answer, d.size, d.validator = a, a.length, newValidator(a.header)
+	d.answer, d.size, d.end, d.validator = a, a.length, a.length, newValidator(a.header)
 	d.ranges = !strings.EqualFold(strings.TrimSpace(a.header.Get("Accept-Ranges")), "none")
 	return nil
 }
@@ -92,10 +93,10 @@ func (d *Download) Read(p []byte) (int, error) {
 		n, err := d.read(p)
 		d.offset += int64(n)
 		switch {
-		case d.size >= 0 && d.offset > d.size:
-			n -= int(d.offset - d.size)
-			d.offset, err = d.size, errLength
-		case err == io.EOF && d.size >= 0 && d.offset < d.size: //nolint:errorlint // a Reader returns io.EOF unwrapped
+		case d.end >= 0 && d.offset > d.end:
+			n -= int(d.offset - d.end)
+			d.offset, err = d.end, errLength
+		case err == io.EOF && d.offset < d.end: //nolint:errorlint // a Reader returns io.EOF unwrapped
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
@@ -164,7 +165,8 @@ func (d *Download) resume(broken *RemoteError) error {
 	if err != nil {
 		return err
 	}
-	if err := d.checkRest(a); err != nil {
+	end, err := d.checkRest(a)
+	if err != nil {
 		a.close()
 		broken.Reason += ", and it cannot be resumed: " + err.Error()
 		return broken
@@ -173,34 +175,37 @@ func (d *Download) resume(broken *RemoteError) error {
 		a.close()
 		return err
 	}
-	d.answer, d.from = a, d.offset
+	d.answer, d.from, d.end = a, d.offset, end
 	d.resumes++
 	return nil
 }
 
 // checkRest checks that an answer is exactly the rest of the same file (RFC 9110, sections
-// 13.1.5, 14.4 and 15.3.7).
-func (d *Download) checkRest(a *answer) error {
+// 13.1.5, 14.4 and 15.3.7). It returns the end of the file.
+func (d *Download) checkRest(a *answer) (end int64, err error) {
 	if a.status == http.StatusOK {
-		return errors.New("the file has changed, or the remote has no ranges of it")
+		return 0, errors.New("the file has changed, or the remote has no ranges of it")
 	}
 	if a.status != http.StatusPartialContent {
-		return fmt.Errorf("status %d", a.status)
+		return 0, fmt.Errorf("status %d", a.status)
 	}
 	first, last, size, ok := parseContentRange(a.header.Get("Content-Range"))
 	if !ok || len(a.header["Content-Range"]) != 1 {
-		return errors.New("the remote does not say which range it sends")
+		return 0, errors.New("the remote does not say which range it sends")
 	}
-	if first != d.offset || size >= 0 && last != size-1 || d.size >= 0 && (last != d.size-1 || size >= 0 && size != d.size) {
-		return errors.New("the remote sends another range")
+	if size < 0 {
+		size = d.end // the range may have no total
+	}
+	if first != d.offset || last != size-1 || d.end >= 0 && size != d.end {
+		return 0, errors.New("the remote sends another range")
 	}
 	if a.length >= 0 && a.length != last-first+1 {
-		return errors.New("the remote sends a range of another length than it says")
+		return 0, errors.New("the remote sends a range of another length than it says")
 	}
 	if d.validator.contradicts(a.header) {
-		return errors.New("the file has changed")
+		return 0, errors.New("the file has changed")
 	}
-	return nil
+	return size, nil
 }
 
 // parseContentRange parses a Content-Range such as "bytes 100-199/1000" (RFC 9110, section

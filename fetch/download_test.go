@@ -59,6 +59,11 @@ func TestResume(t *testing.T) {
 		{"a range with the same ETag", &remote.File{Header: etag, Rest: rest(206, "Content-Range", right, "ETag", `"one"`)}, ""},
 		{"a range in capitals", &remote.File{Header: etag, Rest: rest(206, "Content-Range", "BYTES 600000-999999/1000000")}, ""},
 
+		{"no length, and a range without a length", &remote.File{Header: etag, Chunked: true, Rest: rest(206, "Content-Range", right, "Transfer-Encoding", "chunked")}, ""},
+
+		{"no length, and a range that has no total", &remote.File{Header: etag, Chunked: true, Rest: rest(206, "Content-Range", "bytes 600000-999999/*")}, "another range"},
+		{"no length, and a range that is shorter than it says", &remote.File{Header: etag, Chunked: true, Rest: rest(206, "Content-Range", "bytes 600000-1000000/1000001")}, "the connection was closed, and it cannot be resumed"},
+		{"no length, and a range that is longer than it says", &remote.File{Header: etag, Chunked: true, Rest: rest(206, "Content-Range", "bytes 600000-999998/999999")}, "more arrived"},
 		{"a weak ETag", &remote.File{Header: weak}, "no strong validator"},
 		{"an ETag without quotes", &remote.File{Header: http.Header{"Etag": {"one"}}}, "no strong validator"},
 		{"a Last-Modified of just now", &remote.File{Header: remote.Before(2 * time.Second)}, "no strong validator"},
@@ -175,6 +180,9 @@ func TestBreaksAtRandomPlaces(t *testing.T) {
 		w.mux.Handle("/x.zip", f)
 		got, d, err := w.fetch(w.at(allowedHost, "/x.zip"))
 		if err != nil && f.Reset && strings.Contains(err.Error(), "before anything had arrived") {
+			if !bytes.HasPrefix(content, got) {
+				t.Errorf("breaks at %v: %d bytes that are not the file's", breaks, len(got))
+			}
 			continue // a reset may lose all that was sent
 		}
 		if err != nil || !bytes.Equal(got, content) {

@@ -26,7 +26,8 @@ func TestURLs(t *testing.T) {
 		{"https://files.example.com/x.zip", nil, nil},
 		{"https://FILES.example.COM:8443/a/x.zip?q#f", nil, nil},
 		{"HTTPS://files.example.com", nil, nil},
-		{" https://files.example.com/x.zip\n", nil, nil},
+		{" https://files.example.com/x.zip", invalid, invalid},
+		{"https://files.example.com/x.zip\n", invalid, invalid},
 		{"https://10.0.0.1/x.zip", nil, nil}, // allowed, but the connection is not made
 		{"http://files.example.com/x.zip", secure, nil},
 		{"ftp://files.example.com/x.zip", secure, secure},

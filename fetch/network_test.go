@@ -80,6 +80,28 @@ func TestAddressesInURLs(t *testing.T) {
 	}
 }
 
+// TestSpellingsOfAddresses checks names that some resolvers take for an address of this machine.
+func TestSpellingsOfAddresses(t *testing.T) {
+	server := remote.Start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("connected") }), true)
+	port := server.URL[strings.LastIndexByte(server.URL, ':')+1:]
+	short := timeouts{connect: 500 * time.Millisecond, tls: time.Second, header: time.Second}
+	for _, host := range []string{"2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001", "0177.0.0.1", "127.1", "127.0.1", "0", "127.0.0.1.", "localhost."} {
+		for _, own := range []bool{false, true} { // Go's resolver, and the system's if cgo is there
+			n := network{timeouts: short, allowed: isPublic, resolver: &net.Resolver{PreferGo: own}}
+			f := New(Config{Domains: []string{host}, Idle: time.Second, Transport: n.transport()})
+			u, err := f.Parse("https://" + host + ":" + port + "/x.zip")
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := f.Open(t.Context(), u, nil)
+			if err == nil {
+				d.Close()
+				t.Errorf("%s: it is fetched from", host)
+			}
+		}
+	}
+}
+
 // TestNoProxy checks that no variable brings in a proxy, which would connect to any address.
 func TestNoProxy(t *testing.T) {
 	proxy := remote.Start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") }), false)

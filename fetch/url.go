@@ -18,7 +18,7 @@ func Shown(u *url.URL) string {
 // Parse parses a URL and checks whether it may be fetched, as far as the URL tells. The error
 // is an [*InvalidError], an [*InsecureError] or a [*DomainError].
 func (f *Fetcher) Parse(text string) (*url.URL, error) {
-	u, err := url.Parse(strings.TrimSpace(text))
+	u, err := url.Parse(text)
 	if err != nil || len(text) > MaxURL {
 		return nil, &InvalidError{} // err quotes the URL
 	}

@@ -129,6 +129,8 @@ func TestWhatCountsAsFailure(t *testing.T) {
 		"bad archive":    {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadArchive}, ""},
 		"too large":      {outcome.Result{Outcome: outcome.Refused, Reason: outcome.TooLarge}, ""},
 		"token limit":    {outcome.Result{Outcome: outcome.Refused, Reason: outcome.TokenBusy}, ""},
+		"bad URL":        {outcome.Result{Outcome: outcome.Refused, Reason: outcome.BadURL}, ""},
+		"remote down":    {outcome.Result{Outcome: outcome.Refused, Reason: outcome.RemoteDown}, ""},
 		"refused, other": {outcome.Result{Outcome: outcome.Refused, Reason: outcome.OtherCause}, ""},
 	} {
 		i := newInstance()

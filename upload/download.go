@@ -3,7 +3,7 @@ package upload
 import (
 	"context"
 	"net/url"
-	"path"
+	"strings"
 
 	"spillway/fetch"
 	"spillway/observe"
@@ -22,11 +22,14 @@ type download struct {
 // request's context, until it is published.
 func (u *upload) fetch(link string, try bool) (source, error) {
 	u.note(func() { u.try = try })
+	link = strings.TrimSpace(link)
 	parsed, err := u.api.cfg.Fetch.Parse(link)
 	if err != nil {
 		return nil, err
 	}
-	base := path.Base(parsed.EscapedPath())
+	// As Python's os.path.basename.
+	base := parsed.EscapedPath()
+	base = base[strings.LastIndexByte(base, '/')+1:]
 	name, err := archiveName(base, base)
 	u.note(func() { u.filename, u.download = name, &download{link: link, url: parsed} })
 	if err != nil {

@@ -158,6 +158,9 @@ func TestURLForms(t *testing.T) {
 		if r.StatusCode != c.status || asked != c.asked {
 			t.Errorf("%s: status %d, asked for %q, want %d, %q: %s", c.name, r.StatusCode, asked, c.status, c.asked, r.body)
 		}
+		if got := (stored{}); c.asked != "" && (json.Unmarshal(r.body, &got) != nil || got.Upload.DownloadURL == nil || *got.Upload.DownloadURL != c.asked) {
+			t.Errorf("%s: %s", c.name, r.body)
+		}
 		keys := s.store.keys()
 		if c.status == 201 && (len(keys) != 2 || strings.HasPrefix(keys[0], "try/") != c.try) {
 			t.Errorf("%s: stored %q", c.name, keys)
@@ -188,6 +191,7 @@ func TestRefusedURLs(t *testing.T) {
 		{"an address", "https://127.0.0.1/x.zip?SECRET", hasZip(), 400, "Not an allowed domain ('127.0.0.1') to download from.", "url"},
 		{"an extension", "https://files.example.com/x.rar?SECRET.zip", hasZip(), 400, `Unrecognized archive file extension ".rar"`, "form"},
 		{"no name", "https://files.example.com/?SECRET", hasZip(), 400, `Unrecognized archive file extension ""`, "form"},
+		{"a folder", "https://files.example.com/x.zip/?SECRET", hasZip(), 400, `Unrecognized archive file extension ""`, "form"},
 		{"no path", "https://files.example.com?SECRET", hasZip(), 400, `Unrecognized archive file extension ""`, "form"},
 		{"a redirect to http", link, redirect("http://files.example.com/x.zip?SECRET"), 400, "Insecure URL", "url"},
 		{"a redirect to another host", link, redirect("https://evil.example.org/x.zip?SECRET"), 400, "Not an allowed domain ('evil.example.org') to download from.", "url"},

@@ -4,6 +4,7 @@ package remote
 import (
 	"context"
 	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -11,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +72,16 @@ func Start(t testing.TB, handler http.Handler, withTLS bool) *httptest.Server {
 		server.Close()
 	})
 	return server
+}
+
+// Trust returns an environment variable with which a program trusts the certificate of a server.
+func Trust(t testing.TB, server *httptest.Server) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "SSL_CERT_FILE=" + path
 }
 
 // ServeHTTP implements [http.Handler].
