@@ -32,7 +32,8 @@ var kinds = []struct {
 	{"system calls", []string{"internal/runtime/syscall", "syscall.", "runtime/internal/syscall"}},
 	{"copying", []string{"runtime.memmove", "runtime.memclr"}},
 	{"collecting garbage", []string{"runtime.gc", "runtime.scan", "runtime.mark", "runtime.sweep", "runtime.(*mspan", "runtime.(*gc", "runtime.bgsweep", "runtime.greyobject"}},
-	{"scheduling", []string{"runtime."}},
+	{"scheduling and allocating", []string{"runtime.", "internal/runtime/"}},
+	{"HTTP and the SDK", []string{"net.", "net/", "bufio.", "internal/poll", "github.com/aws/"}},
 	{"the rest", []string{""}},
 }
 
@@ -40,12 +41,12 @@ var kinds = []struct {
 // in a folder.
 func (s *service) profile(ctx context.Context, folder string, w work) ([]share, error) {
 	say("%s: profile", w.Name)
-	// The first upload of a process says how long one takes.
+	// An upload says how long the next one takes. An idle process adds nothing to a profile.
 	took, _, err := upload(ctx, s.API, w.Path)
 	if err != nil {
 		return nil, err
 	}
-	seconds := max(1, int(took.Seconds()*0.9))
+	seconds := int(took.Seconds()) + 2
 	uploaded := make(chan error, 1)
 	go func() {
 		_, _, err := upload(ctx, s.API, w.Path)
