@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"image/color"
+	"os"
 	"slices"
 
 	"gonum.org/v1/plot"
@@ -36,6 +38,7 @@ func draw(path, title string, bars []bar) error {
 	p := plot.New()
 	p.BackgroundColor = nil
 	sans := font.Font{Typeface: "Liberation", Variant: "Sans", Size: textSize}
+	p.Title.Padding = textSize
 	p.Title.Text, p.Title.TextStyle.Font, p.Title.TextStyle.Color = title, sans, gray
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		axis.Color, axis.Tick.Color, axis.Tick.Label.Color, axis.Tick.Label.Font = gray, gray, gray, sans
@@ -63,7 +66,16 @@ func draw(path, title string, bars []bar) error {
 	p.Add(chart, texts)
 	p.NominalY(names...)
 	p.X.Min, p.X.Max = 0, slices.Max(values)*1.12
-	return p.Save(plotWidth, vg.Length(60+barSpace*len(bars)), path)
+	picture, err := p.WriterTo(plotWidth, vg.Length(60+barSpace*len(bars)), "svg")
+	if err != nil {
+		return err
+	}
+	var svg bytes.Buffer
+	if _, err := picture.WriteTo(&svg); err != nil {
+		return err
+	}
+	// Arial has the same widths, where the font is missing.
+	return os.WriteFile(path, bytes.ReplaceAll(svg.Bytes(), []byte("Liberation Sans"), []byte("Liberation Sans,Arial,sans-serif")), 0o644)
 }
 
 // short writes a number with two or three digits that count.
