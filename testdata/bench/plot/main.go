@@ -81,12 +81,12 @@ func (f figures) cost() (bars []bar) {
 		{"firefox", "spillway, again", "Spillway, all stored already"},
 		{"client", "spillway", "Spillway, as the client sends it"},
 	} {
-		bars = f.add(bars, c.name, perGB, func(r result) bool { return r.Archive == c.archive && r.What == c.what })
+		bars = f.add(bars, c.name, median, perGB, func(r result) bool { return r.Archive == c.archive && r.What == c.what })
 	}
 	return bars
 }
 
-// memory is the peak of uploads at once.
+// memory is the highest peak of uploads at once.
 func (f figures) memory() (bars []bar) {
 	var drawn []string
 	for _, r := range f.Results {
@@ -95,7 +95,7 @@ func (f figures) memory() (bars []bar) {
 			continue
 		}
 		drawn = append(drawn, name)
-		bars = f.add(bars, name, func(r result) float64 { return r.Peak / 1e6 }, func(o result) bool {
+		bars = f.add(bars, name, slices.Max[[]float64], func(r result) float64 { return r.Peak / 1e6 }, func(o result) bool {
 			return o.What == r.What && o.Archive == r.Archive && o.AtOnce == r.AtOnce
 		})
 	}
@@ -109,8 +109,8 @@ func (f figures) profile() (bars []bar) {
 	return bars
 }
 
-// add adds the median of a figure of some of the results; of an even number, the lower one.
-func (f figures) add(bars []bar, name string, of func(result) float64, which func(result) bool) []bar {
+// add adds one value of a figure of some of the results, if there are any.
+func (f figures) add(bars []bar, name string, pick func([]float64) float64, of func(result) float64, which func(result) bool) []bar {
 	var all []float64
 	for _, r := range f.Results {
 		if which(r) {
@@ -120,6 +120,11 @@ func (f figures) add(bars []bar, name string, of func(result) float64, which fun
 	if all == nil {
 		return bars
 	}
+	return append(bars, bar{name, pick(all)})
+}
+
+// median sorts values and returns the one in the middle; of an even number, the lower one.
+func median(all []float64) float64 {
 	slices.Sort(all)
-	return append(bars, bar{name, all[(len(all)-1)/2]})
+	return all[(len(all)-1)/2]
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestPlots: each plot is SVG, and has the medians of what it names.
+// TestPlots: each plot is SVG, and has the medians of what it names; of memory, the most.
 func TestPlots(t *testing.T) {
 	folder := t.TempDir()
 	from := filepath.Join(folder, "figures.json")
@@ -21,6 +21,7 @@ func TestPlots(t *testing.T) {
 			{"archive": "firefox", "archive_bytes": 5e8, "what": "spillway", "at_once": 1, "cpu_seconds": 2.25},
 			{"archive": "firefox", "archive_bytes": 5e8, "what": "spillway", "at_once": 1, "cpu_seconds": 1},
 			{"archive": "firefox", "archive_bytes": 5e8, "what": "PUT of the objects", "at_once": 1, "cpu_seconds": 0.15},
+			{"archive": "many", "what": "spillway, at once", "at_once": 16, "peak_resident_bytes": 91e6},
 			{"archive": "many", "what": "spillway, at once", "at_once": 16, "peak_resident_bytes": 93e6}
 		],
 		"profile": [{"name": "inflate", "percent": 61}, {"name": "MD5", "percent": 4}]
