@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/http/httputil"
 	"os"
 	"sync"
 	"time"
@@ -66,6 +67,7 @@ type body struct {
 		SetReadDeadline(deadline time.Time) error
 	} // of the connection that src reads from
 	chunked bool
+	length  int64 // declared, in bytes, if it is not chunked
 	idle    time.Duration
 	account *account.Account
 	limit   int64 // bytes; if the body is longer, Read returns over
@@ -93,6 +95,7 @@ func newBody(r *http.Request, answer *http.ResponseController, idle time.Duratio
 		answer:  answer,
 		control: answer,
 		chunked: r.ContentLength < 0,
+		length:  r.ContentLength,
 		idle:    idle,
 		limit:   limit,
 		over:    over,
@@ -254,6 +257,20 @@ func (b *body) comes(ctx context.Context, d time.Duration) bool {
 // unreadable reports whether reads through the server fail from now on: its reader of chunks
 // returns its first error forever.
 func (b *body) unreadable() bool { return b.chunked && b.broken }
+
+// hijackUnread is hijack before any of the body was read: reads return the body, to its end.
+func (b *body) hijackUnread() (io.Closer, error) {
+	conn, err := b.hijack()
+	if err != nil {
+		return nil, err
+	}
+	if b.chunked {
+		b.src = httputil.NewChunkedReader(b.src)
+	} else {
+		b.src = io.LimitReader(b.src, b.length)
+	}
+	return conn, nil
+}
 
 // hijack takes the connection over after the answer. Reads then return what the client still
 // sends, with the framing of its chunks. The caller closes the connection.

@@ -239,7 +239,7 @@ func TestDrainsAreCounted(t *testing.T) {
 }
 
 // TestExpectContinueRefused checks that a refused client that waits for a 100 gets none, and
-// that the connection is closed when its body could have begun.
+// that the server gives the connection up when its body could have begun.
 func TestExpectContinueRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *site, connect func() *client) {
 		c := connect()
@@ -251,6 +251,24 @@ func TestExpectContinueRefused(t *testing.T) {
 			t.Errorf("closed after %v, want %v", took, continueWait)
 		}
 	})
+}
+
+// TestExpectContinueRefusedAtOnce checks that a client that waits for a 100 sees the
+// connection's end with its refusal, although its body is still waited for.
+func TestExpectContinueRefusedAtOnce(t *testing.T) {
+	for _, length := range []int{5_000, -1} {
+		c := dial(t, newSite(t).serve())
+		began := time.Now()
+		c.send(request(length, "Auth-Token: nobody", "Expect: 100-continue"))
+		if r := c.reply(); r.StatusCode != http.StatusForbidden || !r.Close {
+			t.Errorf("length %d: status %d, close %t", length, r.StatusCode, r.Close)
+		}
+		c.closed()
+		if took := time.Since(began); took >= continueWait {
+			t.Errorf("length %d: the connection ended after %v", length, took)
+		}
+		_ = c.Close()
+	}
 }
 
 // TestExpectContinueNotWaitedFor checks that a client that expects a 100, does not wait for

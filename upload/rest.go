@@ -64,8 +64,19 @@ func newBodyRest(u *upload, v verdict) *bodyRest {
 
 // read drains the rest within its limits.
 func (r *bodyRest) read() {
-	if r.leave || r.unasked && !r.body.comes(r.api.closing, continueWait) {
+	if r.leave {
 		return
+	}
+	if r.unasked {
+		// A client that waits for the 100 sees at once that the connection ends.
+		conn, err := r.body.hijackUnread()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if !r.body.comes(r.api.closing, continueWait) {
+			return
+		}
 	}
 	select {
 	case r.drains <- struct{}{}:
@@ -74,7 +85,7 @@ func (r *bodyRest) read() {
 		r.wait()
 		return
 	}
-	if r.body.unreadable() {
+	if !r.unasked && r.body.unreadable() {
 		conn, err := r.body.hijack()
 		if err != nil {
 			r.wait()
