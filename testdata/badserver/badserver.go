@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -157,9 +158,7 @@ type Refusal struct {
 
 // ServeHTTP implements [http.Handler].
 func (f Refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	for name, values := range f.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), f.Header)
 	w.Header().Set("Content-Type", "application/xml")
 	_, _ = io.Copy(io.Discard, r.Body)
 	w.WriteHeader(f.Status)
