@@ -11,7 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"spillway/testdata/archive"
 	"spillway/testdata/daemon"
+	"spillway/testdata/harness"
 )
 
 // options are what the flags say.
@@ -47,22 +47,17 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	ran, err := runCommand(ctx, os.Args[1:])
-	if !ran {
-		var o options
-		if o, err = parse(os.Args[1:]); err == nil {
-			err = run(ctx, o)
+	arguments := func(args []string) ([]string, error) { return args, nil }
+	harness.Main("bench", arguments, func(ctx context.Context, args []string) error {
+		if ran, err := runCommand(ctx, args); ran {
+			return err
 		}
-	}
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		stop()
-		os.Exit(1)
-	}
+		o, err := parse(args)
+		if err != nil {
+			return err
+		}
+		return run(ctx, o)
+	})
 }
 
 // runCommand runs the command of a measured process, if the arguments name one.

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"spillway/testdata/harness"
 )
 
 func TestParseReport(t *testing.T) {
@@ -54,6 +56,7 @@ func TestTables(t *testing.T) {
 // TestWrite checks that the tables take the place of those that are there, and that they do
 // not if a client has lost an answer.
 func TestWrite(t *testing.T) {
+	const beginMark, endMark = "<!-- begin: make clients -->\n", "<!-- end: make clients -->\n"
 	document := filepath.Join(t.TempDir(), "doc.md")
 	if err := os.WriteFile(document, []byte("before\n"+beginMark+"old\n"+endMark+"after\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -84,8 +87,10 @@ func TestDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), beginMark)
-	tables, _, _ := strings.Cut(rest, endMark)
+	_, tables, _, err := harness.Cut(string(text), "clients")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range clients {
 		if !strings.Contains(tables, "| "+c.name+" | "+c.how+" | ") {
 			t.Errorf("no row for %s, %s", c.name, c.how)

@@ -12,11 +12,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"syscall"
 	"time"
+
+	"spillway/testdata/harness"
 )
 
 // options are what the flags say.
@@ -33,17 +34,7 @@ func main() {
 		beClient(os.Args[2])
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	o, err := parse(os.Args[1:])
-	if err == nil {
-		err = run(ctx, o)
-	}
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "clients:", err)
-		stop()
-		os.Exit(1)
-	}
+	harness.Main("clients", parse, run, syscall.SIGTERM)
 }
 
 func parse(args []string) (o options, err error) {

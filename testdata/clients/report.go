@@ -3,16 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
-)
 
-// The tables stand between these lines of a document.
-const (
-	beginMark = "<!-- begin: make clients -->\n"
-	endMark   = "<!-- end: make clients -->\n"
+	"spillway/testdata/harness"
 )
 
 // gotAnswer is the cell of a client that got every answer.
@@ -139,20 +134,13 @@ func (s sender) is(other sender) bool { return s.name == other.name && s.how == 
 // write puts the tables between the marks of the document. It changes nothing, and fails, if
 // a client no longer gets an answer that it got by the tables that are there.
 func (t *table) write(document string) error {
-	text, err := os.ReadFile(document)
-	if err != nil {
-		return err
-	}
-	before, rest, begins := strings.Cut(string(text), beginMark)
-	old, after, ends := strings.Cut(rest, endMark)
-	if !begins || !ends {
-		return fmt.Errorf("%s has no lines %sand %s", document, beginMark, endMark)
-	}
-	tables := t.markdown()
-	if lost := regressions(old, tables); len(lost) > 0 {
-		return errors.New("these clients lose answers that they got before:\n" + strings.Join(lost, "\n"))
-	}
-	return os.WriteFile(document, []byte(before+beginMark+"\n"+tables+"\n"+endMark+after), 0o644)
+	return harness.Update(document, "clients", func(old string) (string, error) {
+		tables := t.markdown()
+		if lost := regressions(old, tables); len(lost) > 0 {
+			return "", errors.New("these clients lose answers that they got before:\n" + strings.Join(lost, "\n"))
+		}
+		return tables, nil
+	})
 }
 
 // regressions returns the rows of the new tables that have no answer where the old have one.

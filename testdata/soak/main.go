@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http/httptest"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"spillway/testdata/archive"
 	"spillway/testdata/cgroup"
 	"spillway/testdata/daemon"
+	"spillway/testdata/harness"
 	"spillway/testdata/s3fault"
 	"spillway/testdata/s3server"
 )
@@ -37,21 +37,7 @@ type options struct {
 	samples string // a file
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	o, err := parse(os.Args[1:])
-	if err == nil {
-		err = run(ctx, o)
-	}
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { harness.Main("soak", parse, run) }
 
 func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)

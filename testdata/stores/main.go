@@ -9,28 +9,19 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"time"
 
 	"spillway/testdata/daemon"
+	"spillway/testdata/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
+func main() { harness.Main("stores", parse, tryAll) }
+
+// parse returns the document to write into; empty: none.
+func parse(args []string) (document string, err error) {
 	flags := flag.NewFlagSet("stores", flag.ContinueOnError)
-	document := flags.String("write", "", "put the table into this `file`, between its markers")
-	err := flags.Parse(os.Args[1:])
-	if err == nil {
-		err = tryAll(ctx, *document)
-	}
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "stores:", err)
-		stop()
-		os.Exit(1)
-	}
+	flags.StringVar(&document, "write", "", "put the table into this `file`, between its markers")
+	return document, flags.Parse(args)
 }
 
 // tryAll tries all stores and writes the table into a document; empty: nowhere. It returns

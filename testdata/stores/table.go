@@ -1,16 +1,10 @@
 package main
 
 import (
-	"errors"
-	"os"
 	"slices"
 	"strings"
-)
 
-// The table stands between these lines of the document.
-const (
-	beginMark = "<!-- stores:begin -->\n"
-	endMark   = "<!-- stores:end -->\n"
+	"spillway/testdata/harness"
 )
 
 // row is what the table says of a store.
@@ -26,23 +20,10 @@ func (r row) String() string {
 // update puts the table into a document. Rows of stores that are not in the table stay as
 // they are: those stores could not be had this time.
 func update(document string, table []row) error {
-	text, err := os.ReadFile(document)
-	if err != nil {
-		return err
-	}
-	updated, err := merge(string(text), table)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(document, []byte(updated), 0o644)
+	return harness.Update(document, "stores", func(old string) (string, error) { return merge(old, table), nil })
 }
 
-func merge(text string, table []row) (string, error) {
-	before, rest, begins := strings.Cut(text, beginMark)
-	old, after, ends := strings.Cut(rest, endMark)
-	if !begins || !ends {
-		return "", errors.New("the document has no lines " + strings.TrimSpace(beginMark) + " and " + strings.TrimSpace(endMark))
-	}
+func merge(old string, table []row) string {
 	heading := row{store: "store", version: "version"}
 	line := row{store: "---", version: "---"}
 	for _, f := range features {
@@ -58,7 +39,7 @@ func merge(text string, table []row) (string, error) {
 			lines = append(lines, l)
 		}
 	}
-	return before + beginMark + "\n" + strings.Join(lines, "") + "\n" + endMark + after, nil
+	return strings.Join(lines, "")
 }
 
 // nameOf returns the store of a line of the table, if it is one of a store.

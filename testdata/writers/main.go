@@ -12,12 +12,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"time"
+
+	"spillway/testdata/harness"
 )
 
 const (
@@ -39,22 +40,12 @@ func main() {
 		}
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-	defer cancel()
 	// SIGPIPE would end the program before it cleans up.
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
-	defer stop()
-	o, err := parse(os.Args[1:])
-	if err == nil {
-		err = run(ctx, o)
-	}
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "writers:", err)
-		stop()
-		os.Exit(1)
-	}
+	harness.Main("writers", parse, func(ctx context.Context, o options) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Hour)
+		defer cancel()
+		return run(ctx, o)
+	}, syscall.SIGTERM, syscall.SIGPIPE)
 }
 
 func parse(args []string) (o options, err error) {
@@ -114,7 +105,7 @@ func run(ctx context.Context, o options) (err error) {
 	if o.only != nil {
 		return nil
 	}
-	return replaceTable(document, table)
+	return harness.Update(document, "writers", func(string) (string, error) { return table, nil })
 }
 
 // runWriter has w write an archive of each variant, and uploads those.

@@ -3,15 +3,8 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
-)
-
-// Lines before and after the table in the document.
-const (
-	tableBegins = "<!-- `make writers` writes from here -->\n"
-	tableEnds   = "<!-- to here -->\n"
 )
 
 // row is the outcomes of a writer's archives.
@@ -94,28 +87,4 @@ func format(rows []row) string {
 		fmt.Fprintf(&b, "%d. `%s`: %s\n", i+1, note.says, note.why)
 	}
 	return b.String()
-}
-
-// replaceTable puts a table between the markers of a document.
-func replaceTable(path, table string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, _, after, err := split(string(text))
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return os.WriteFile(path, []byte(before+"\n"+table+"\n"+after), 0o644)
-}
-
-// split returns what is in a document before the table, the table, and what is after it. The
-// markers are before and after it.
-func split(text string) (before, table, after string, err error) {
-	before, rest, begins := strings.Cut(text, tableBegins)
-	table, after, ends := strings.Cut(rest, tableEnds)
-	if !begins || !ends {
-		return "", "", "", fmt.Errorf("it has no line %q, or no line %q after that", tableBegins, tableEnds)
-	}
-	return before + tableBegins, table, tableEnds + after, nil
 }

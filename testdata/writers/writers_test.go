@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"spillway/testdata/harness"
 )
 
 // TestTableInDocument checks that docs/archives.md has the table that the writers here make:
@@ -16,7 +18,7 @@ func TestTableInDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _, err := split(string(text))
+	_, table, _, err := harness.Cut(string(text), "writers")
 	if err != nil {
 		t.Fatal(err)
 	}
