@@ -2,8 +2,8 @@ package s3sink
 
 import "context"
 
-// lookup is the search for an entry's object in the store. The zero pointer is the one
-// of an object that is not looked up.
+// lookup is the search for an entry's object in the store. It is nil if the object is not
+// looked up.
 type lookup struct {
 	answered chan struct{} // closed once the fields below are set
 	existing objectInfo

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"spillway/internal/account"
 	"spillway/internal/guard"
 	"spillway/stream/budget"
 )
@@ -121,24 +120,16 @@ func (c *cutter) send() error {
 	case c.left == 0:
 		c.relay.rest <- sent
 	default:
-		if err := c.sendFull(sent); err != nil {
+		wanted, err := sendPart(c.p.ctx, c.p.share, c.obj, sent)
+		if err != nil {
 			verified.Release()
 			return err
 		}
+		c.unwanted = !wanted
 	}
 	defer c.p.workers.waiting()()
 	c.relay.parts <- verified // the worker takes all of them
 	return nil
-}
-
-// sendFull passes a part that more bytes follow to the store.
-func (c *cutter) sendFull(part Body) error {
-	defer c.p.share.Account().During(account.OnStore)()
-	return transfer(part, func() error {
-		wanted, err := c.obj.Part(c.p.ctx, part)
-		c.unwanted = !wanted
-		return err
-	})
 }
 
 // close releases the part that is being filled.

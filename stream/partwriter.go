@@ -80,12 +80,20 @@ func (w *partWriter) send() error {
 	w.part = nil
 	w.parts++
 	defer w.turn.Pause()()
-	defer w.share.Account().During(account.OnStore)()
-	return transfer(full, func() error {
-		wanted, err := w.obj.Part(w.ctx, full)
-		w.unwanted = !wanted
+	wanted, err := sendPart(w.ctx, w.share, w.obj, full)
+	w.unwanted = !wanted
+	return err
+}
+
+// sendPart passes a full part, which more of the body follows, to the object. It returns
+// false if the store does not want more.
+func sendPart(ctx context.Context, share *budget.Share, obj Object, part Body) (wanted bool, err error) {
+	defer share.Account().During(account.OnStore)()
+	err = transfer(part, func() error {
+		wanted, err = obj.Part(ctx, part)
 		return err
 	})
+	return wanted, err
 }
 
 // takeRest returns the bytes that have not been passed to the object, for its Commit.
