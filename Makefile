@@ -104,6 +104,10 @@ bench: $(VERSITYGW) ## the cost of Spillway beside others; BENCHFLAGS, see go ru
 plots: ## draws FIGURES (figures.json), which bench writes with -json, for docs/performance.md
 	cd testdata/bench/plot && $(GO) run . -figures $(abspath $(FIGURES)) -folder $(CURDIR)/docs/performance
 
+.PHONY: docs
+docs: ## writes the tables of docs/configuration.md from the flags
+	$(GO) run ./testdata/configuration
+
 .PHONY: profile
 profile: ## CPU and heap profiles of the stages' benchmarks, in the folder profiles
 	mkdir -p profiles

@@ -15,7 +15,7 @@ import (
 )
 
 // Settings holds the commands and their flags. Each flag has an environment
-// variable, see [variable].
+// variable, see [variable]. --help and docs/configuration.md are made from the tags.
 type Settings struct {
 	Serve   Serve   `cmd:"" default:"withargs" help:"Receive uploads until SIGTERM (the default command)."`
 	Token   Token   `cmd:"" help:"Create, list and revoke upload tokens."`
@@ -25,61 +25,61 @@ type Settings struct {
 // Serve holds the settings of the serve command. Call [Serve.Complete] before using
 // them.
 type Serve struct {
-	Listen string `default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Address of the API."`
+	Listen string `group:"Listeners:" default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Address of the API."`
 
-	TLSCert string `name:"tls-cert" placeholder:"PATH" help:"Certificate chain of the API (PEM), which makes it https. Read once, at the start."`
-	TLSKey  string `name:"tls-key" placeholder:"PATH" help:"Private key of --tls-cert (PEM)."`
+	TLSCert string `group:"Listeners:" name:"tls-cert" placeholder:"PATH" help:"Certificate chain of the API (PEM), which makes it https. Read once, at the start."`
+	TLSKey  string `group:"Listeners:" name:"tls-key" placeholder:"PATH" help:"Private key of --tls-cert (PEM)."`
 
-	AdminListen string   `default:"127.0.0.1:8001" placeholder:"HOST:PORT" help:"Address of metrics, the live page and profiles. They are unauthenticated."`
-	AdminHosts  []string `placeholder:"LIST" help:"Host names that requests to the admin listener may use, separated by commas. IP addresses and localhost always work. Any other name gets a 421, which stops DNS rebinding."`
+	AdminListen string   `group:"Listeners:" default:"127.0.0.1:8001" placeholder:"HOST:PORT" help:"Address of metrics, the live page and profiles. They are unauthenticated."`
+	AdminHosts  []string `group:"Listeners:" placeholder:"LIST" help:"Host names that requests to the admin listener may use, separated by commas. IP addresses and localhost always work. Any other name gets a 421, which stops DNS rebinding."`
 
-	Dev         bool   `help:"For development, on loopback only: an S3 server in this process, the tokens 'dev' (regular symbols) and 'devtry' (try symbols), and console logs. With --s3-endpoint, that S3 server instead of the one in this process."`
-	DevS3Listen string `name:"dev-s3-listen" default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Address of the S3 server of --dev. It keeps objects in memory only."`
+	Dev         bool   `group:"Development:" help:"For development, on loopback only: an S3 server in this process, the tokens 'dev' (regular symbols) and 'devtry' (try symbols), and console logs. With --s3-endpoint, that S3 server instead of the one in this process."`
+	DevS3Listen string `group:"Development:" name:"dev-s3-listen" default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Address of the S3 server of --dev. It keeps objects in memory only."`
 
-	S3Bucket      string   `name:"s3-bucket" placeholder:"NAME" help:"Bucket for symbols. Required; 'symbols' with --dev. Credentials come from where the AWS SDK looks for them."`
-	S3TryBucket   string   `name:"s3-try-bucket" placeholder:"NAME" help:"Bucket for try symbols. If unset: --s3-bucket."`
-	S3Region      string   `name:"s3-region" placeholder:"NAME" help:"Region of the buckets. If unset: $$AWS_REGION, or where else the AWS SDK looks for it. us-east-1 if it is nowhere and --dev is set."`
-	S3Endpoint    string   `name:"s3-endpoint" placeholder:"URL" help:"S3 server. If unset: $$AWS_ENDPOINT_URL_S3, $$AWS_ENDPOINT_URL, or AWS."`
-	S3PathStyle   bool     `name:"s3-path-style" help:"Put the bucket into the path of requests, not into the host name. Always on with --dev."`
-	S3Prefix      string   `name:"s3-prefix" default:"v1/" placeholder:"TEXT" help:"Prefix of the keys of symbols. It must end in /, and only Spillway may upload under it: see --sweep-age."`
-	S3TryPrefix   string   `name:"s3-try-prefix" default:"try/v1/" placeholder:"TEXT" help:"Prefix of the keys of try symbols, with the same rules. In the same bucket, it must differ from --s3-prefix."`
-	S3PartSize    ByteSize `name:"s3-part-size" default:"8MiB" placeholder:"SIZE" help:"Largest part of a multipart upload, 5MiB to 5GiB. Parts are at most a sixth of --memory."`
-	S3Concurrency int      `name:"s3-concurrency" default:"64" placeholder:"COUNT" help:"Requests to S3 in flight at once, for all uploads together."`
-	S3Verify      bool     `name:"s3-verify" help:"Look at each object in S3 once more after publishing it, before the answer. For stores that lose objects: see docs/stores.md."`
-	SkipBySize    bool     `help:"Also skip an entry if the stored object has no hash to compare, but the same length."`
+	S3Bucket      string   `group:"Storage:" name:"s3-bucket" placeholder:"NAME" help:"Bucket for symbols. Required; 'symbols' with --dev. Credentials come from where the AWS SDK looks for them."`
+	S3TryBucket   string   `group:"Storage:" name:"s3-try-bucket" placeholder:"NAME" help:"Bucket for try symbols. If unset: --s3-bucket."`
+	S3Region      string   `group:"Storage:" name:"s3-region" placeholder:"NAME" help:"Region of the buckets. If unset: $$AWS_REGION, or where else the AWS SDK looks for it. us-east-1 if it is nowhere and --dev is set."`
+	S3Endpoint    string   `group:"Storage:" name:"s3-endpoint" placeholder:"URL" help:"S3 server. If unset: $$AWS_ENDPOINT_URL_S3, $$AWS_ENDPOINT_URL, or AWS."`
+	S3PathStyle   bool     `group:"Storage:" name:"s3-path-style" help:"Put the bucket into the path of requests, not into the host name. Always on with --dev."`
+	S3Prefix      string   `group:"Storage:" name:"s3-prefix" default:"v1/" placeholder:"TEXT" help:"Prefix of the keys of symbols. It must end in /, and only Spillway may upload under it: see --sweep-age."`
+	S3TryPrefix   string   `group:"Storage:" name:"s3-try-prefix" default:"try/v1/" placeholder:"TEXT" help:"Prefix of the keys of try symbols, with the same rules. In the same bucket, it must differ from --s3-prefix."`
+	S3PartSize    ByteSize `group:"Storage:" name:"s3-part-size" default:"8MiB" placeholder:"SIZE" help:"Largest part of a multipart upload, 5MiB to 5GiB. Parts are at most a sixth of --memory."`
+	S3Concurrency int      `group:"Storage:" name:"s3-concurrency" default:"64" placeholder:"COUNT" help:"Requests to S3 in flight at once, for all uploads together."`
+	S3Verify      bool     `group:"Storage:" name:"s3-verify" help:"Look at each object in S3 once more after publishing it, before the answer. For stores that lose objects: see docs/stores.md."`
+	SkipBySize    bool     `group:"Storage:" help:"Also skip an entry if the stored object has no hash to compare, but the same length."`
 
-	SweepAge time.Duration `default:"24h" placeholder:"TIME" help:"Abort unfinished multipart uploads under the prefixes when they are older than this by S3's clock, whoever began them. At least twice --upload-timeout, and at least 1h (less only with --dev)."`
+	SweepAge time.Duration `group:"Storage:" default:"24h" placeholder:"TIME" help:"Abort unfinished multipart uploads under the prefixes when they are older than this by S3's clock, whoever began them. At least twice --upload-timeout, and at least 1h (less only with --dev)."`
 
-	TokensFile string `placeholder:"PATH" help:"File with the upload tokens. Required, except with --dev, which adds its own tokens. It must be a regular file. It is read again when it changes and on SIGHUP."`
+	TokensFile string `group:"Tokens:" placeholder:"PATH" help:"File with the upload tokens. Required, except with --dev, which adds its own tokens. It must be a regular file. It is read again when it changes and on SIGHUP."`
 
-	Memory           ByteSize `default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes at most 130 MiB more."`
-	SpillDir         string   `placeholder:"PATH" help:"Folder for archives that cannot be read front to back. Choose one on a disk: on many systems /tmp is memory. Spill files have no names and vanish with the process. If unset: the system's folder for temporary files."`
-	SpillQuota       ByteSize `default:"4GiB" placeholder:"SIZE" help:"Disk space for all uploads together. 0: no disk; archives that need it are refused unless they are small."`
-	SpillUploadQuota ByteSize `default:"2GiB" placeholder:"SIZE" help:"Disk space for one upload."`
-	SpillMinFree     ByteSize `default:"1GiB" placeholder:"SIZE" help:"Free space to leave on the file system of --spill-dir."`
+	Memory           ByteSize `group:"Memory and disk:" default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes at most 130 MiB more."`
+	SpillDir         string   `group:"Memory and disk:" placeholder:"PATH" help:"Folder for archives that cannot be read front to back. Choose one on a disk: on many systems /tmp is memory. Spill files have no names and vanish with the process. If unset: the system's folder for temporary files."`
+	SpillQuota       ByteSize `group:"Memory and disk:" default:"4GiB" placeholder:"SIZE" help:"Disk space for all uploads together. 0: no disk; archives that need it are refused unless they are small."`
+	SpillUploadQuota ByteSize `group:"Memory and disk:" default:"2GiB" placeholder:"SIZE" help:"Disk space for one upload."`
+	SpillMinFree     ByteSize `group:"Memory and disk:" default:"1GiB" placeholder:"SIZE" help:"Free space to leave on the file system of --spill-dir."`
 
-	MaxUploadSize   ByteSize      `default:"2GiB" placeholder:"SIZE" help:"Largest archive."`
-	MaxEntries      int           `default:"20000" placeholder:"COUNT" help:"Most entries in an archive, directories included."`
-	MaxExpandedSize ByteSize      `default:"48GiB" placeholder:"SIZE" help:"Largest uncompressed size of all entries of an archive together."`
-	MaxUploads      int           `default:"64" placeholder:"COUNT" help:"Uploads at once. Further ones wait for their turn."`
-	MaxTokenUploads int           `default:"0" placeholder:"COUNT" help:"Uploads at once with one token. Further ones get a 429. 0: no limit."`
-	MaxTokenBytes   ByteSize      `default:"0" placeholder:"SIZE" help:"Bytes of all uploads at once with one token. Uploads beyond it get a 429. 0: no limit."`
-	RoomWait        time.Duration `default:"30s" placeholder:"TIME" help:"How long an upload waits for its turn before it gets a 503. Once admitted, it gets a 503 if it waits for memory or disk and no upload makes progress for this long."`
-	IdleTimeout     time.Duration `default:"60s" placeholder:"TIME" help:"End an upload whose client sends nothing for this long, or averages under 256 B/s for a minute."`
-	UploadTimeout   time.Duration `default:"15m" placeholder:"TIME" help:"End an upload that is not verified after this time. Publishing has a timeout of its own."`
-	DrainDelay      time.Duration `default:"0s" placeholder:"TIME" help:"How long uploads are still accepted after SIGTERM or SIGINT, while /__lbheartbeat__ already answers 503, so that load balancers notice."`
-	DrainTimeout    time.Duration `default:"60s" placeholder:"TIME" help:"How long uploads under way may then take. Those that take longer are ended, and the exit status is 3. The process exits at most 10s later."`
+	MaxUploadSize   ByteSize      `group:"Limits:" default:"2GiB" placeholder:"SIZE" help:"Largest archive."`
+	MaxEntries      int           `group:"Limits:" default:"20000" placeholder:"COUNT" help:"Most entries in an archive, directories included."`
+	MaxExpandedSize ByteSize      `group:"Limits:" default:"48GiB" placeholder:"SIZE" help:"Largest uncompressed size of all entries of an archive together."`
+	MaxUploads      int           `group:"Limits:" default:"64" placeholder:"COUNT" help:"Uploads at once. Further ones wait for their turn."`
+	MaxTokenUploads int           `group:"Limits:" default:"0" placeholder:"COUNT" help:"Uploads at once with one token. Further ones get a 429. 0: no limit."`
+	MaxTokenBytes   ByteSize      `group:"Limits:" default:"0" placeholder:"SIZE" help:"Bytes of all uploads at once with one token. Uploads beyond it get a 429. 0: no limit."`
+	RoomWait        time.Duration `group:"Limits:" default:"30s" placeholder:"TIME" help:"How long an upload waits for its turn before it gets a 503. Once admitted, it gets a 503 if it waits for memory or disk and no upload makes progress for this long."`
+	IdleTimeout     time.Duration `group:"Timeouts:" default:"60s" placeholder:"TIME" help:"End an upload whose client sends nothing for this long, or averages under 256 B/s for a minute."`
+	UploadTimeout   time.Duration `group:"Timeouts:" default:"15m" placeholder:"TIME" help:"End an upload that is not verified after this time. Publishing has a timeout of its own."`
+	DrainDelay      time.Duration `group:"Timeouts:" default:"0s" placeholder:"TIME" help:"How long uploads are still accepted after SIGTERM or SIGINT, while /__lbheartbeat__ already answers 503, so that load balancers notice."`
+	DrainTimeout    time.Duration `group:"Timeouts:" default:"60s" placeholder:"TIME" help:"How long uploads under way may then take. Those that take longer are ended, and the exit status is 3. The process exits at most 10s later."`
 
-	DownloadDomains []string `default:"queue.taskcluster.net,firefox-ci-tc.services.mozilla.com" placeholder:"LIST" help:"Hosts that uploads by URL may fetch archives from, separated by commas. Redirects must stay on them. If empty: none."`
-	DownloadAny     bool     `help:"For development: let uploads by URL fetch from any host, private addresses and plain http included."`
+	DownloadDomains []string `group:"Uploads by URL:" default:"queue.taskcluster.net,firefox-ci-tc.services.mozilla.com" placeholder:"LIST" help:"Hosts that uploads by URL may fetch archives from, separated by commas. Redirects must stay on them. If empty: none."`
+	DownloadAny     bool     `group:"Uploads by URL:" help:"For development: let uploads by URL fetch from any host, private addresses and plain http included."`
 
-	GzipExtensions     []string `default:".sym" placeholder:"LIST" help:"Extensions of files to store gzipped, separated by commas. Case is ignored."`
-	DisallowedSnippets []string `default:"qcom/proprietary" placeholder:"LIST" help:"Refuse archives in which the name of an entry contains one of these, separated by commas."`
+	GzipExtensions     []string `group:"Archives:" default:".sym" placeholder:"LIST" help:"Extensions of files to store gzipped, separated by commas. Case is ignored."`
+	DisallowedSnippets []string `group:"Archives:" default:"qcom/proprietary" placeholder:"LIST" help:"Refuse archives in which the name of an entry contains one of these, separated by commas."`
 
-	SentryDSN string `name:"sentry-dsn" placeholder:"URL" help:"Sentry project for reports of bugs, failures and timeouts. Also $$SENTRY_DSN."`
+	SentryDSN string `group:"Log and reports:" name:"sentry-dsn" placeholder:"URL" help:"Sentry project for reports of bugs, failures and timeouts. Also $$SENTRY_DSN."`
 
-	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Lowest level to log: debug, info, warn or error."`
-	LogFormat string `default:"" enum:",json,mozlog,console" placeholder:"FORMAT" help:"json, mozlog (JSON in Mozilla's log schema) or console. If unset: json, or console with --dev."`
+	LogLevel  string `group:"Log and reports:" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Lowest level to log: debug, info, warn or error."`
+	LogFormat string `group:"Log and reports:" default:"" enum:",json,mozlog,console" placeholder:"FORMAT" help:"json, mozlog (JSON in Mozilla's log schema) or console. If unset: json, or console with --dev."`
 }
 
 // Token holds the settings of the token commands.
@@ -159,11 +159,26 @@ var ErrHelp = errors.New("help was printed")
 func Parse(args []string, getenv func(string) string, stdout io.Writer) (*Settings, string, error) {
 	s := new(Settings)
 	helped := false
-	parser, err := kong.New(s,
+	parser, err := newParser(s, getenv, stdout, func(int) { helped = true })
+	if err != nil {
+		return nil, "", err
+	}
+	ctx, err := parser.Parse(args)
+	switch {
+	case helped:
+		return nil, "", ErrHelp
+	case err != nil:
+		return nil, "", err
+	}
+	return s, ctx.Command(), nil
+}
+
+func newParser(s *Settings, getenv func(string) string, stdout io.Writer, exit func(int)) (*kong.Kong, error) {
+	return kong.New(s,
 		kong.Name("spillway"),
 		kong.Description("A streaming upload proxy: receives debug-symbol archives over HTTP and stores their files in S3."),
 		kong.Writers(stdout, io.Discard),
-		kong.Exit(func(int) { helped = true }),
+		kong.Exit(exit),
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 			value := getenv(variable(flag.Name))
 			if flag.Name == "sentry-dsn" {
@@ -178,17 +193,6 @@ func Parse(args []string, getenv func(string) string, stdout io.Writer) (*Settin
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}),
 		kong.Help(printHelp),
 	)
-	if err != nil {
-		return nil, "", err
-	}
-	ctx, err := parser.Parse(args)
-	switch {
-	case helped:
-		return nil, "", ErrHelp
-	case err != nil:
-		return nil, "", err
-	}
-	return s, ctx.Command(), nil
 }
 
 // printHelp prints the help of a command. After the help of the program it prints

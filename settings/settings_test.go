@@ -165,6 +165,23 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// Each flag of serve belongs to a group of the help and of docs/configuration.md. A new flag
+// has a tag such as group:"Storage:".
+func TestEveryFlagHasAGroup(t *testing.T) {
+	commands, err := Reference()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(commands) == 0 || commands[0].Name != "serve" {
+		t.Fatalf("the first command is not serve: %+v", commands)
+	}
+	for _, g := range commands[0].Groups {
+		if g.Title == "" {
+			t.Errorf("these have none: %+v", g.Flags)
+		}
+	}
+}
+
 // Sentry's own variable applies if ours is not set.
 func TestSentryDSN(t *testing.T) {
 	for want, env := range map[string]map[string]string{
