@@ -3,6 +3,7 @@ package observe
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -10,6 +11,7 @@ import (
 	"spillway/internal/account"
 	"spillway/internal/guard"
 	"spillway/internal/outcome"
+	"spillway/internal/sender"
 )
 
 // levels are the log levels of outcomes: the higher, the more there is to do for
@@ -26,8 +28,8 @@ var levels = map[outcome.Outcome]zapcore.Level{
 
 // log writes the one event of an upload. Anybody can cause those of anonymous
 // requests, so one a minute is written for each message.
-func (u *Uploads) log(id int64, e *Ended) {
-	level, fields := levels[e.Outcome], eventFields(id, e)
+func (u *Uploads) log(x *Upload, e *Ended) {
+	level, fields := levels[e.Outcome], eventFields(x, e)
 	if !e.Anonymous {
 		u.cfg.Log.Log(level, "upload", fields...)
 		return
@@ -37,10 +39,22 @@ func (u *Uploads) log(id int64, e *Ended) {
 	})
 }
 
-func eventFields(id int64, e *Ended) []zap.Field {
+// addressText returns an address as text; empty if it is unknown.
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func eventFields(x *Upload, e *Ended) []zap.Field {
 	fields := []zap.Field{
-		zap.Int64("id", id),
+		zap.Int64("id", x.id),
+		zap.String("request_id", x.sender.RequestID),
 		zap.String("user", e.User),
+		zap.String("token_digest", x.sender.TokenDigest),
+		zap.String("client_address", addressText(x.sender.Address)),
+		zap.String("user_agent", x.sender.UserAgent),
 		zap.String("outcome", string(e.Outcome)),
 		zap.String("reason", string(e.Reason)),
 		zap.Int("status", e.Status),
@@ -120,7 +134,8 @@ func timeFields(s *account.Spent) []zap.Field {
 // OnPanic returns a function that logs and reports the panic of a request.
 func OnPanic(log *zap.Logger, reporter *Reporter) func(*http.Request, *guard.PanicError) {
 	return func(r *http.Request, p *guard.PanicError) {
-		log.Error("panic", zap.Error(p), zap.String("path", r.URL.Path), zap.ByteString("stack", p.Stack))
-		reporter.Panic(p)
+		id := sender.Of(r.Context()).RequestID
+		log.Error("panic", zap.Error(p), zap.String("request_id", id), zap.String("path", r.URL.Path), zap.ByteString("stack", p.Stack))
+		reporter.Panic(p, id)
 	}
 }

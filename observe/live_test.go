@@ -88,7 +88,7 @@ func TestLivePageEvents(t *testing.T) {
 	defer server.Close()
 	e := ended(outcome.Stored, outcome.NoReason)
 	e.Shape.Filename = "<b>\n\u2028data: x"
-	upload := i.uploads.Begin(7, func() observe.Progress {
+	upload := i.uploads.Begin(7, observe.Sender{}, func() observe.Progress {
 		return observe.Progress{Stage: outcome.Receiving, Expected: 2000, Shape: e.Shape, Spent: e.Spent}
 	})
 

@@ -41,7 +41,7 @@ func series(scrape string) map[string]bool {
 
 func TestMetricsOfAnUpload(t *testing.T) {
 	i := newInstance()
-	upload := i.uploads.Begin(1, func() observe.Progress { return observe.Progress{Stage: outcome.Receiving} })
+	upload := i.uploads.Begin(1, observe.Sender{}, func() observe.Progress { return observe.Progress{Stage: outcome.Receiving} })
 	if s := i.scrape(t); !strings.Contains(s, `spillway_uploads_in_flight{stage="receiving"} 1`) {
 		t.Error("the upload under way is missing")
 	}
@@ -78,7 +78,7 @@ func TestMetricsOfReasons(t *testing.T) {
 	} {
 		for _, reason := range reasons {
 			i := newInstance()
-			i.uploads.Begin(1, func() observe.Progress { return observe.Progress{} }).End(ended(outcome, reason))
+			i.uploads.Begin(1, observe.Sender{}, func() observe.Progress { return observe.Progress{} }).End(ended(outcome, reason))
 			label := func(s string) string { return strings.ReplaceAll(s, " ", "_") }
 			want := `spillway_uploads_total{outcome="` + label(string(outcome)) + `",reason="` + label(string(reason)) + `"} 1`
 			if !strings.Contains(i.scrape(t), "\n"+want) {
@@ -137,7 +137,7 @@ func TestMetricsAreBounded(t *testing.T) {
 			e.Shape.Filename, e.Shape.Biggest, e.Shape.At, e.Message = word, word, word, word
 			e.Shape.Kinds = []observe.Kind{{Name: word, Files: 1, Bytes: 1}, {Name: "sym", Files: -1, Bytes: -1}}
 			e.Shape.ArchiveBytes = -1
-			i.uploads.Begin(1, nil).End(e)
+			i.uploads.Begin(1, observe.Sender{}, nil).End(e)
 		}
 		i.metrics.Attempt(s3event.Attempt{Operation: word, Status: len(word), Err: fmt.Errorf("%s", word)})
 		i.metrics.Multipart(s3event.Multipart(word))
@@ -196,7 +196,7 @@ func BenchmarkScrape(b *testing.B) {
 	i := newInstance()
 	e := ended(outcome.Stored, outcome.NoReason)
 	for n := range 16 {
-		i.uploads.Begin(int64(n), func() observe.Progress {
+		i.uploads.Begin(int64(n), observe.Sender{}, func() observe.Progress {
 			return observe.Progress{Stage: outcome.Receiving, Shape: e.Shape, Spent: e.Spent}
 		})
 	}
@@ -210,6 +210,6 @@ func BenchmarkUploadReported(b *testing.B) {
 	i := newInstance()
 	b.ReportAllocs()
 	for b.Loop() {
-		i.uploads.Begin(1, nil).End(ended(outcome.Stored, outcome.NoReason))
+		i.uploads.Begin(1, observe.Sender{}, nil).End(ended(outcome.Stored, outcome.NoReason))
 	}
 }

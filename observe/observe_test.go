@@ -129,7 +129,7 @@ func TestHolders(t *testing.T) {
 	i := newInstance()
 	stages := map[int64]outcome.Stage{103: outcome.Receiving, 101: outcome.Waiting, 100: outcome.Publishing, 102: outcome.Receiving}
 	for id, stage := range stages {
-		i.uploads.Begin(id, func() observe.Progress { return observe.Progress{Stage: stage} })
+		i.uploads.Begin(id, observe.Sender{}, func() observe.Progress { return observe.Progress{Stage: stage} })
 	}
 	if got, want := i.uploads.Holders(), []int64{100, 102, 103}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -142,7 +142,7 @@ func TestHeartbeatCountsEndedUploads(t *testing.T) {
 	e := ended(outcome.Failed, outcome.StoreFailed)
 	e.Detail = "UploadPart: SlowDown"
 	for range 2 {
-		i.uploads.Begin(1, nil).End(e)
+		i.uploads.Begin(1, observe.Sender{}, nil).End(e)
 	}
 	if status, body := i.probe("/__heartbeat__", ""); status != http.StatusInternalServerError || !strings.Contains(body, "2 because S3 failed. The last failed at UploadPart: SlowDown.") {
 		t.Errorf("status %d: %s", status, body)

@@ -32,6 +32,9 @@ const (
 
 	// maxFingerprints bounds how many kinds of events are remembered.
 	maxFingerprints = 256
+
+	// tagRequestID is the tag with the ID of a request.
+	tagRequestID = "request_id"
 )
 
 // A Reporter reports to Sentry what somebody should look at: panics and other bugs,
@@ -85,9 +88,11 @@ func NewReporter(dsn, release string) (*Reporter, error) {
 	return r, nil
 }
 
-// Panic reports a panic.
-func (r *Reporter) Panic(p *guard.PanicError) {
-	r.panicked(fmt.Sprint(p.Value), p, sentry.NewEvent())
+// Panic reports the panic of a request.
+func (r *Reporter) Panic(p *guard.PanicError, requestID string) {
+	e := sentry.NewEvent()
+	e.Tags[tagRequestID] = requestID
+	r.panicked(fmt.Sprint(p.Value), p, e)
 }
 
 func (r *Reporter) panicked(text string, p *guard.PanicError, e *sentry.Event) {
@@ -106,9 +111,9 @@ func (r *Reporter) panicked(text string, p *guard.PanicError, e *sentry.Event) {
 }
 
 // defect reports an upload that a bug of ours has ended.
-func (r *Reporter) defect(u *Ended) {
+func (r *Reporter) defect(s *Sender, u *Ended) {
 	e := sentry.NewEvent()
-	describeUpload(e, u)
+	describeUpload(e, s, u)
 	if p, ok := errors.AsType[*guard.PanicError](u.Err); ok {
 		r.panicked(u.Err.Error(), p, e)
 		return
@@ -164,19 +169,20 @@ func (r *Reporter) PressureOut(why string) {
 
 // timedOut reports an upload that timed out. Sentry groups those with the same reason
 // that spent most of their time on the same thing.
-func (r *Reporter) timedOut(u *Ended) {
+func (r *Reporter) timedOut(s *Sender, u *Ended) {
 	e := sentry.NewEvent()
 	e.Level = sentry.LevelWarning
 	longest := u.Spent.Longest().String()
 	e.Fingerprint = []string{"timed out", string(u.Reason), longest}
 	e.Tags["kind"] = "timed out"
 	e.Message = fmt.Sprintf("An upload timed out (%s); most of its time went to %s", u.Reason, longest)
-	describeUpload(e, u)
+	describeUpload(e, s, u)
 	r.send(e)
 }
 
-// describeUpload adds the upload's archive and where its time went.
-func describeUpload(e *sentry.Event, u *Ended) {
+// describeUpload adds the ID of the upload's request, its archive and where its time went.
+func describeUpload(e *sentry.Event, s *Sender, u *Ended) {
+	e.Tags[tagRequestID] = s.RequestID
 	e.Tags["outcome"] = string(u.Outcome)
 	e.Tags["reason"] = string(u.Reason)
 	e.Tags["longest_on"] = u.Spent.Longest().String()

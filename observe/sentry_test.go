@@ -51,10 +51,10 @@ func TestSentryReports(t *testing.T) {
 		kind   string
 		says   []string
 	}{
-		{"panic", func(i *instance) { i.reporter.Panic(panicked(t)) }, "error", "panic", []string{"a defect of entry", "observe_test.panicked", `"in_app":true`, "sentry_test.go"}},
-		{"defect", func(i *instance) { i.uploads.Begin(1, nil).End(defect) }, "error", "defect", []string{"the table has no row 17", `"archive_bytes":1000`, `"biggest":"a.pdb/1/a.sym"`}},
+		{"panic", func(i *instance) { i.reporter.Panic(panicked(t), "a-request") }, "error", "panic", []string{"a defect of entry", "observe_test.panicked", `"in_app":true`, "sentry_test.go"}},
+		{"defect", func(i *instance) { i.uploads.Begin(1, observe.Sender{}, nil).End(defect) }, "error", "defect", []string{"the table has no row 17", `"archive_bytes":1000`, `"biggest":"a.pdb/1/a.sym"`}},
 		{
-			"time-out", func(i *instance) { i.uploads.Begin(1, nil).End(late) }, "warning", "timed out",
+			"time-out", func(i *instance) { i.uploads.Begin(1, observe.Sender{}, nil).End(late) }, "warning", "timed out",
 			[]string{"most of its time went to client", `"archive_bytes":1000`, `"entries":3`, `"at":"build-symbols.txt"`, `"name":"sym"`, `"client_seconds":3`, `"longest_on":"client"`, `"reason":"idle"`},
 		},
 		{"janitor", func(i *instance) { i.reporter.JanitorFailure("spill folder", 3, errCut) }, "error", "janitor", []string{errCut.Error(), `"failures_in_a_row":3`, `"task":"spill folder"`}},
@@ -89,7 +89,7 @@ func TestSentryGetsNothingElse(t *testing.T) {
 	events := reported(t, sentryserver.Start(t), func(r *observe.Reporter) {
 		i := reporting(r)
 		for _, o := range []outcome.Outcome{outcome.Stored, outcome.Refused, outcome.Failed, outcome.ClientGone, outcome.ShutDown} {
-			i.uploads.Begin(1, nil).End(ended(o, outcome.NoReason))
+			i.uploads.Begin(1, observe.Sender{}, nil).End(ended(o, outcome.NoReason))
 		}
 		i.probe("/__error__", "bad")
 		i.probe("/__heartbeat__", "")
@@ -111,8 +111,8 @@ func TestSentryGetsNoSecrets(t *testing.T) {
 		e.Err, e.Message = errors.New(words), words
 		e.Shape.Filename, e.Shape.Biggest, e.Shape.At = words, words, words
 		e.Shape.Kinds = []observe.Kind{{Name: words}}
-		i.uploads.Begin(1, nil).End(e)
-		r.Panic(&guard.PanicError{Value: words, Stack: debug.Stack()})
+		i.uploads.Begin(1, observe.Sender{}, nil).End(e)
+		r.Panic(&guard.PanicError{Value: words, Stack: debug.Stack()}, "a-request")
 		r.JanitorFailure("spill folder", 1, errors.New(words))
 		r.PressureOut(words)
 	})
@@ -154,7 +154,7 @@ func TestSentryWithoutDSN(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range []*observe.Reporter{r, nil} {
-		r.Panic(panicked(t))
+		r.Panic(panicked(t), "a-request")
 		r.PressureOut("why")
 		r.JanitorFailure("task", 1, nil)
 		if !r.Close(0) {

@@ -18,11 +18,18 @@ import (
 	"spillway/health"
 	"spillway/internal/account"
 	"spillway/internal/outcome"
+	"spillway/internal/sender"
 	"spillway/internal/throttle"
 )
 
 // recentUploads is how many ended uploads are kept for the live page.
 const recentUploads = 200
+
+// A Sender says who sent an upload.
+type Sender struct {
+	sender.Sender
+	TokenDigest string `json:"token_digest"` // see [tokens.ShortDigest]; empty if there is no token
+}
 
 // Progress is the state of an upload under way.
 type Progress struct {
@@ -88,6 +95,7 @@ type endedUpload struct {
 	Reason  outcome.Reason  `json:"reason"`
 	Status  int             `json:"status"`
 	Message string          `json:"message"`
+	Sender  Sender          `json:"sender"`
 	Shape   Shape           `json:"shape"`
 	Spent   spent           `json:"spent"`
 	Workers float64         `json:"workers"`
@@ -98,6 +106,7 @@ type activeUpload struct {
 	ID       int64         `json:"id"`
 	Stage    outcome.Stage `json:"stage"`
 	Expected int64         `json:"expected"`
+	Sender   Sender        `json:"sender"`
 	Shape    Shape         `json:"shape"`
 	Spent    spent         `json:"spent"`
 	Workers  float64       `json:"workers"`
@@ -120,18 +129,19 @@ func NewUploads(cfg UploadsConfig) *Uploads {
 
 // An Upload is an upload under way.
 type Upload struct {
-	all *Uploads
-	id  int64
+	all    *Uploads
+	id     int64
+	sender Sender
 
 	mu   sync.Mutex      // before Uploads.mu
 	look func() Progress // nil once the upload has ended
 }
 
-// Begin adds an upload. look returns its state. Other goroutines call look about
+// Begin adds an upload of sender. look returns its state. Other goroutines call look about
 // once a second, until End is called. It must wait for nothing but short locks.
 // Fields of Progress that are not known yet stay empty.
-func (u *Uploads) Begin(id int64, look func() Progress) *Upload {
-	x := &Upload{all: u, id: id, look: look}
+func (u *Uploads) Begin(id int64, sender Sender, look func() Progress) *Upload {
+	x := &Upload{all: u, id: id, sender: sender, look: look}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.active[x] = struct{}{}
@@ -147,14 +157,14 @@ func (x *Upload) End(e Ended) {
 	x.mu.Unlock()
 
 	u := x.all
-	u.log(x.id, &e)
+	u.log(x, &e)
 	u.mu.Lock()
 	delete(u.active, x)
 	u.ended++
 	u.counts[e.Outcome]++
 	u.recent[u.ended%recentUploads] = endedUpload{
 		Number: u.ended, ID: x.id, At: time.Now(), Outcome: e.Outcome, Reason: e.Reason, Status: e.Status, Message: clip(e.Message),
-		Shape: e.Shape.bounded(), Spent: seconds(&e.Spent), Workers: e.Spent.Workers.Seconds(),
+		Sender: x.sender, Shape: e.Shape.bounded(), Spent: seconds(&e.Spent), Workers: e.Spent.Workers.Seconds(),
 	}
 	u.bytes += e.Shape.ArchiveBytes
 	u.mu.Unlock()
@@ -163,9 +173,9 @@ func (x *Upload) End(e Ended) {
 	u.cfg.Metrics.ended(&e)
 	switch e.Outcome {
 	case outcome.Defect:
-		u.cfg.Reporter.defect(&e)
+		u.cfg.Reporter.defect(&x.sender, &e)
 	case outcome.TimedOut:
-		u.cfg.Reporter.timedOut(&e)
+		u.cfg.Reporter.timedOut(&x.sender, &e)
 	default:
 		// Caused by the client, or shown by the metrics and the heartbeat.
 	}
@@ -200,7 +210,7 @@ func (u *Uploads) underWay() (active []activeUpload, received int64) {
 		}
 		received += p.Shape.ArchiveBytes
 		active = append(active, activeUpload{
-			ID: x.id, Stage: p.Stage, Expected: p.Expected, Shape: p.Shape.bounded(),
+			ID: x.id, Stage: p.Stage, Expected: p.Expected, Sender: x.sender, Shape: p.Shape.bounded(),
 			Spent: seconds(&p.Spent), Workers: p.Spent.Workers.Seconds(),
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"spillway/health"
 	"spillway/internal/guard"
 	"spillway/internal/s3event"
+	"spillway/internal/sender"
 	"spillway/internal/throttle"
 	"spillway/observe"
 	"spillway/s3sink"
@@ -293,13 +294,14 @@ func (svc *service) handler() (http.Handler, error) {
 		}
 		handlers[samplePath] = sample
 	}
-	return upload.LimitHeader(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	route := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h, ok := handlers[r.URL.Path]; ok {
 			h.ServeHTTP(w, r)
 			return
 		}
 		svc.api.ServeHTTP(w, r)
-	})), nil
+	})
+	return sender.Identify(upload.LimitHeader(route)), nil
 }
 
 // limitHeap sets the memory limit of the Go runtime near the budget, unless GOMEMLIMIT is

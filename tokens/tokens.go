@@ -125,6 +125,27 @@ func Digest(token string) string {
 	return hex.EncodeToString(digest[:])
 }
 
+// shortDigest is how many hexadecimal digits of a digest tell tokens apart in the log and
+// on the live page.
+const shortDigest = 8
+
+// ShortDigest returns the first 8 hexadecimal digits of the SHA-256 of the token that a
+// client sent, without its label; empty if it sent none. They say nothing about a random
+// token.
+func ShortDigest(given string) string {
+	if given == "" {
+		return ""
+	}
+	return Digest(withoutLabel(given))[:shortDigest]
+}
+
+// withoutLabel returns the token that a client sent, without the label behind its first
+// hyphen.
+func withoutLabel(given string) string {
+	token, _, _ := strings.Cut(given, "-")
+	return token
+}
+
 // Authenticate returns the token of a request. Its error is [ErrMissing], [ErrUnknown],
 // [ErrExpired] or [ErrForbidden]; with the last two it also returns the token. Its
 // running time depends only on the number of tokens.
@@ -133,8 +154,7 @@ func (t *Set) Authenticate(r *http.Request, now time.Time) (Token, error) {
 	if given == "" {
 		return Token{}, ErrMissing
 	}
-	given, _, _ = strings.Cut(given, "-") // the rest is a label
-	digest := sha256.Sum256([]byte(given))
+	digest := sha256.Sum256([]byte(withoutLabel(given)))
 	entries := *t.entries.Load()
 	found := -1
 	for i := range entries {

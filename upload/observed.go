@@ -3,13 +3,20 @@ package upload
 import (
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 
 	"spillway/internal/outcome"
+	"spillway/internal/sender"
 	"spillway/observe"
 	"spillway/stream"
 	"spillway/tokens"
 )
+
+// senderOf returns who sent an upload.
+func senderOf(r *http.Request) observe.Sender {
+	return observe.Sender{Sender: sender.Of(r.Context()), TokenDigest: tokens.ShortDigest(r.Header.Get("Auth-Token"))}
+}
 
 // end reports how the upload ended.
 func (u *upload) end(v verdict, err error) {

@@ -182,7 +182,7 @@ func (u *upload) store(src source) (err error) {
 func (u *upload) ingest(src source) error {
 	cfg := &u.api.cfg
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName()}
-	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id))}
+	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id), zap.String("request_id", u.sender.RequestID))}
 	_, err := zip.Read(u.life.ctx, u.life.end, &archiveReader{u, src}, u.share, entries, stream.Rules{
 		Form: names.form, MaxEntries: cfg.MaxEntries, MaxUncompressed: cfg.MaxExpanded,
 		Size:     src.Size(),

@@ -25,6 +25,7 @@ type upload struct {
 	control *http.ResponseController
 	body    *body
 	id      int64
+	sender  observe.Sender
 	began   time.Time
 
 	account  *account.Account
@@ -83,7 +84,8 @@ func (a *API) answerUpload(w http.ResponseWriter, r *http.Request, control *http
 	}
 	body.account = u.account
 	defer u.leave()
-	u.reported = a.cfg.Uploads.Begin(u.id, u.look)
+	u.sender = senderOf(r)
+	u.reported = a.cfg.Uploads.Begin(u.id, u.sender, u.look)
 	err := guarded(func() error {
 		// Without full duplex, the server could not answer before the body's end.
 		if err := control.EnableFullDuplex(); err != nil {
