@@ -234,6 +234,9 @@ func (s *store) delete(ctx context.Context, t target) error {
 	ctx, done := s.operation(ctx, 0)
 	defer done()
 	_, err := s.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &t.bucket, Key: &t.key})
+	if hasCode(err, "NoSuchKey") {
+		return nil // as Google Cloud Storage answers
+	}
 	return failure("DeleteObject", t, tooLong(ctx, err))
 }
 

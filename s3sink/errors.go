@@ -56,6 +56,15 @@ func failure(op string, t target, err error) error {
 	return &stream.StoreError{Op: op, Key: t.key, Code: codeOf(err), Err: err}
 }
 
+// withCode returns the error of an operation with another code.
+func withCode(err error, code string) error {
+	failed, ok := errors.AsType[*stream.StoreError](err)
+	if !ok {
+		return err
+	}
+	return &stream.StoreError{Op: failed.Op, Key: failed.Key, Code: code, Err: failed.Err}
+}
+
 // hasCode reports whether S3 answered with that error code (S3 API Reference, "Error
 // responses"). The SDK has no Go types for the errors of some operations.
 func hasCode(err error, code string) bool {

@@ -15,13 +15,27 @@ import (
 
 // permissions are the permissions that each operation needs.
 var permissions = map[string]string{
-	"HeadObject":            "s3:GetObject, and s3:ListBucket, without which S3 answers 403 for an object that does not exist",
-	"GetObject":             "s3:GetObject, and s3:ListBucket, without which S3 answers 403 for an object that does not exist",
-	"PutObject":             "s3:PutObject",
-	"CreateMultipartUpload": "s3:PutObject",
-	"UploadPart":            "s3:PutObject",
-	"AbortMultipartUpload":  "s3:AbortMultipartUpload",
+	"HeadObject":            needsGet,
+	"GetObject":             needsGet,
+	"PutObject":             actionPut,
+	"CreateMultipartUpload": actionPut,
+	"UploadPart":            actionPut,
+	"AbortMultipartUpload":  actionAbort,
 }
+
+// What lookups need.
+const (
+	needsList = actionList + ", without which S3 answers 403 for an object that does not exist"
+	needsGet  = actionGet + ", and " + needsList
+)
+
+// lacks says that a permission is missing.
+func lacks(needs string) string {
+	return "The credentials lack a permission: this needs " + needs + "."
+}
+
+// denies reports whether a code says that the credentials lack a permission.
+func denies(code string) bool { return code == "AccessDenied" || code == "Forbidden" }
 
 // What to do about a failure.
 const (
@@ -97,24 +111,29 @@ var remedies = map[string]string{
 // Explain says in one line what failed at the store, with S3's error code, and what the
 // operator can do. It contains no secret.
 func Explain(err error) string {
+	failure, remedy := explain(err)
+	return failure + " " + remedy
+}
+
+// explain returns the two sentences of Explain.
+func explain(err error) (failure, remedy string) {
 	failed, ok := errors.AsType[*stream.StoreError](err)
 	if !ok {
-		return "The store cannot be used: see the log."
+		return "The store cannot be used.", "See the log."
 	}
 	remedy, hasRemedy := remedies[failed.Code]
 	needs, hasPermission := permissions[failed.Op]
 	switch {
 	case hasRemedy:
-	case (failed.Code == "AccessDenied" || failed.Code == "Forbidden") && hasPermission:
-		remedy = "The credentials lack a permission: this needs " + needs + "."
+	case denies(failed.Code) && hasPermission:
+		remedy = lacks(needs)
 	default:
 		remedy = "The log has the store's message."
 	}
-	said := fmt.Sprintf("%s of %s failed: %s. %s", failed.Op, failed.Key, failed.Code, remedy)
 	if answered, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answered.Response != nil {
-		said += answerDetail(remedy, answered.Response.Header)
+		remedy += answerDetail(remedy, answered.Response.Header)
 	}
-	return said
+	return fmt.Sprintf("%s of %s failed: %s.", failed.Op, failed.Key, failed.Code), remedy
 }
 
 // validRegion matches names of regions. They come from outside and are used in messages.

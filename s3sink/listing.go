@@ -89,7 +89,7 @@ func (p destination) listedKey(ctx context.Context, first listing) (string, erro
 
 // findListing begins an upload, sees how the store lists it, and aborts it.
 func (p destination) findListing(ctx context.Context) (found listingKind, err error) {
-	trial, err := beginMultipart(finishSent(ctx), p.store, &p, probeName, attributesOf(stream.AsIs, identity{}), checksum(p.store.dialect.checksum.Load()))
+	trial, err := beginMultipart(finishSent(ctx), p.store, &p, probeNames.single, attributesOf(stream.AsIs, identity{}), checksum(p.store.dialect.checksum.Load()))
 	if err != nil {
 		return listingUnknown, err
 	}
@@ -98,7 +98,7 @@ func (p destination) findListing(ctx context.Context) (found listingKind, err er
 		defer cancel()
 		err = firstError([]error{err, trial.abort(ctx)})
 	}()
-	key := p.prefix + probeName
+	key := p.prefix + probeNames.single
 	for _, try := range []struct {
 		begins string // the keys that are asked for
 		shows  listingKind

@@ -39,16 +39,27 @@ func checkProbe(got objectInfo, body []byte) error {
 
 // blameHeaders looks for the cause of a refused signature. Proxies change headers after they
 // were signed: nginx drops those whose names have an underscore, as the names of metadata do.
-// If the store takes a request without metadata, the error wraps errMetadata.
-func (p *prober) blameHeaders(ctx context.Context, err error) error {
-	failed, ok := errors.AsType[*stream.StoreError](err)
-	if !ok || failed.Code != "SignatureDoesNotMatch" || failed.Op != "PutObject" && failed.Op != "CreateMultipartUpload" {
-		return err
+// If the store takes a request without metadata, the errors of the others then wrap
+// errMetadata.
+func (p *prober) blameHeaders(ctx context.Context, found findings) {
+	if !refusesSignature(found.worst()) {
+		return
 	}
-	m, trialErr := beginMultipart(ctx, p.api, &p.destination, probeName, attributesOf(stream.AsIs, identity{}), checksum(p.store.dialect.checksum.Load()))
-	if trialErr != nil {
-		return err
+	m, err := beginMultipart(ctx, p.api, &p.destination, p.single, attributesOf(stream.AsIs, identity{}), checksum(p.store.dialect.checksum.Load()))
+	if err != nil {
+		return
 	}
 	_ = m.abort(ctx) // the sweep aborts it otherwise
-	return failure(failed.Op, p.target(probeName), fmt.Errorf("%w: %w", errMetadata, failed.Err))
+	for i, err := range found {
+		if refusesSignature(err) {
+			failed, _ := errors.AsType[*stream.StoreError](err)
+			found[i] = &stream.StoreError{Op: failed.Op, Key: failed.Key, Code: codeMetadata, Err: fmt.Errorf("%w: %w", errMetadata, failed.Err)}
+		}
+	}
+}
+
+// refusesSignature reports whether the store refused the signature of a request with metadata.
+func refusesSignature(err error) bool {
+	failed, ok := errors.AsType[*stream.StoreError](err)
+	return ok && failed.Code == "SignatureDoesNotMatch" && (failed.Op == "PutObject" || failed.Op == "CreateMultipartUpload")
 }

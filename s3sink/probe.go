@@ -6,24 +6,28 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"spillway/internal/s3event"
 	"spillway/stream"
 )
 
+// names are the names of a prober's objects. No entry has one, because they are not symbol
+// keys.
+type names struct {
+	// single is written with one request, joined in parts. Two names, because some stores
+	// keep metadata of an object that is written again.
+	single, joined string
+
+	absent string // does not exist
+}
+
+// probeNames are the names of Probe's objects.
+var probeNames = names{single: ".spillway-probe", joined: ".spillway-probe-parts", absent: ".spillway-none"}
+
 const (
-	// probeName and joinedName are the objects that Probe writes, with one request and in
-	// parts, and reads back. No entry has these names, because they are not symbol keys.
-	// Two names, because some stores keep metadata of an object that is written again.
-	probeName  = ".spillway-probe"
-	joinedName = ".spillway-probe-parts"
-
-	// absentName is an object that does not exist.
-	absentName = ".spillway-none"
-
 	// probePart is the size of the part that Probe sends, in bytes. Within the
 	// heartbeat's 5 s it needs about the rate that a part of 8 MiB needs in its
 	// 68 s. A store that is too slow for parts is too slow for this one.
@@ -44,9 +48,9 @@ const (
 	// settleTimeout bounds a probe that an upload waits for.
 	settleTimeout = 5 * time.Second
 
-	// probeRequests bounds the probes' requests in flight: four for each destination.
+	// probeRequests bounds the probes' requests in flight: five for each destination.
 	// Probes do not wait for the slots of uploads.
-	probeRequests = 8
+	probeRequests = 10
 )
 
 // probeText is the body of the probe's object. It never changes, so that two instances
@@ -64,9 +68,15 @@ func probeAttributes(form stream.Form) attributes {
 // prober checks that entries can be stored in one destination.
 type prober struct {
 	destination
-	api        *store // makes one attempt per operation, and has slots of its own
-	part       int64  // bytes of a part
+	names
+	api        *store        // makes one attempt per operation, and has slots of its own
+	part       int64         // bytes of a part
+	roundLimit time.Duration // of one round of checks; 0: none but the context's
 	onChecksum func(bucket string, c s3event.Checksum)
+
+	// What has succeeded at least once.
+	created atomic.Bool // CreateMultipartUpload
+	read    atomic.Bool // GetObject of an object that was written
 
 	turn     chan struct{} // holds a value while the fields below are in use
 	leftover *multipart    // an upload of checkPart that could not be aborted; nil if there is none
@@ -77,13 +87,13 @@ type prober struct {
 
 // probersOf returns the probers of the destinations, which may be equal.
 func probersOf(regular, try destination, api *store, onChecksum func(string, s3event.Checksum)) []*prober {
-	probers := []*prober{{destination: regular, api: api, part: probePart}}
+	probers := []*prober{{destination: regular, names: probeNames, api: api, part: probePart}}
 	if regular != try {
 		part := int64(probePart)
 		if regular.bucket == try.bucket {
 			part = smallPart
 		}
-		probers = append(probers, &prober{destination: try, api: api, part: part})
+		probers = append(probers, &prober{destination: try, names: probeNames, api: api, part: part})
 	}
 	for _, p := range probers {
 		p.turn, p.onChecksum = make(chan struct{}, 1), onChecksum
@@ -130,22 +140,21 @@ func (s *Sink) Probe(ctx context.Context) error {
 // probe is Probe for one destination.
 func (p *prober) probe(ctx context.Context) error {
 	if err := acquire(ctx, p.turn); err != nil {
-		return failure("HeadObject", p.target(absentName), err)
+		return failure("HeadObject", p.target(p.absent), err)
 	}
 	defer func() { <-p.turn }()
-	err := p.runAll(ctx)
+	err := p.runAll(ctx).worst()
 	if p.store.speaksTLS(ctx, err) {
-		failed, _ := errors.AsType[*stream.StoreError](err)
-		return &stream.StoreError{Op: failed.Op, Key: failed.Key, Code: codeTLSPort, Err: failed.Err}
+		return withCode(err, codeTLSPort)
 	}
 	return err
 }
 
 // runAll makes all checks that are due. The caller has the turn.
-func (p *prober) runAll(ctx context.Context) error {
+func (p *prober) runAll(ctx context.Context) findings {
 	d := &p.store.dialect
 	if time.Since(p.wrote) >= rewriteAfter || p.store.lastPutFailed.Load() || d.doubted.Load() {
-		return p.chooseChecksum(ctx)
+		return p.writeAll(ctx)
 	}
 	return p.run(ctx, p.checkAbsent, p.checkPart(checksum(d.checksum.Load())))
 }
@@ -160,26 +169,33 @@ func (p *prober) settle(ctx context.Context) {
 	}
 	defer func() { <-p.turn }()
 	if p.store.dialect.doubted.Load() {
-		_ = p.chooseChecksum(ctx) // the upload's own requests fail if the store does
+		_ = p.writeAll(ctx) // the upload's own requests fail if the store does
 	}
+}
+
+// writeAll makes all checks, and notes it if they went well. The caller has the turn.
+func (p *prober) writeAll(ctx context.Context) findings {
+	found := p.chooseChecksum(ctx)
+	if found.worst() == nil {
+		p.wellNow(ctx)
+	}
+	return found
 }
 
 // chooseChecksum makes all checks with each checksum, the best one first, until the store
 // takes one. A store that takes the best gets no request more. If ctx ends first, the next call
 // goes on where this one was. The caller has the turn.
-func (p *prober) chooseChecksum(ctx context.Context) error {
-	var first, last error
+func (p *prober) chooseChecksum(ctx context.Context) findings {
+	var first, last findings
 	for _, c := range checksums[p.untried:] {
 		last = p.run(ctx, p.checkAbsent, p.checkPut(c), p.checkJoined(c), p.checkPart(c))
-		if last == nil || errors.Is(last, errNotStored) {
+		err := last.worst()
+		if err == nil || errors.Is(err, errNotStored) {
 			p.untried = wholeCRC32
 			p.learn(c)
-			if last == nil {
-				p.wellNow(ctx)
-			}
 			return last
 		}
-		if !refusesChecksum(last) {
+		if !refusesChecksum(err) {
 			if ctx.Err() == nil {
 				c = wholeCRC32
 			}
@@ -191,7 +207,7 @@ func (p *prober) chooseChecksum(ctx context.Context) error {
 		}
 	}
 	p.untried = wholeCRC32
-	if errors.Is(last, errUnchecked) {
+	if errors.Is(last.worst(), errUnchecked) {
 		return last
 	}
 	return first // names what the store refuses of the usual requests
@@ -209,36 +225,37 @@ func (p *prober) learn(c checksum) {
 func (p *prober) wellNow(ctx context.Context) {
 	p.wrote = time.Now()
 	p.store.lastPutFailed.Store(false)
-	var deleting sync.WaitGroup
-	for _, name := range []string{probeName, joinedName} {
-		deleting.Go(func() { _ = p.api.delete(ctx, p.target(name)) })
-	}
-	deleting.Wait()
+	_ = p.deleteObjects(ctx)
 }
 
-// run makes checks at the same time. It returns the error of the first that failed, by
-// severity and then in their order.
-func (p *prober) run(ctx context.Context, checks ...func(context.Context) error) error {
+// deleteObjects deletes the objects that the checks write, if they are there.
+func (p *prober) deleteObjects(ctx context.Context) findings {
+	written := []string{p.single, p.joined}
+	errs := make([]error, len(written))
+	var deleting sync.WaitGroup
+	for i, name := range written {
+		deleting.Go(func() { errs[i] = p.api.delete(ctx, p.target(name)) })
+	}
+	deleting.Wait()
+	return findingsOf(errs...)
+}
+
+// run makes checks at the same time, and returns what they found, in their order.
+func (p *prober) run(ctx context.Context, checks ...func(context.Context) error) findings {
+	if p.roundLimit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.roundLimit)
+		defer cancel()
+	}
 	errs := make([]error, len(checks))
 	var running sync.WaitGroup
 	for i, check := range checks {
 		running.Go(func() { errs[i] = runCheck(ctx, check) })
 	}
 	running.Wait()
-	slices.SortStableFunc(errs, func(a, b error) int { return severity(b) - severity(a) })
-	return p.blameHeaders(ctx, firstError(errs))
-}
-
-// severity orders the errors of checks. A request that failed says more than an answer that
-// does not prove enough. What a store loses later says nothing of the others.
-func severity(err error) int {
-	switch {
-	case errors.Is(err, errNotStored):
-		return 0
-	case errors.Is(err, errUnchecked), errors.Is(err, errOtherChecksum):
-		return 1
-	}
-	return 2
+	found := findingsOf(errs...)
+	p.blameHeaders(ctx, found)
+	return found
 }
 
 func firstError(errs []error) error {
@@ -254,11 +271,11 @@ func firstError(errs []error) error {
 // upload.
 func (p *prober) checkPart(c checksum) func(context.Context) error {
 	return func(ctx context.Context) error {
-		err := p.begin(ctx, &p.leftover, probeName, stream.Gzip, c)
+		err := p.begin(ctx, &p.leftover, p.single, stream.Gzip, c)
 		if err == nil {
 			err = p.sendPart(ctx, p.leftover, pattern{}, p.part)
 		}
-		return firstError([]error{err, abortLeftover(ctx, &p.leftover)})
+		return findingsOf(err, abortLeftover(ctx, &p.leftover)).err()
 	}
 }
 
@@ -289,6 +306,7 @@ func (p *prober) begin(ctx context.Context, leftover **multipart, name string, f
 		return err
 	}
 	*leftover = m
+	p.created.Store(true)
 	if m.checksum != c {
 		return failure("CreateMultipartUpload", m.target(), errOtherChecksum)
 	}

@@ -37,7 +37,7 @@ func runCheck(ctx context.Context, check func(context.Context) error) error {
 // so no error code of S3. If S3 refuses the HEAD, checkAbsent sends a GET for the same
 // object, which needs the same permissions, and returns the code of that answer.
 func (p *prober) checkAbsent(ctx context.Context) error {
-	t := p.target(absentName)
+	t := p.target(p.absent)
 	_, err := p.api.head(ctx, t)
 	if !isAnswer(err) {
 		return err
@@ -49,4 +49,61 @@ func (p *prober) checkAbsent(ctx context.Context) error {
 	head, _ := errors.AsType[*stream.StoreError](err)
 	get, _ := errors.AsType[*stream.StoreError](why)
 	return &stream.StoreError{Op: head.Op, Key: head.Key, Code: get.Code, Err: fmt.Errorf("a GET said %w; the HEAD: %w", get.Err, head.Err)}
+}
+
+// findings are the errors of checks, in the order of the checks. They are an error, too: that
+// of a check that found several.
+type findings []error
+
+// findingsOf returns the errors that are not nil. It splits those that are findings.
+func findingsOf(errs ...error) findings {
+	var found findings
+	for _, err := range errs {
+		if several, ok := errors.AsType[findings](err); ok {
+			found = append(found, several...)
+		} else if err != nil {
+			found = append(found, err)
+		}
+	}
+	return found
+}
+
+// Error implements [error].
+func (f findings) Error() string { return errors.Join(f...).Error() }
+
+// Unwrap returns the errors.
+func (f findings) Unwrap() []error { return f }
+
+// err returns the only error, or all of them as one; nil if there is none.
+func (f findings) err() error {
+	switch len(f) {
+	case 0:
+		return nil
+	case 1:
+		return f[0]
+	}
+	return f
+}
+
+// worst returns the most severe error, of several the first; nil if there is none.
+func (f findings) worst() error {
+	var worst error
+	for _, err := range f {
+		if worst == nil || severity(err) > severity(worst) {
+			worst = err
+		}
+	}
+	return worst
+}
+
+// severity orders the errors of checks. A request that failed says more than an answer that
+// does not prove enough. What a store loses later says nothing of the others.
+func severity(err error) int {
+	switch {
+	case errors.Is(err, errNotStored):
+		return 0
+	case errors.Is(err, errUnchecked), errors.Is(err, errOtherChecksum):
+		return 1
+	}
+	return 2
 }

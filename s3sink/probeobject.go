@@ -11,12 +11,12 @@ import (
 
 // checkPut returns a check that writes an object with one request, and reads it back.
 func (p *prober) checkPut(c checksum) func(context.Context) error {
-	return func(ctx context.Context) error { return p.writeAndRead(ctx, c, probeName, p.putProbe) }
+	return func(ctx context.Context) error { return p.writeAndRead(ctx, c, p.single, p.putProbe) }
 }
 
 // checkJoined is checkPut for an object in parts.
 func (p *prober) checkJoined(c checksum) func(context.Context) error {
-	return func(ctx context.Context) error { return p.writeAndRead(ctx, c, joinedName, p.joinProbe) }
+	return func(ctx context.Context) error { return p.writeAndRead(ctx, c, p.joined, p.joinProbe) }
 }
 
 // writeAndRead writes an object of that name and reads it back. It tries again if the object
@@ -32,6 +32,7 @@ func (p *prober) writeAndRead(ctx context.Context, c checksum, name string, writ
 		case err != nil:
 			return err
 		case got.found:
+			p.read.Store(true)
 			return failure("GetObject", t, checkProbe(got, text))
 		}
 	}
@@ -40,7 +41,7 @@ func (p *prober) writeAndRead(ctx context.Context, c checksum, name string, writ
 
 // putProbe writes the probe's object with one request.
 func (p *prober) putProbe(ctx context.Context, c checksum) error {
-	t, crc := p.target(probeName), crc32.ChecksumIEEE(probeText)
+	t, crc := p.target(p.single), crc32.ChecksumIEEE(probeText)
 	put := func(adjust func(*sums)) error {
 		body := newRequestBody(bytes.NewReader(probeText), 0, int64(len(probeText)))
 		sent := sums{kind: c, crc32: crc}
@@ -70,16 +71,16 @@ func (p *prober) putProbe(ctx context.Context, c checksum) error {
 // joinProbe writes the probe's object as a multipart upload of one part. Then it begins and
 // aborts another upload of the same key: some stores delete the object with it.
 func (p *prober) joinProbe(ctx context.Context, c checksum) error {
-	err := p.begin(ctx, &p.unjoined, joinedName, stream.AsIs, c)
+	err := p.begin(ctx, &p.unjoined, p.joined, stream.AsIs, c)
 	if err == nil {
 		err = p.join(ctx, p.unjoined)
 	}
 	if err != nil {
-		return firstError([]error{err, abortLeftover(ctx, &p.unjoined)})
+		return findingsOf(err, abortLeftover(ctx, &p.unjoined)).err()
 	}
 	p.unjoined = nil
-	err = p.begin(ctx, &p.unjoined, joinedName, stream.AsIs, c)
-	return firstError([]error{err, abortLeftover(ctx, &p.unjoined)})
+	err = p.begin(ctx, &p.unjoined, p.joined, stream.AsIs, c)
+	return findingsOf(err, abortLeftover(ctx, &p.unjoined)).err()
 }
 
 func (p *prober) join(ctx context.Context, m *multipart) error {

@@ -116,6 +116,7 @@ func (c *limitedClient) send(req *http.Request, a *s3event.Attempt) (*http.Respo
 		return nil, stages.failed(attempt, err)
 	}
 	a.Status = resp.StatusCode
+	a.Date, _ = http.ParseTime(resp.Header.Get("Date"))
 	received := resp.Body // replaced below
 	defer func() { _ = received.Close() }()
 	body, err := io.ReadAll(io.LimitReader(received, maxAnswer+1))

@@ -9,6 +9,7 @@ type Attempt struct {
 	Status    int           // of the response; 0 if there was none
 	Err       error         // why the response is missing or incomplete
 	Took      time.Duration // from the request's turn to the end of the response
+	Date      time.Time     // of the response, by the store's clock; zero: it has none
 	Sent      int64         // bytes of the request body
 }
 

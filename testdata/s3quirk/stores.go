@@ -180,3 +180,36 @@ func AbortDeletes(t testing.TB, c s3server.Client) Quirk {
 		}
 	})
 }
+
+// actions are the permissions that operations need (S3 User Guide, "Required permissions for
+// Amazon S3 API operations").
+var actions = map[string]string{
+	"HeadObject": "s3:GetObject", "GetObject": "s3:GetObject", "PutObject": "s3:PutObject", "DeleteObject": "s3:DeleteObject",
+	"CreateMultipartUpload": "s3:PutObject", "UploadPart": "s3:PutObject", "CompleteMultipartUpload": "s3:PutObject",
+	"AbortMultipartUpload": "s3:AbortMultipartUpload", "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+}
+
+// Denies refuses what needs an action under a prefix, as S3 does if the credentials lack the
+// permission. Without s3:ListBucket, a missing object is not answered with 404, but with 403.
+func Denies(action, prefix string) Quirk {
+	denied := &refusal{http.StatusForbidden, "AccessDenied", "Access Denied"}
+	under := func(r *http.Request) (operation string, ok bool) {
+		operation, key, _ := strings.Cut(s3fault.Call(r), " ")
+		return operation, strings.HasPrefix(key, prefix)
+	}
+	if action == "s3:ListBucket" {
+		return onAnswer(func(r *http.Request, a *answer) {
+			if operation, ok := under(r); ok && actions[operation] == "s3:GetObject" && a.status == http.StatusNotFound {
+				*a = answer{header: http.Header{}}
+				denied.write(a)
+			}
+		})
+	}
+	return onRequest(func(r *http.Request) *refusal {
+		if operation, ok := under(r); ok && actions[operation] == action {
+			_, _ = io.Copy(io.Discard, r.Body) // the client may have gone
+			return denied
+		}
+		return nil
+	})
+}
