@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 	"unicode/utf8"
-
-	"github.com/google/renameio/v2"
 )
 
 // List returns the entries of a tokens file.
@@ -119,6 +117,7 @@ func edit(path string, change func([]Token) ([]Token, error)) error {
 		return err
 	}
 	defer func() { _ = folder.Close() }() // unlocks
+	removeLeftovers(path)
 	tokens, err := read(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -153,7 +152,7 @@ func lockFile(path string) (target string, folder *os.File, err error) {
 		if folder, err = os.Open(filepath.Dir(target)); err != nil {
 			return "", nil, err
 		}
-		if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
+		if err := lock(folder); err != nil {
 			return "", nil, errors.Join(fmt.Errorf("locking %s: %w", folder.Name(), err), folder.Close())
 		}
 		// Links may have changed while we waited for the lock.
@@ -201,34 +200,4 @@ func followLinks(path string) (string, error) {
 		}
 	}
 	return "", &os.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
-}
-
-// replaceFile replaces the content of a file atomically. An existing file keeps its owner and
-// its group's permissions, so that a service that runs as another user can still read it.
-// Only its owner can read a new file.
-func replaceFile(path string, data []byte) (err error) {
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Cleanup()) }()
-	if old, err := os.Stat(path); err == nil {
-		if owner, ok := old.Sys().(*syscall.Stat_t); ok {
-			if owner.Nlink > 1 {
-				return fmt.Errorf("%s has %d names (hard links): an edit would change only one of them", path, owner.Nlink)
-			}
-			if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-				return fmt.Errorf("keeping the owner of %s: %w", path, err)
-			}
-		}
-		if err := f.Chmod(old.Mode().Perm()&0o660 | 0o600); err != nil {
-			return err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
 }
