@@ -52,9 +52,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		c := s.Token.Create
 		err = tokens.RunCreate(s.Token.TokensFile, c.Email, c.Permission, c.ExpiresIn, c.Note, stdout, stderr)
 	case "token list":
-		err = tokens.RunList(s.Token.TokensFile, stdout)
+		err = tokens.RunList(s.Token.TokensFile, s.Token.List.JSON, stdout, stderr)
 	case "token revoke <digest>":
-		err = tokens.RunRevoke(s.Token.TokensFile, s.Token.Revoke.Digest, stdout)
+		err = tokens.RunRevoke(s.Token.TokensFile, s.Token.Revoke.Digest, stdout, stderr)
 	case "version":
 		_, err = fmt.Fprintln(stdout, serve.Version())
 	}

@@ -7,6 +7,7 @@ import (
 
 	"spillway/health"
 	"spillway/internal/outcome"
+	"spillway/tokens"
 )
 
 // gauges are the metrics that are gathered at each scrape. Each source is asked
@@ -41,8 +42,9 @@ var (
 	sentryEvents   = describe("sentry_events_total", "Reports to Sentry: sent, or dropped by the rate limit.", "result")
 	tokensAge      = describe("tokens_age_seconds", "Age of the tokens in force: time since the tokens file was last usable. About 0 while it is.")
 	tokensFailed   = describe("tokens_failed", "1 while the tokens file cannot be used, or reading it hangs.")
+	tokenUsed      = describe("token_last_used_timestamp_seconds", "When a token in force was last used at this instance, by the first digits of its SHA-256; 0 if it was not since the start.", "token")
 	logDropped     = describe("log_dropped_lines_total", "Dropped log lines: nobody read them in time, or writing them failed.")
-	everyGauge     = []*prometheus.Desc{inFlight, storedLast, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, tokensAge, tokensFailed, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
+	everyGauge     = []*prometheus.Desc{inFlight, storedLast, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, tokensAge, tokensFailed, tokenUsed, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
 )
 
 // Describe implements [prometheus.Collector].
@@ -99,9 +101,12 @@ func (g gauges) collectInstance(gauge func(*prometheus.Desc, float64, ...string)
 	sent, dropped := g.cfg.Reporter.counts()
 	counter(sentryEvents, sent, "sent")
 	counter(sentryEvents, dropped, "dropped")
-	tokens := g.cfg.Tokens()
-	gauge(tokensAge, time.Since(tokens.AsOf).Seconds())
-	gauge(tokensFailed, oneIf(tokens.Err != nil))
+	status := g.cfg.Tokens()
+	gauge(tokensAge, time.Since(status.AsOf).Seconds())
+	gauge(tokensFailed, oneIf(status.Err != nil))
+	for token, last := range lastUses(status.Uses) {
+		gauge(tokenUsed, timestamp(last), token)
+	}
 	counter(logDropped, g.cfg.DroppedLines())
 	for _, t := range g.cfg.Tasks() {
 		task := outcome.Label(t.Name)
@@ -110,6 +115,25 @@ func (g gauges) collectInstance(gauge func(*prometheus.Desc, float64, ...string)
 		counter(janitorRemoved, t.Removed, task)
 		gauge(janitorSuccess, timestamp(t.LastSuccess), task)
 	}
+}
+
+// maxTokenSeries is how many tokens have a series of their own, from the first in the file.
+const maxTokenSeries = 500
+
+// lastUses returns the last use of each token. Tokens beyond maxTokenSeries share the label
+// "other", and tokens with the same first digits share those. Their latest use counts.
+func lastUses(uses []tokens.Use) map[string]time.Time {
+	last := make(map[string]time.Time)
+	for _, use := range uses {
+		label := use.Digest
+		if _, ok := last[label]; !ok && len(last) >= maxTokenSeries {
+			label = other
+		}
+		if before, ok := last[label]; !ok || use.Last.After(before) {
+			last[label] = use.Last
+		}
+	}
+	return last
 }
 
 // timestamp returns t in seconds since 1970; 0 for the zero time.

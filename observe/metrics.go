@@ -22,7 +22,8 @@ import (
 
 // Only this file and gauges.go know of Prometheus. Labels have values from fixed
 // lists; whatever else comes from outside counts as "other". No label is made from a
-// key, a name in an archive, a token or an address.
+// key, a name in an archive, a token or an address. Only tokens of the tokens file have a
+// label: the first digits of their digest.
 
 const other = "other"
 

@@ -87,7 +87,7 @@ type Token struct {
 	TokensFile string `required:"" placeholder:"PATH" help:"The tokens file."`
 
 	Create TokenCreate `cmd:"" help:"Create a token, add its SHA-256 to the file, and print the token. It is shown only once."`
-	List   struct{}    `cmd:"" help:"List the tokens in the file."`
+	List   TokenList   `cmd:"" help:"List the tokens in the file, and say which have expired or expire within 30 days."`
 	Revoke TokenRevoke `cmd:"" help:"Remove a token from the file."`
 }
 
@@ -97,6 +97,11 @@ type TokenCreate struct {
 	Permission []string      `default:"upload_symbols" enum:"upload_symbols,upload_try_symbols" placeholder:"LIST" help:"upload_symbols, upload_try_symbols, or both, separated by a comma."`
 	ExpiresIn  time.Duration `default:"8760h" placeholder:"TIME" help:"How long the token is valid."`
 	Note       string        `placeholder:"TEXT" help:"What the token is for."`
+}
+
+// TokenList holds the settings of token list.
+type TokenList struct {
+	JSON bool `name:"json" help:"Print JSON instead of a table."`
 }
 
 // TokenRevoke holds the settings of token revoke.

@@ -37,10 +37,10 @@ func Create(path, email string, permissions []string, expires time.Time, note st
 		Email: email, SHA256: Digest(token), Permissions: permissions,
 		CreatedAt: now, ExpiresAt: expires.UTC().Truncate(time.Second), Note: note,
 	}
-	if err := validToken(entry); err != nil {
+	if err := checkToken(entry); err != nil {
 		return "", err
 	}
-	if err := validTexts(email, note); err != nil {
+	if err := checkTexts(email, note); err != nil {
 		return "", err
 	}
 	err = edit(path, func(tokens []Token) ([]Token, error) {
@@ -56,9 +56,9 @@ func Create(path, email string, permissions []string, expires time.Time, note st
 // maxNote is the longest note of a token, in characters.
 const maxNote = 200
 
-// validTexts checks the texts of a new entry, which people read in a terminal.
+// checkTexts checks the texts of a new entry, which people read in a terminal.
 // Existing entries may have any text.
-func validTexts(email, note string) error {
+func checkTexts(email, note string) error {
 	for _, text := range []struct{ what, value string }{{"email address", email}, {"note", note}} {
 		if !utf8.ValidString(text.value) || strings.ContainsFunc(text.value, func(r rune) bool { return !strconv.IsPrint(r) }) {
 			return fmt.Errorf("the %s %q contains unprintable characters", text.what, text.value)

@@ -43,7 +43,7 @@ func read(path string) ([]Token, error) {
 	if _, err := decoder.Token(); err != io.EOF {
 		return nil, fmt.Errorf("tokens file %s: unexpected data after the end", path)
 	}
-	if err := valid(file.Tokens); err != nil {
+	if err := checkTokens(file.Tokens); err != nil {
 		return nil, fmt.Errorf("tokens file %s: %w", path, err)
 	}
 	return file.Tokens, nil
@@ -79,8 +79,8 @@ func readRegular(path string) (_ []byte, err error) {
 	return data, err
 }
 
-// valid checks the entries of a tokens file.
-func valid(tokens []Token) error {
+// checkTokens checks the entries of a tokens file.
+func checkTokens(tokens []Token) error {
 	digests := make(map[string]bool)
 	for i, t := range tokens {
 		digest := strings.ToLower(t.SHA256)
@@ -91,14 +91,14 @@ func valid(tokens []Token) error {
 			return fmt.Errorf("entry %d: an earlier entry has the same sha256", i+1)
 		}
 		digests[digest] = true
-		if err := validToken(t); err != nil {
+		if err := checkToken(t); err != nil {
 			return fmt.Errorf("entry %d: %w", i+1, err)
 		}
 	}
 	return nil
 }
 
-func validToken(t Token) error {
+func checkToken(t Token) error {
 	switch {
 	case !strings.Contains(t.Email, "@") || strings.ContainsFunc(t.Email, unicode.IsControl):
 		return fmt.Errorf("%q is not an email address", t.Email)

@@ -49,11 +49,36 @@ func (t Token) may(permission string) bool { return slices.Contains(t.Permission
 // OnlyTry reports whether the token may upload try symbols only.
 func (t Token) OnlyTry() bool { return !t.may(PermissionUpload) && t.may(PermissionUploadTry) }
 
+// ExpiresSoon is how long before its expiry a token is said to expire soon.
+const ExpiresSoon = 30 * 24 * time.Hour
+
+// life is how far a token is from its expiry.
+type life string
+
+const (
+	valid        life = "valid"
+	expiringSoon life = "expires soon"
+	expired      life = "expired"
+)
+
+func (t Token) lifeAt(now time.Time) life {
+	switch {
+	case !now.Before(t.ExpiresAt):
+		return expired
+	case !now.Add(ExpiresSoon).Before(t.ExpiresAt):
+		return expiringSoon
+	}
+	return valid
+}
+
+// ShortDigest returns the first 8 digits of the token's SHA-256, as [ShortDigest] does.
+func (t Token) ShortDigest() string { return strings.ToLower(t.SHA256[:shortDigest]) }
+
 // usable returns nil if the token may upload at the given time, else [ErrExpired] or
 // [ErrForbidden].
 func (t Token) usable(now time.Time) error {
 	switch {
-	case !now.Before(t.ExpiresAt):
+	case t.lifeAt(now) == expired:
 		return ErrExpired
 	case !t.may(PermissionUpload) && !t.may(PermissionUploadTry):
 		return ErrForbidden
@@ -80,6 +105,7 @@ type Set struct {
 type tokenEntry struct {
 	Token
 	digest [sha256.Size]byte
+	used   *atomic.Int64 // when it last authenticated a request, in seconds since 1970; 0: never
 }
 
 // New returns a set that never changes. It fails if an entry is invalid.
@@ -104,16 +130,28 @@ func Dev() []Token {
 	return []Token{entry(1, "dev", PermissionUpload), entry(2, "devtry", PermissionUploadTry)}
 }
 
+// set puts tokens into force. Those that were in force before keep the time of their last
+// use. It is not called concurrently.
 func (t *Set) set(tokens []Token) error {
-	if err := valid(tokens); err != nil {
+	if err := checkTokens(tokens); err != nil {
 		return err
+	}
+	used := make(map[[sha256.Size]byte]*atomic.Int64)
+	if before := t.entries.Load(); before != nil {
+		for _, entry := range *before {
+			used[entry.digest] = entry.used
+		}
 	}
 	entries := make([]tokenEntry, len(tokens))
 	for i, token := range tokens {
-		entries[i].Token = token
-		if _, err := hex.Decode(entries[i].digest[:], []byte(token.SHA256)); err != nil {
+		entry := tokenEntry{Token: token}
+		if _, err := hex.Decode(entry.digest[:], []byte(token.SHA256)); err != nil {
 			return err
 		}
+		if entry.used = used[entry.digest]; entry.used == nil {
+			entry.used = new(atomic.Int64)
+		}
+		entries[i] = entry
 	}
 	t.entries.Store(&entries)
 	return nil
@@ -125,8 +163,8 @@ func Digest(token string) string {
 	return hex.EncodeToString(digest[:])
 }
 
-// shortDigest is how many hexadecimal digits of a digest tell tokens apart in the log and
-// on the live page.
+// shortDigest is how many hexadecimal digits of a digest tell tokens apart in lists, in the
+// log, in metrics and on the live page. They are enough to revoke a token.
 const shortDigest = 8
 
 // ShortDigest returns the first 8 hexadecimal digits of the SHA-256 of the token that a
@@ -164,8 +202,12 @@ func (t *Set) Authenticate(r *http.Request, now time.Time) (Token, error) {
 	if found < 0 {
 		return Token{}, ErrUnknown
 	}
-	token := entries[found].Token
-	return token, token.usable(now)
+	entry := &entries[found]
+	err := entry.usable(now)
+	if err == nil {
+		entry.used.Store(now.Unix())
+	}
+	return entry.Token, err
 }
 
 // Authorized reports whether a request has a token that may upload.

@@ -61,6 +61,25 @@ type Status struct {
 
 	// Usable is how many of the tokens in force may upload now.
 	Usable int
+
+	// Expiring are the usable tokens that expire within [ExpiresSoon], the first to expire
+	// first.
+	Expiring []Expiry
+
+	// Uses has each token in force, in the order of the file.
+	Uses []Use
+}
+
+// Expiry is when a token expires.
+type Expiry struct {
+	Digest string // its first digits
+	At     time.Time
+}
+
+// Use is when a token last authenticated a request to this instance; zero if it has not yet.
+type Use struct {
+	Digest string // its first digits
+	Last   time.Time
 }
 
 // Status returns the state of the tokens file. A set without a file has no errors.
@@ -73,10 +92,20 @@ func (t *Set) Status() Status {
 		s.AsOf = now
 	}
 	for _, entry := range *t.entries.Load() {
-		if entry.usable(now) == nil {
-			s.Usable++
+		use := Use{Digest: entry.ShortDigest()}
+		if last := entry.used.Load(); last != 0 {
+			use.Last = time.Unix(last, 0)
+		}
+		s.Uses = append(s.Uses, use)
+		if entry.usable(now) != nil {
+			continue
+		}
+		s.Usable++
+		if entry.lifeAt(now) == expiringSoon {
+			s.Expiring = append(s.Expiring, Expiry{entry.ShortDigest(), entry.ExpiresAt})
 		}
 	}
+	slices.SortStableFunc(s.Expiring, func(a, b Expiry) int { return a.At.Compare(b.At) })
 	return s
 }
 
