@@ -301,7 +301,7 @@ func (svc *service) handler() (http.Handler, error) {
 		}
 		svc.api.ServeHTTP(w, r)
 	})
-	return sender.Identify(upload.LimitHeader(route)), nil
+	return sender.Identify(svc.settings.Proxies(), upload.LimitHeader(route)), nil
 }
 
 // limitHeap sets the memory limit of the Go runtime near the budget, unless GOMEMLIMIT is

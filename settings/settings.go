@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -29,6 +30,8 @@ type Serve struct {
 
 	TLSCert string `group:"Listeners:" name:"tls-cert" placeholder:"PATH" help:"Certificate chain of the API (PEM), which makes it https. Read once, at the start."`
 	TLSKey  string `group:"Listeners:" name:"tls-key" placeholder:"PATH" help:"Private key of --tls-cert (PEM)."`
+
+	TrustedProxies []AddressRange `group:"Listeners:" placeholder:"LIST" help:"Address ranges of the proxies in front of the API, such as 10.0.0.0/8, separated by commas. The log and the live page then show the client that they name in X-Forwarded-For or Forwarded. If unset: none is believed."`
 
 	AdminListen string   `group:"Listeners:" default:"127.0.0.1:8001" placeholder:"HOST:PORT" help:"Address of metrics, the live page and profiles. They are unauthenticated."`
 	AdminHosts  []string `group:"Listeners:" placeholder:"LIST" help:"Host names that requests to the admin listener may use, separated by commas. IP addresses and localhost always work. Any other name gets a 421, which stops DNS rebinding."`
@@ -136,6 +139,33 @@ func (s ByteSize) String() string {
 		}
 	}
 	return fmt.Sprintf("%d", int64(s))
+}
+
+// AddressRange is a range of IP addresses, written as "10.0.0.0/8", or a single one. The
+// empty text is the zero AddressRange.
+type AddressRange netip.Prefix
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (r *AddressRange) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(string(text))
+	if a, addressErr := netip.ParseAddr(string(text)); addressErr == nil && a.Zone() == "" {
+		prefix, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is not an address range such as 10.0.0.0/8", text)
+	case prefix.Addr().Is4In6():
+		return fmt.Errorf("%q is a range of IPv4 addresses: write it as one", text)
+	case prefix != prefix.Masked():
+		return fmt.Errorf("%q is not the start of a range: %s is", text, prefix.Masked())
+	case prefix.Bits() == 0:
+		return fmt.Errorf("%q are all addresses: every client could claim to be any other", text)
+	}
+	*r = AddressRange(prefix)
+	return nil
 }
 
 // variable returns the environment variable of a flag.

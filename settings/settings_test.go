@@ -2,6 +2,7 @@ package settings
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -90,6 +91,14 @@ func TestLists(t *testing.T) {
 	s, err = parseServe(t, nil, "--dev", "--disallowed-snippets=a b,c/d")
 	if want := []string{"a b", "c/d"}; err != nil || !reflect.DeepEqual(s.DisallowedSnippets, want) {
 		t.Errorf("snippets %q, want %q, error %v", s.DisallowedSnippets, want, err)
+	}
+	s, err = parseServe(t, nil, "--dev", "--trusted-proxies=10.0.0.0/8,,192.0.2.7,2001:db8::/32,::1")
+	if got, want := fmt.Sprint(s.Proxies()), "[10.0.0.0/8 192.0.2.7/32 2001:db8::/32 ::1/128]"; err != nil || got != want {
+		t.Errorf("proxies %s, want %s, error %v", got, want, err)
+	}
+	s, err = parseServe(t, nil, "--dev", "--trusted-proxies=")
+	if err != nil || len(s.Proxies()) != 0 {
+		t.Errorf("no proxies: %v, error %v", s.Proxies(), err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -44,12 +45,21 @@ func (s *Serve) Complete() error {
 	for _, list := range []*[]string{&s.AdminHosts, &s.DownloadDomains, &s.GzipExtensions, &s.DisallowedSnippets} {
 		*list = slices.DeleteFunc(*list, func(t string) bool { return t == "" })
 	}
+	s.TrustedProxies = slices.DeleteFunc(s.TrustedProxies, func(r AddressRange) bool { return r == AddressRange{} })
 	for _, check := range []func() error{s.checkAddresses, s.checkStore, s.checkLimits, s.checkTimes, s.checkExtensions} {
 		if err := check(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Proxies returns the ranges of the trusted proxies.
+func (s *Serve) Proxies() (ranges []netip.Prefix) {
+	for _, r := range s.TrustedProxies {
+		ranges = append(ranges, netip.Prefix(r))
+	}
+	return ranges
 }
 
 // EmbeddedS3 reports whether the S3 server is in this process.

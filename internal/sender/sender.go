@@ -34,9 +34,9 @@ func Of(ctx context.Context) Sender {
 
 // Identify puts the [Sender] of each request into its context for next, and the request
 // ID into the header of the answer.
-func Identify(next http.Handler) http.Handler {
+func Identify(trusted Proxies, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := Sender{Address: peer(r), UserAgent: userAgent(r.UserAgent()), RequestID: requestID(r.Header)}
+		s := Sender{Address: trusted.client(r), UserAgent: userAgent(r.UserAgent()), RequestID: requestID(r.Header)}
 		w.Header().Set(headerRequestID, s.RequestID)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, s)))
 	})

@@ -16,7 +16,7 @@ func identify(t *testing.T, change func(*http.Request)) (Sender, *httptest.Respo
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
 	change(r)
 	w := httptest.NewRecorder()
-	Identify(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { s = Of(r.Context()) })).ServeHTTP(w, r)
+	Identify(nil, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { s = Of(r.Context()) })).ServeHTTP(w, r)
 	return s, w
 }
 
