@@ -165,6 +165,13 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, pa
 	$(GO) mod tidy -diff
 	for module in testdata/browser testdata/bench/plot; do (cd $$module && $(GO) vet ./... && $(GO) mod tidy -diff) || exit 1; done
 
+.PHONY: cross
+cross: ## vet for the other systems of releases; Windows is built as well, though it is not released
+	for system in linux/arm64 darwin/arm64; do \
+		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 $(GO) vet $(PACKAGES) || exit 1; \
+	done
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) build ./...
+
 .PHONY: clean
 clean: ## removes what the other targets made, the tools included
 	rm -rf spillway profiles testdata/writers/node/node_modules testdata/clients/.built testdata/clients/programs/node/node_modules $(BIN)
