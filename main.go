@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"spillway/health"
 	"spillway/internal/terminal"
 	"spillway/serve"
 	"spillway/settings"
@@ -55,6 +56,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		err = tokens.RunList(s.Token.TokensFile, s.Token.List.JSON, stdout, stderr)
 	case "token revoke <digest>":
 		err = tokens.RunRevoke(s.Token.TokensFile, s.Token.Revoke.Digest, stdout, stderr)
+	case "healthcheck":
+		err = health.Ask(ctx, s.Healthcheck.Listen, s.Healthcheck.TLSCert != "")
 	case "version":
 		_, err = fmt.Fprintln(stdout, serve.Version())
 	}

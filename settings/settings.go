@@ -18,9 +18,10 @@ import (
 // Settings holds the commands and their flags. Each flag has an environment
 // variable, see [variable]. --help and docs/configuration.md are made from the tags.
 type Settings struct {
-	Serve   Serve   `cmd:"" default:"withargs" help:"Receive uploads until SIGTERM (the default command)."`
-	Token   Token   `cmd:"" help:"Create, list and revoke upload tokens."`
-	Version Version `cmd:"" help:"Print the version."`
+	Serve       Serve       `cmd:"" default:"withargs" help:"Receive uploads until SIGTERM (the default command)."`
+	Token       Token       `cmd:"" help:"Create, list and revoke upload tokens."`
+	Healthcheck Healthcheck `cmd:"" help:"Ask the instance on this machine for /__lbheartbeat__. The exit status is 0 if it should get uploads, and 1 if not or if there is no answer within 3s. For supervisors of containers."`
+	Version     Version     `cmd:"" help:"Print the version."`
 }
 
 // Serve holds the settings of the serve command. Call [Serve.Complete] before using
@@ -110,6 +111,13 @@ type TokenList struct {
 // TokenRevoke holds the settings of token revoke.
 type TokenRevoke struct {
 	Digest string `arg:"" help:"First digits of the token's SHA-256, as token list shows them."`
+}
+
+// Healthcheck holds the settings of the healthcheck command. They have the names of those
+// of serve, so that both commands can share their environment.
+type Healthcheck struct {
+	Listen  string `default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Address of the API, as for serve."`
+	TLSCert string `name:"tls-cert" placeholder:"PATH" help:"If set, the API is asked by https. The file is not read."`
 }
 
 // Version holds the settings of the version command: none.
