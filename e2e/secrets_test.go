@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,19 +17,25 @@ import (
 	"spillway/testdata/sentryserver"
 )
 
-// TestSecretsAreNowhere: tokens and the store's secret never appear in an answer, the log,
-// the metrics, the live page or a report to Sentry. E-mail addresses appear only in the log,
-// and in answers that tell a client its own.
+// TestSecretsAreNowhere: tokens, their digests and the store's secret never appear in an
+// answer, the log, the metrics, the live page or a report to Sentry. Refused tokens have the
+// first digits of their digest in the log and on the live page. E-mail addresses appear only
+// in the log, and in answers that tell a client its own. Sentry and the metrics get no user
+// agent.
 func TestSecretsAreNowhere(t *testing.T) {
 	t.Parallel()
 	const (
 		email   = "somebody@example.com"
 		unknown = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00"
+		typed   = "correct horse battery staple" // a password in the place of a token
 		secret  = "a-secret-that-is-not-the-right-one"
+		agent   = "Go-http-client"
 	)
 	file := filepath.Join(t.TempDir(), "tokens.json")
 	token, _ := command(t, 0, "token", "create", "--tokens-file="+file, "--email="+email)
-	token = strings.TrimSpace(token)
+	expired, _ := command(t, 0, "token", "create", "--tokens-file="+file, "--email="+email, "--expires-in=1ns")
+	token, expired = strings.TrimSpace(token), strings.TrimSpace(expired)
+	refused := []string{unknown, typed, expired}
 	backend := newBackend(t)
 	sentry := sentryserver.Start(t)
 	args := func(more ...string) []string {
@@ -49,7 +56,9 @@ func TestSecretsAreNowhere(t *testing.T) {
 	post(d.API, token, bytes.NewReader(good))
 	post(d.API, token+"-a-label", bytes.NewReader(good))
 	post(d.API, token, bytes.NewReader(good[:len(good)/2]))
-	post(d.API, unknown, bytes.NewReader(good))
+	for _, token := range refused {
+		post(d.API, token+"-a-label", bytes.NewReader(good))
+	}
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	post(d.API, token, stalls{bytes.NewReader(good[:len(good)/2]), ctx}) // times out: a report to Sentry
@@ -95,9 +104,23 @@ func TestSecretsAreNowhere(t *testing.T) {
 		if len(text) < 100 {
 			t.Errorf("%s: only %q", where, text)
 		}
-		secrets := []string{token, unknown, secret, backend.SecretKey}
-		if !strings.HasSuffix(where, "log") {
+		secrets := append([]string{token, secret, backend.SecretKey}, refused...)
+		for _, token := range append(refused, token) {
+			secrets = append(secrets, digest(token))
+		}
+		switch {
+		case strings.HasSuffix(where, "log"):
+		case strings.HasSuffix(where, "live page"):
 			secrets = append(secrets, email)
+		default:
+			secrets = append(secrets, email, agent)
+		}
+		if where == "log" || where == "live page" {
+			for _, token := range refused {
+				if !strings.Contains(text, digest(token)[:8]) {
+					t.Errorf("%s does not tell the refused token %s apart: %s", where, token, text)
+				}
+			}
 		}
 		for _, secret := range secrets {
 			if i := strings.Index(text, secret); i >= 0 {
@@ -106,6 +129,9 @@ func TestSecretsAreNowhere(t *testing.T) {
 		}
 	}
 }
+
+// digest returns the SHA-256 of a token in hexadecimal.
+func digest(token string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(token))) }
 
 // livePage returns the first event of the live page.
 func livePage(t *testing.T, admin string) string {

@@ -129,25 +129,25 @@ func TestWhoSentWhat(t *testing.T) {
 	}
 }
 
-// shownSenders returns the senders of the ended uploads on the live page.
+// shownSenders returns the senders of the ended uploads and of the refused tokens on the live
+// page.
 func shownSenders(t *testing.T, admin string) (all []sender) {
 	t.Helper()
-	var page struct {
-		Ended []struct {
-			Sender struct {
-				sender
+	type shown struct {
+		Sender struct {
+			sender
 
-				Address string
-			}
+			Address string
 		}
 	}
+	var page struct{ Ended, Refusals []shown }
 	_, data, _ := strings.Cut(livePage(t, admin), "data: ")
 	if err := json.Unmarshal([]byte(data), &page); err != nil {
 		t.Fatal(err)
 	}
-	for _, ended := range page.Ended {
-		ended.Sender.ClientAddress = ended.Sender.Address
-		all = append(all, ended.Sender.sender)
+	for _, s := range slices.Concat(page.Ended, page.Refusals) {
+		s.Sender.ClientAddress = s.Sender.Address
+		all = append(all, s.Sender.sender)
 	}
 	return all
 }

@@ -84,7 +84,7 @@ func NewAdmin(cfg AdminConfig) *Admin {
 	a.live = newLive(&a.cfg)
 	cfg.Metrics.registry.MustRegister(gauges{&a.cfg, a.live.clients})
 	for path, name := range map[string]string{
-		"/{$}": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/draw.js": "draw.js", "/icon.svg": "icon.svg",
+		"/{$}": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/panels.js": "panels.js", "/draw.js": "draw.js", "/icon.svg": "icon.svg",
 	} {
 		a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFileFS(w, r, page, "page/"+name)

@@ -27,14 +27,14 @@ var levels = map[outcome.Outcome]zapcore.Level{
 }
 
 // log writes the one event of an upload. Anybody can cause those of anonymous
-// requests, so one a minute is written for each message.
+// requests, so one a minute is written for each message and client.
 func (u *Uploads) log(x *Upload, e *Ended) {
 	level, fields := levels[e.Outcome], eventFields(x, e)
 	if !e.Anonymous {
 		u.cfg.Log.Log(level, "upload", fields...)
 		return
 	}
-	u.cfg.Repeats.Do(e.Message, func(omitted int) {
+	u.cfg.Repeats.DoFrom(e.Message, x.sender.Network(), func(omitted int) {
 		u.cfg.Log.Log(level, "upload", append(fields, zap.Int("omitted", omitted))...)
 	})
 }

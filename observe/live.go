@@ -49,7 +49,8 @@ type sample struct {
 type moment struct {
 	Now      sample                  `json:"now"`
 	Uploads  []activeUpload          `json:"uploads"`
-	Ended    []endedUpload           `json:"ended"` // since the previous moment, the oldest first
+	Ended    []endedUpload           `json:"ended"`    // since the previous moment, the oldest first
+	Refusals []refusal               `json:"refusals"` // of tokens, the newest first
 	Outcomes map[outcome.Outcome]int `json:"outcomes"`
 	Draining bool                    `json:"draining"`
 	Checks   []shownCheck            `json:"checks"`
@@ -148,6 +149,7 @@ func (l *live) look() moment {
 	l.received, l.sent = max(received, l.received), sent
 	m.Uploads = uploads[:min(len(uploads), mostUploads)]
 	m.Ended, l.seen = l.cfg.Uploads.since(l.seen)
+	m.Refusals = l.cfg.Uploads.refused()
 	m.Outcomes = l.cfg.Uploads.outcomes()
 	m.Draining = l.cfg.Health.Draining()
 	for _, c := range l.cfg.Health.Checks() {
@@ -224,6 +226,7 @@ func (l *live) since(told uint64) (event string, data []byte, number uint64, nex
 		moment: l.last, Version: l.cfg.Version, Started: l.started, Labels: account.Names(), History: l.history,
 	}
 	b.Ended, _ = l.cfg.Uploads.since(0)
+	b.Refusals = l.cfg.Uploads.refused()
 	return "beginning", encode(b), l.number, l.next
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"spillway/internal/outcome"
 	"spillway/observe"
@@ -31,6 +32,18 @@ type moment struct {
 		ID      int64
 		Outcome string
 		Spent   []float64
+	}
+	Refusals []struct {
+		ID          int64
+		Message     string
+		Status      int
+		Count       int
+		First, Last time.Time
+		Sender      struct {
+			Address   string
+			RequestID string `json:"request_id"`
+		}
+		Digests []string
 	}
 	Outcomes map[string]int
 	Checks   []struct{ Name, Level, Message string }
@@ -192,6 +205,7 @@ func TestAdminListener(t *testing.T) {
 		{name: "page", path: "/", status: 200, contentType: "text/html; charset=utf-8"},
 		{name: "style", path: "/page.css", status: 200, contentType: "text/css; charset=utf-8"},
 		{name: "script", path: "/page.js", status: 200, contentType: "text/javascript; charset=utf-8"},
+		{name: "panels", path: "/panels.js", status: 200, contentType: "text/javascript; charset=utf-8"},
 		{name: "drawing", path: "/draw.js", status: 200, contentType: "text/javascript; charset=utf-8"},
 		{name: "icon", path: "/icon.svg", status: 200, contentType: "image/svg+xml"},
 		{name: "metrics", path: "/metrics", status: 200},

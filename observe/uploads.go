@@ -78,17 +78,18 @@ type UploadsConfig struct {
 type Uploads struct {
 	cfg UploadsConfig
 
-	mu     sync.Mutex // guards all below
-	active map[*Upload]struct{}
-	ended  uint64                     // uploads that have ended
-	recent [recentUploads]endedUpload // a ring, by number
-	bytes  int64                      // of the archives of ended uploads
-	counts map[outcome.Outcome]int
+	mu       sync.Mutex // guards all below
+	active   map[*Upload]struct{}
+	ended    uint64                     // uploads that have been in recent
+	recent   [recentUploads]endedUpload // a ring, by number
+	refusals refusals                   // of tokens; they are not in recent
+	bytes    int64                      // of the archives of ended uploads
+	counts   map[outcome.Outcome]int    // all that have ended
 }
 
 // endedUpload is an ended upload on the live page.
 type endedUpload struct {
-	Number  uint64          `json:"number"` // counts ended uploads
+	Number  uint64          `json:"number"` // counts those on the page
 	ID      int64           `json:"id"`
 	At      time.Time       `json:"ended"`
 	Outcome outcome.Outcome `json:"outcome"`
@@ -160,11 +161,15 @@ func (x *Upload) End(e Ended) {
 	u.log(x, &e)
 	u.mu.Lock()
 	delete(u.active, x)
-	u.ended++
 	u.counts[e.Outcome]++
-	u.recent[u.ended%recentUploads] = endedUpload{
-		Number: u.ended, ID: x.id, At: time.Now(), Outcome: e.Outcome, Reason: e.Reason, Status: e.Status, Message: clip(e.Message),
-		Sender: x.sender, Shape: e.Shape.bounded(), Spent: seconds(&e.Spent), Workers: e.Spent.Workers.Seconds(),
+	if e.tokenRefused() {
+		u.refusals.add(x, &e, time.Now())
+	} else {
+		u.ended++
+		u.recent[u.ended%recentUploads] = endedUpload{
+			Number: u.ended, ID: x.id, At: time.Now(), Outcome: e.Outcome, Reason: e.Reason, Status: e.Status, Message: clip(e.Message),
+			Sender: x.sender, Shape: e.Shape.bounded(), Spent: seconds(&e.Spent), Workers: e.Spent.Workers.Seconds(),
+		}
 	}
 	u.bytes += e.Shape.ArchiveBytes
 	u.mu.Unlock()
@@ -247,8 +252,16 @@ func (u *Uploads) outcomes() map[outcome.Outcome]int {
 	return maps.Clone(u.counts)
 }
 
+// refused returns the last refusals of tokens, the newest first.
+func (u *Uploads) refused() []refusal {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.refusals.newest()
+}
+
 // since returns the uploads that ended after the one with that number, the oldest
-// first, and the number of the last one. Only the last 200 are kept.
+// first, and the number of the last one. Only the last 200 are kept, and none that was
+// refused for its token.
 func (u *Uploads) since(number uint64) ([]endedUpload, uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -20,6 +20,18 @@ type Sender struct {
 	RequestID string     `json:"request_id"` // ASCII without spaces
 }
 
+// Network returns the address, or for IPv6 the first 64 bits of it: one client can have all
+// addresses that begin with them. It is empty if the address is unknown.
+func (s Sender) Network() string {
+	switch {
+	case !s.Address.IsValid():
+		return ""
+	case s.Address.Is6():
+		return netip.PrefixFrom(s.Address, 64).Masked().String()
+	}
+	return s.Address.String()
+}
+
 // headerRequestID is the field of the request ID, in requests and answers.
 const headerRequestID = "X-Request-ID"
 

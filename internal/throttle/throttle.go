@@ -12,9 +12,16 @@ import (
 type Throttle struct {
 	interval time.Duration
 
-	mu    sync.Mutex
-	kinds map[string]*kind // with an event in the current interval
+	mu      sync.Mutex
+	kinds   map[name]*kind // with an event in the current interval
+	sources int            // kinds that have a source
 }
+
+// name identifies a kind.
+type name struct{ kind, source string }
+
+// maxSources is how many kinds with a source are told apart in an interval.
+const maxSources = 100
 
 type kind struct {
 	timer *time.Timer
@@ -25,20 +32,29 @@ type kind struct {
 // New returns a Throttle. Callers bound the number of kinds: each has a timer while
 // its events go on.
 func New(interval time.Duration) *Throttle {
-	return &Throttle{interval: interval, kinds: make(map[string]*kind)}
+	return &Throttle{interval: interval, kinds: make(map[name]*kind)}
 }
 
 // Do calls write for an event of the named kind: at once, or at the end of the interval
 // if it is then the latest event. omitted is the number of events that were not written
 // since the last one. write must not call Do.
-func (t *Throttle) Do(name string, write func(omitted int)) {
+func (t *Throttle) Do(kindName string, write func(omitted int)) { t.DoFrom(kindName, "", write) }
+
+// DoFrom is [Throttle.Do] for an event from one of many sources. Those of each source are a
+// kind of their own, so that a source with many events does not hide the others. Beyond
+// 100 sources, the further ones are one kind together.
+func (t *Throttle) DoFrom(kindName, source string, write func(omitted int)) {
 	if t == nil {
 		write(0)
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	k := t.kinds[name]
+	n := name{kindName, source}
+	if t.kinds[n] == nil && source != "" && t.sources == maxSources {
+		n.source = ""
+	}
+	k := t.kinds[n]
 	if k != nil {
 		k.last = write
 		k.count++
@@ -46,23 +62,34 @@ func (t *Throttle) Do(name string, write func(omitted int)) {
 	}
 	write(0)
 	k = &kind{}
-	k.timer = time.AfterFunc(t.interval, func() { t.next(name, k) })
-	t.kinds[name] = k
+	k.timer = time.AfterFunc(t.interval, func() { t.next(n, k) })
+	t.kinds[n] = k
+	if n.source != "" {
+		t.sources++
+	}
 }
 
 // next ends an interval of k.
-func (t *Throttle) next(name string, k *kind) {
+func (t *Throttle) next(n name, k *kind) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.kinds[name] != k {
+	if t.kinds[n] != k {
 		return // flushed
 	}
 	if k.last == nil {
-		delete(t.kinds, name)
+		t.forget(n)
 		return
 	}
 	k.write()
 	k.timer.Reset(t.interval)
+}
+
+// forget ends a kind.
+func (t *Throttle) forget(n name) {
+	delete(t.kinds, n)
+	if n.source != "" {
+		t.sources--
+	}
 }
 
 func (k *kind) write() {
@@ -79,9 +106,9 @@ func (t *Throttle) Flush() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for name, k := range t.kinds {
+	for n, k := range t.kinds {
 		k.timer.Stop()
 		k.write()
-		delete(t.kinds, name)
+		t.forget(n)
 	}
 }

@@ -1,6 +1,7 @@
 package throttle_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -48,6 +49,42 @@ func TestThrottle(t *testing.T) {
 		}
 		if !slices.Equal(lines, want) {
 			t.Errorf("got  %v\nwant %v", lines, want)
+		}
+	})
+}
+
+// A source with many events does not hide those of another one. Sources beyond the hundredth
+// share a kind, until an interval without an event of an earlier one has passed.
+func TestThrottleOfSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		throttled := throttle.New(time.Minute)
+		written := map[string]int{}
+		do := func(kind, source string) {
+			throttled.DoFrom(kind, source, func(int) { written[source]++ })
+		}
+		for range 800 {
+			do("a", "loud")
+		}
+		do("a", "quiet")
+		do("b", "loud")
+		for n := range 200 {
+			do("a", fmt.Sprint(n))
+		}
+		// 97 sources, and one for those beyond.
+		if len(written) != 2+98 || written["loud"] != 2 || written["quiet"] != 1 || written["97"] != 1 || written["98"] != 0 {
+			t.Errorf("written: %v", written)
+		}
+		time.Sleep(3 * time.Minute)
+		if written["loud"] != 3 || written["quiet"] != 1 || written["199"] != 1 {
+			t.Errorf("after three minutes: %v", written)
+		}
+		clear(written)
+		for n := range 200 {
+			do("a", fmt.Sprint(n))
+		}
+		throttled.Flush()
+		if len(written) != 102 { // the first of those beyond, and the last
+			t.Errorf("later: %d, %v", len(written), written)
 		}
 	})
 }

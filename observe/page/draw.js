@@ -53,6 +53,13 @@ export function clock(time, now) {
 
 // --- elements ---
 
+export const byID = (id) => document.getElementById(id);
+
+// write sets a text if it has changed, so that a selection is kept.
+export function write(field, text) {
+  if (field.textContent !== text) field.textContent = text;
+}
+
 // element makes an element. Strings in content become text, never markup.
 export function element(tag, attributes = {}, ...content) {
   const e = document.createElement(tag);

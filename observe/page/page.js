@@ -2,15 +2,14 @@
 // strangers, so they are only ever set as text.
 
 import {
-  account, byteRate, bytes, clock, count, duration, element, longest, outOf, percent, plot, sampleAt, shortByteRate, sum,
+  account, byID, byteRate, bytes, clock, count, duration, element, longest, outOf, percent, plot, sampleAt, shortByteRate, sum, write,
 } from './draw.js';
+import { showChecks, showPressure, showRefusals, showTasks } from './panels.js';
 
 const mostSamples = 300;
 const mostRecent = 200;
 const retryAfter = 5000; // milliseconds, if the browser does not reconnect by itself
 const silentFor = 5000; // milliseconds without a message after which the page is stale
-
-const byID = (id) => document.getElementById(id);
 
 // state
 let labels = [];
@@ -62,10 +61,11 @@ function show(told) {
   heard = Date.now();
   showState();
   showPlots();
-  showChecks();
+  showChecks(moment);
   showUploads();
-  showPressure();
-  showTasks();
+  showPressure(moment);
+  showTasks(moment);
+  showRefusals(moment);
   for (const ended of told.ended) addRecent(ended);
   showRecent();
 }
@@ -168,11 +168,6 @@ function row(template) {
   return { element: e, fields };
 }
 
-// write sets a text if it has changed, so that a selection is kept.
-function write(field, text) {
-  if (field.textContent !== text) field.textContent = text;
-}
-
 const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
 // --- uploads under way ---
@@ -209,7 +204,9 @@ function showUpload(fields, u) {
   write(fields.stage, u.stage);
   fields.stage.dataset.tone = u.stage;
   write(fields.name, shape.filename || 'no name yet');
-  write(fields.id, `${shape.host ? `from ${shape.host}, ` : ''}${shape.try ? 'try, ' : ''}#${u.id}`);
+  const origin = [u.sender.address && `from\u00a0${u.sender.address}`, shape.host && `fetched from ${shape.host}`, shape.try && 'try', `#${u.id}`];
+  write(fields.id, origin.filter(Boolean).join(', '));
+  fields.id.title = [u.sender.user_agent, `request ${u.sender.request_id}`].filter(Boolean).join(', ');
   write(fields.at, shape.at);
   fields.at.title = shape.at;
   const done = u.stage === 'publishing' ? u.expected : shape.archive_bytes;
@@ -225,62 +222,6 @@ function showUpload(fields, u) {
   write(fields.longest, longest(labels, u.spent));
 }
 
-// --- checks ---
-
-function showChecks() {
-  const checks = moment.checks ?? [];
-  const list = byID('checks-list');
-  const key = JSON.stringify(checks);
-  if (list.dataset.key === key) return;
-  list.dataset.key = key;
-  const fine = checks.filter((c) => c.level === 'ok');
-  const others = checks.filter((c) => c.level !== 'ok');
-  byID('checks-fine').replaceChildren(...fine.map((c) => element('li', { class: 'pill', 'data-tone': 'ok' }, c.name)));
-  list.hidden = others.length === 0;
-  list.replaceChildren(...others.map((c) => element(
-    'li', { 'data-check': c.name }, element('span', { class: 'pill', 'data-tone': c.level }, c.level), element('strong', {}, c.name), element('span', {}, c.message),
-  )));
-}
-
-// --- pressure and the janitor ---
-
-const pressureTexts = {
-  calm: 'No trouble with the disk lately.',
-  warned: 'The disk had trouble. More trouble soon takes this instance out of the load balancer.',
-  out: 'The load balancer is told to send uploads elsewhere. The instance comes back by itself.',
-};
-
-function showPressure() {
-  const events = moment.pressure.events ?? [];
-  byID('trouble').dataset.state = moment.pressure.state;
-  write(byID('pressure-text'), pressureTexts[moment.pressure.state] ?? '');
-  byID('no-events').hidden = events.length > 0;
-  const list = byID('events');
-  list.hidden = events.length === 0;
-  const key = events.length ? `${events.length} ${events.at(-1).at}` : '';
-  if (list.dataset.key === key) return;
-  list.dataset.key = key;
-  list.replaceChildren(...events.toReversed().map((e) => element(
-    'li', { 'data-what': e.what },
-    element('time', { datetime: e.at }, clock(new Date(e.at), moment.now.at)), element('strong', {}, e.what), element('span', {}, e.text),
-  )));
-}
-
-function showTasks() {
-  const tasks = moment.janitor ?? [];
-  byID('no-tasks').hidden = tasks.length > 0;
-  const table = byID('tasks');
-  table.hidden = tasks.length === 0;
-  table.tBodies[0].replaceChildren(...tasks.map((t) => {
-    const success = new Date(t.success);
-    const ago = success.getUTCFullYear() < 1971 ? 'never' : `${duration(Math.max(moment.now.at - success, 0) / 1000)} ago`;
-    return element(
-      'tr', t.failures > 0 ? { 'data-tone': 'bad' } : {}, element('th', { scope: 'row' }, t.name), element('td', {}, ago),
-      element('td', { class: 'number' }, count(t.failures)), element('td', { class: 'number' }, count(t.removed)),
-    );
-  }));
-}
-
 // --- recent uploads ---
 
 // addRecent adds an ended upload above the others.
@@ -288,12 +229,13 @@ function addRecent(ended) {
   if (recent.has(ended.number)) return;
   const r = row('recent-row');
   const { fields } = r;
-  const { shape } = ended;
+  const { sender, shape } = ended;
   r.element.dataset.number = ended.number;
   r.element.dataset.outcome = ended.outcome;
   r.outcome = ended.outcome;
   r.text = [
-    shape.filename, shape.host, ended.outcome, ended.reason, ended.message, ended.id, ended.status, shape.biggest, shape.at, ...(shape.kinds ?? []).map((k) => k.name),
+    shape.filename, shape.host, ended.outcome, ended.reason, ended.message, ended.id, ended.status, shape.biggest, shape.at,
+    sender.address, sender.user_agent, sender.request_id, sender.token_digest, ...(shape.kinds ?? []).map((k) => k.name),
   ].join(' ').toLowerCase();
   write(fields.outcome, ended.outcome);
   fields.outcome.dataset.tone = ended.outcome;
@@ -301,6 +243,10 @@ function addRecent(ended) {
   write(fields.name, shape.filename || 'no name');
   write(fields.message, ended.message);
   fields.message.title = ended.message;
+  write(fields.address, sender.address);
+  fields.address.title = sender.address;
+  write(fields.agent, sender.user_agent);
+  fields.agent.title = sender.user_agent;
   account(fields.account, labels, ended.spent);
   write(fields.took, duration(sum(ended.spent)));
   write(fields.size, bytes(shape.archive_bytes));
@@ -322,9 +268,12 @@ function addRecent(ended) {
 
 // details returns everything about an ended upload.
 function details(ended) {
-  const { shape } = ended;
+  const { sender, shape } = ended;
   const facts = [
     ['Id', `${ended.id}`],
+    ['Request', sender.request_id],
+    ['From', [sender.address, sender.user_agent].filter(Boolean).join(', ')],
+    ['Token', sender.token_digest],
     ['Symbols', shape.try ? 'try' : 'regular'],
     ...(shape.host ? [['Fetched from', shape.host]] : []),
     ['Archive', `${bytes(shape.archive_bytes)}, expanded ${bytes(shape.expanded_bytes)}`],

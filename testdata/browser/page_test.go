@@ -120,6 +120,12 @@ type sending struct {
 // begin begins to upload an archive.
 func begin(t *testing.T, api, token, filename string, zip []byte) *sending {
 	t.Helper()
+	return beginWith(t, api, token, "upload-symbols/0.3.0", filename, zip)
+}
+
+// beginWith is begin with a user agent.
+func beginWith(t *testing.T, api, token, agent, filename string, zip []byte) *sending {
+	t.Helper()
 	var whole bytes.Buffer
 	form := multipart.NewWriter(&whole)
 	file, err := form.CreateFormFile("file", filename)
@@ -138,6 +144,7 @@ func begin(t *testing.T, api, token, filename string, zip []byte) *sending {
 	req.ContentLength = int64(whole.Len())
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	req.Header.Set("Auth-Token", token)
+	req.Header.Set("User-Agent", agent)
 	go func() {
 		resp, err := http.DefaultClient.Do(req)
 		if err == nil {
@@ -209,10 +216,14 @@ func TestLivePage(t *testing.T) {
 		begin(t, d.API, []string{"dev", "devtry"}[n%2], fmt.Sprintf("build-%d.zip", n), symbols(uint64(n), 3+n, 200_000)).finish(t)
 	}
 	begin(t, d.API, "dev", "hostile<img src=x onerror=alert(1)>.zip", []byte("this is no archive")).finish(t)
-	begin(t, d.API, "nobody", "unknown.zip", symbols(1, 1, 1000)).finish(t)
+	for range 3 {
+		beginWith(t, d.API, "nobody-build-7", "curl/8.5.0 <b>", "unknown.zip", symbols(1, 1, 1000)).finish(t)
+	}
 
 	p := open(t, d.Admin+"/")
-	p.await(t, "what was before", `document.querySelectorAll("#recent [data-number][data-outcome=stored]").length == 6 && document.querySelectorAll("#recent [data-number][data-outcome=refused]").length == 2`)
+	p.await(t, "what was before", `document.querySelectorAll("#recent [data-number][data-outcome=stored]").length == 6 && document.querySelectorAll("#recent [data-number][data-outcome=refused]").length == 1`)
+	p.await(t, "who sent it", `[...document.querySelectorAll("#recent [data-number] .who")].filter(w => w.innerText == "127.0.0.1\nupload-symbols/0.3.0").length == 7`)
+	p.await(t, "the refused token", `["API Token not matched", "127.0.0.1", "<b>", "6382b3cc", "3"].every((text) => document.querySelector("#refusals tbody").innerText.includes(text)) && document.querySelectorAll("#refusals tbody tr").length == 1`)
 
 	// The store was asked at the start, not by the page.
 	p.await(t, "all checks", `["storage", "uploads", "spill", "memory", "janitor", "files", "log", "tokens"].every((name) => document.querySelector("#checks").innerText.includes(name)) && !document.querySelector("#checks [data-check=storage]")`)
