@@ -97,6 +97,25 @@ func TestRefusalsOfKnownTokens(t *testing.T) {
 	}
 }
 
+// Refusals of one client do not hide those of another one in the log.
+func TestRefusalsInTheLog(t *testing.T) {
+	core, log := observer.New(zap.DebugLevel)
+	uploads := observe.NewUploads(observe.UploadsConfig{
+		Log: zap.New(core), Repeats: throttle.New(time.Hour), Metrics: observe.NewMetrics(health.Version{}), Outcomes: health.NewOutcomes(health.OutcomeConfig{}),
+	})
+	for n := range int64(100) {
+		refusedBy(uploads, n, "unknown", fmt.Sprintf("2001:db8::%x", n), fmt.Sprintf("%08x", n))
+	}
+	refusedBy(uploads, 100, "unknown", "192.0.2.1", "0ddba115")
+	var told []any
+	for _, line := range log.All() {
+		told = append(told, line.ContextMap()["token_digest"])
+	}
+	if want := []any{"00000000", "0ddba115"}; !reflect.DeepEqual(told, want) {
+		t.Errorf("the log tells of the tokens %v, want %v", told, want)
+	}
+}
+
 // A client that tries many tokens, from many addresses, neither washes uploads off the page
 // nor fills it or the log.
 func TestManyRefusals(t *testing.T) {

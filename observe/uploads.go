@@ -47,10 +47,11 @@ type Ended struct {
 	Shape   Shape
 	Err     error // why the upload ended; nil for a success
 
+	Anonymous bool // the request had no known token: anybody can send such
+
 	// For the log only.
-	User      string // e-mail address of the token's owner
-	Anonymous bool   // the request had no known token
-	AbortErr  error  // what could not be cleaned up in the store
+	User     string // e-mail address of the token's owner
+	AbortErr error  // what could not be cleaned up in the store
 
 	Download *Download // nil if the client sent the archive
 }

@@ -82,7 +82,8 @@ type Config struct {
 	OnArrival func(ctx context.Context, arrived func(n int)) (stop func(), ok bool)
 }
 
-// API is the http.Handler of the API for clients.
+// API is the http.Handler of the API for clients. It tells who sent an upload if its requests
+// come through Identify of spillway/internal/sender.
 type API struct {
 	cfg    Config
 	ids    ids

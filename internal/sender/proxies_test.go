@@ -52,11 +52,12 @@ func TestPeer(t *testing.T) {
 		{"no address", trusted, "@", "invalid IP"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := clientOf(t, c.proxies, c.peer, lines{"198.51.100.1"}, lines{"for=198.51.100.2"}); got != c.want {
-				t.Errorf("got %s, want %s", got, c.want)
-			}
-			if got := clientOf(t, c.proxies, c.peer, nil, nil); got != c.want {
-				t.Errorf("without fields: got %s, want %s", got, c.want)
+			for _, forwardedFor := range []lines{nil, {"198.51.100.1"}} {
+				for _, forwarded := range []lines{nil, {"for=198.51.100.1"}} {
+					if got := clientOf(t, c.proxies, c.peer, forwardedFor, forwarded); got != c.want {
+						t.Errorf("%q, %q: got %s, want %s", forwardedFor, forwarded, got, c.want)
+					}
+				}
 			}
 		})
 	}
