@@ -12,6 +12,7 @@ import (
 
 	"spillway/internal/guard"
 	"spillway/internal/outcome"
+	"spillway/internal/sender"
 	"spillway/observe"
 	"spillway/testdata/sentryserver"
 )
@@ -44,6 +45,8 @@ func TestSentryReports(t *testing.T) {
 	defect := ended(outcome.Defect, outcome.NoReason)
 	defect.Err = errors.New("the table has no row 17")
 	late := ended(outcome.TimedOut, outcome.IdleTooLong)
+	who := observe.Sender{Sender: sender.Sender{RequestID: "a-request"}}
+	const request = `"request_id":"a-request"`
 	for _, c := range []struct {
 		name   string
 		report func(i *instance)
@@ -51,11 +54,11 @@ func TestSentryReports(t *testing.T) {
 		kind   string
 		says   []string
 	}{
-		{"panic", func(i *instance) { i.reporter.Panic(panicked(t), "a-request") }, "error", "panic", []string{"a defect of entry", "observe_test.panicked", `"in_app":true`, "sentry_test.go"}},
-		{"defect", func(i *instance) { i.uploads.Begin(1, observe.Sender{}, nil).End(defect) }, "error", "defect", []string{"the table has no row 17", `"archive_bytes":1000`, `"biggest":"a.pdb/1/a.sym"`}},
+		{"panic", func(i *instance) { i.reporter.Panic(panicked(t), "a-request") }, "error", "panic", []string{"a defect of entry", "observe_test.panicked", `"in_app":true`, "sentry_test.go", request}},
+		{"defect", func(i *instance) { i.uploads.Begin(1, who, nil).End(defect) }, "error", "defect", []string{"the table has no row 17", `"archive_bytes":1000`, `"biggest":"a.pdb/1/a.sym"`, request}},
 		{
-			"time-out", func(i *instance) { i.uploads.Begin(1, observe.Sender{}, nil).End(late) }, "warning", "timed out",
-			[]string{"most of its time went to client", `"archive_bytes":1000`, `"entries":3`, `"at":"build-symbols.txt"`, `"name":"sym"`, `"client_seconds":3`, `"longest_on":"client"`, `"reason":"idle"`},
+			"time-out", func(i *instance) { i.uploads.Begin(1, who, nil).End(late) }, "warning", "timed out",
+			[]string{"most of its time went to client", `"archive_bytes":1000`, `"entries":3`, `"at":"build-symbols.txt"`, `"name":"sym"`, `"client_seconds":3`, `"longest_on":"client"`, `"reason":"idle"`, request},
 		},
 		{"janitor", func(i *instance) { i.reporter.JanitorFailure("spill folder", 3, errCut) }, "error", "janitor", []string{errCut.Error(), `"failures_in_a_row":3`, `"task":"spill folder"`}},
 		{"pressure", func(i *instance) { i.reporter.PressureOut("disk failed") }, "error", "pressure", []string{"takes itself out", "disk failed"}},
