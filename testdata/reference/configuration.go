@@ -1,33 +1,17 @@
-// Command configuration writes the tables of docs/configuration.md from the flags of the
-// program. A test fails while the document has other tables.
 package main
 
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 
 	"spillway/settings"
-	"spillway/testdata/harness"
 )
 
-const (
-	document = "docs/configuration.md"
-	target   = "docs"
-)
-
-func main() {
-	if err := harness.Update(document, target, func(string) (string, error) { return tables() }); err != nil {
-		fmt.Fprintln(os.Stderr, "configuration:", err)
-		os.Exit(1)
-	}
-}
-
-// tables returns the section of the document: a heading for each command and each group of
+// configuration returns the section of the document: a heading for each command and each group of
 // flags, and a table of the flags.
-func tables() (string, error) {
+func configuration() (string, error) {
 	commands, err := settings.Reference()
 	if err != nil {
 		return "", err
