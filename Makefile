@@ -67,6 +67,15 @@ build: ## the program: ./spillway
 demo: ## shows an upload from end to end
 	$(GO) run ./testdata/demo
 
+# The S3 server of make bucket keeps the bucket "symbols" as a folder in BUCKET.
+BUCKET      ?= bucket
+BUCKET_PORT ?= 7070
+
+.PHONY: bucket
+bucket: $(VERSITYGW) ## an S3 server on port 7070 with the bucket "symbols", in the folder BUCKET (bucket); see docs/getting-started.md
+	mkdir -p $(BUCKET)/symbols
+	ROOT_ACCESS_KEY=spillway ROOT_SECRET_KEY=spillway-secret exec $(VERSITYGW) --port 127.0.0.1:$(BUCKET_PORT) --quiet --keep-alive posix $(BUCKET)
+
 # The tests of e2e run by themselves: they measure the program's memory, CPU and time. The
 # race detector watches the program there, not its tests.
 # The slowest packages start first.
@@ -105,8 +114,8 @@ plots: ## draws FIGURES (figures.json), which bench writes with -json, for docs/
 	cd testdata/bench/plot && $(GO) run . -figures $(abspath $(FIGURES)) -folder $(CURDIR)/docs/performance
 
 .PHONY: docs
-docs: ## writes the tables of docs/configuration.md from the flags
-	$(GO) run ./testdata/configuration
+docs: ## writes the tables of docs/configuration.md and docs/metrics.md from the program
+	$(GO) run ./testdata/reference
 
 .PHONY: profile
 profile: ## CPU and heap profiles of the stages' benchmarks, in the folder profiles

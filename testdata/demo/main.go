@@ -39,7 +39,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 
 	say(out, "Building spillway")
-	binary, err := daemon.Build(ctx, folder)
+	binary, err := daemon.Build(ctx, folder, "-trimpath") // as make build does, whose packages are cached then
 	if err != nil {
 		return err
 	}
