@@ -22,7 +22,7 @@ import (
 // Exit statuses.
 const (
 	exitDone       = 0 // also after a signal, if every upload under way finished
-	exitFailed     = 1
+	exitFailed     = 1 // also if a check has failed
 	exitUsage      = 2 // a bad setting
 	exitUnfinished = 3 // ended uploads that took longer than --drain-timeout
 	exitCutShort   = 4 // ended by a second signal
@@ -49,6 +49,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		ignoreBrokenPipes()
 		err = serve.Run(ctx, &s.Serve, getenv, stdout, stderr)
+	case "check":
+		if err := s.Check.Complete(); err != nil {
+			return usageError(stderr, err)
+		}
+		err = serve.RunCheck(ctx, &s.Check.Serve, s.Check.JSON, getenv, stdout)
 	case "token create":
 		c := s.Token.Create
 		err = tokens.RunCreate(s.Token.TokensFile, c.Email, c.Permission, c.ExpiresIn, c.Note, stdout, stderr)

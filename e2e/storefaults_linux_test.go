@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +100,11 @@ var connectionFaults = []storeFault{
 		args, _ = plain(badserver.Silent(t))
 		return args, []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_EC2_METADATA_DISABLED=true"}
 	}, "no credentials", "AWS_ACCESS_KEY_ID"},
+	{"credentials that are refused", func(t *testing.T) (args, env []string) {
+		args, _ = plain(badserver.Silent(t))
+		refusing := badserver.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+		return args, []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://" + refusing}
+	}, "no credentials", "AWS_ACCESS_KEY_ID"},
 	{"credentials that do not come", func(t *testing.T) (args, env []string) {
 		args, _ = plain(badserver.Silent(t))
 		return args, []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://" + badserver.Silent(t)}
@@ -148,14 +154,18 @@ func realStore(t *testing.T) (address string) {
 	return address
 }
 
-// The heartbeat and the log name what is wrong with the store, and what to do.
+// The heartbeat, the log and the command check name what is wrong with the store, and what to
+// do.
 func TestStoreFaults(t *testing.T) {
 	t.Parallel()
 	for _, f := range append(connectionFaults, refusals...) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			args, env := f.setUp(t)
-			d := start(t, append([]string{"AWS_CA_BUNDLE=", "AWS_ACCESS_KEY_ID=" + s3server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s3server.SecretKey}, env...), append([]string{"--dev"}, args...)...)
+			args = append([]string{"--dev"}, args...)
+			env = append([]string{"AWS_CA_BUNDLE=", "AWS_ACCESS_KEY_ID=" + s3server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s3server.SecretKey}, env...)
+			awaitCheck := startCheck(t, env, args...)
+			d := start(t, env, args...)
 			began := time.Now()
 			h := client.GetHeartbeat(t, d.API)
 			took := time.Since(began)
@@ -170,6 +180,12 @@ func TestStoreFaults(t *testing.T) {
 			}
 			if !strings.Contains(line, f.code) || !strings.Contains(line, f.says) {
 				t.Errorf("the log says %s; want %q and %q", line, f.code, f.says)
+			}
+			status, report := awaitCheck()
+			if failed := report.failing("s3"); status != statusFailed || !slices.ContainsFunc(failed, func(c checkRow) bool {
+				return strings.Contains(c.Found, "failed: "+f.code+".") && strings.Contains(c.Found+" "+c.Remedy, f.says)
+			}) {
+				t.Errorf("the check: %d, %+v; want %d, %q and %q", status, failed, statusFailed, f.code, f.says)
 			}
 		})
 	}

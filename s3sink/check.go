@@ -65,7 +65,8 @@ func (a Action) Explain() (failure, remedy string) {
 // ended.
 //
 // An action that fails does not keep the others from being tried. Each step takes at most
-// 5 s. There are several steps one after the other, and more if the store refuses checksums.
+// 5 s. Removing what was written follows the others, and a store that refuses checksums is
+// asked several times.
 func (s *Sink) Check(ctx context.Context) []Action {
 	name := ".spillway-check-" + strings.ToLower(rand.Text()[:12])
 	tried := make([][]Action, len(s.probers))
@@ -85,11 +86,17 @@ func (s *Sink) Check(ctx context.Context) []Action {
 
 // checkActions is Check for one destination.
 func (p *prober) checkActions(ctx context.Context) []Action {
-	found := p.chooseChecksum(ctx)
-	listing := p.step(ctx, func(ctx context.Context) error {
-		_, err := p.api.listUploads(ctx, p.target(""), "", 1)
-		return err
+	var found findings
+	var listing error
+	var steps sync.WaitGroup
+	steps.Go(func() { found = p.chooseChecksum(ctx) })
+	steps.Go(func() {
+		listing = p.step(ctx, func(ctx context.Context) error {
+			_, err := p.api.listUploads(ctx, p.target(""), "", 1)
+			return err
+		})
 	})
+	steps.Wait()
 	undo := context.WithoutCancel(ctx)
 	aborting := p.step(undo, func(ctx context.Context) error {
 		return findingsOf(abortLeftover(ctx, &p.leftover), abortLeftover(ctx, &p.unjoined)).err()

@@ -93,8 +93,8 @@ func refusesChecksum(err error) bool {
 	if errors.Is(err, errUnchecked) || errors.Is(err, errOtherChecksum) {
 		return true
 	}
-	if failed, ok := errors.AsType[*stream.StoreError](err); ok && failed.Op == "HeadObject" {
-		return false // it sends no checksum
+	if failed, ok := errors.AsType[*stream.StoreError](err); ok && (failed.Op == "HeadObject" || failed.Code == codeNoCredentials) {
+		return false // no checksum was sent
 	}
 	answered, ok := errors.AsType[*smithyhttp.ResponseError](err)
 	if !ok {

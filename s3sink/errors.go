@@ -77,8 +77,11 @@ var validCode = regexp.MustCompile(`^[A-Za-z0-9.]{1,64}$`)
 
 // codeOf returns S3's error code, or one of ours.
 func codeOf(err error) string {
-	if errors.Is(err, errMetadata) {
+	switch {
+	case errors.Is(err, errMetadata):
 		return codeMetadata
+	case errors.Is(err, errNoCredentials):
+		return codeNoCredentials // an answer in err is not S3's
 	}
 	if ended, ok := errors.AsType[*endedError](err); ok {
 		err = ended.last // it says more
@@ -92,8 +95,6 @@ func codeOf(err error) string {
 		return fmt.Sprint("HTTP ", answered.HTTPStatusCode())
 	}
 	switch {
-	case errors.Is(err, errNoCredentials):
-		return codeNoCredentials
 	case errors.Is(err, errDiffers):
 		return codeDiffers
 	case errors.Is(err, errNotStored):
@@ -104,8 +105,9 @@ func codeOf(err error) string {
 	return connectionCode(err)
 }
 
-// isAnswer reports whether err is an answer of S3, or of what is in its place.
+// isAnswer reports whether err is an answer of S3, or of what is in its place. That of a server
+// for credentials is none.
 func isAnswer(err error) bool {
 	answered, ok := errors.AsType[*smithyhttp.ResponseError](err)
-	return ok && answered.HTTPStatusCode() >= http.StatusMultipleChoices // 0: there was none
+	return ok && !errors.Is(err, errNoCredentials) && answered.HTTPStatusCode() >= http.StatusMultipleChoices // 0: there was none
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
+	"spillway/check"
 	"spillway/health"
 	"spillway/settings"
 	"spillway/stream/budget"
@@ -17,11 +17,6 @@ const (
 	// Open file descriptors, in percent of their limit, that are a warning and an error.
 	warnFiles  = 80
 	errorFiles = 95
-
-	// otherFiles is how many file descriptors the process needs besides those that
-	// depend on settings: for 256 uploads that wait for their turn, listeners, the log,
-	// the tokens file and debuggers.
-	otherFiles = 256 + 64
 )
 
 // newPressure returns the pressure state of the spill folder.
@@ -78,50 +73,21 @@ func (svc *service) spillConfig() (budget.SpillConfig, error) {
 			open = budget.OpenDisk
 		}
 		var err error
-		if cfg.Disk, err = inTime(openTimeout, budget.ErrDiskHangs, func() (budget.Disk, error) { return open(s.SpillDir) }); err != nil {
+		if cfg.Disk, err = openSpill(s, open); err != nil {
 			return cfg, fmt.Errorf("%q cannot be used: %w (--spill-quota 0 turns the disk off)", s.SpillDir, err)
 		}
 	}
 	return cfg, nil
 }
 
-// filesNeeded returns how many file descriptors the process may need: for connections
-// without an upload, uploads, requests to S3, and two spill files for each upload.
-func filesNeeded(s *settings.Serve) int {
-	const servers = 2
-	needed := servers*(maxSpareConns+maxMoreConns) + s.MaxUploads + s.S3Concurrency + otherFiles
-	if s.SpillQuota > 0 {
-		needed += 2 * s.MaxUploads
-	}
-	return needed
-}
-
-// warnOfLimits logs settings that exceed the limits of the machine: uploads would be
-// refused before they reach these settings.
-func (svc *service) warnOfLimits(ctx context.Context) {
-	s := svc.settings
-	if _, limit, err := openFiles(); err == nil && limit < filesNeeded(s) {
-		svc.log.Warn("the limit of file descriptors is too low for --max-uploads and --s3-concurrency: raise it (ulimit -n, LimitNOFILE=)",
-			zap.Int("limit", limit), zap.Int("needed", filesNeeded(s)))
-	}
-	if s.SpillQuota == 0 {
-		return
-	}
-	free, _, err := svc.budget.Spill().Free(ctx)
-	if err != nil {
-		svc.log.Warn("cannot read the free space of --spill-dir", zap.Error(err))
-		return
-	}
-	if needed := int64(s.SpillQuota) + int64(s.SpillMinFree); free < needed {
-		svc.log.Warn("--spill-quota and --spill-min-free together exceed the free space of --spill-dir: uploads will be refused before the quota is used up",
-			zap.Stringer("spill_quota", s.SpillQuota), zap.Stringer("spill_min_free", s.SpillMinFree),
-			zap.String("free", humanize.IBytes(uint64(max(free, 0)))), zap.String("spill_dir", s.SpillDir))
-	}
+// openSpill opens the spill folder. It does not wait long for a disk that hangs.
+func openSpill(s *settings.Serve, open func(path string) (budget.Disk, error)) (budget.Disk, error) {
+	return inTime(openTimeout, budget.ErrDiskHangs, func() (budget.Disk, error) { return open(s.SpillDir) })
 }
 
 // checkFiles checks the open file descriptors.
 func checkFiles() health.Check {
-	open, limit, err := openFiles()
+	open, limit, err := check.OpenFiles()
 	if errors.Is(err, errors.ErrUnsupported) {
 		return health.Check{Name: "files"}
 	}

@@ -72,7 +72,6 @@ func Run(ctx context.Context, s *settings.Serve, getenv func(string) string, std
 // run serves until ctx, a signal or the failure of a server ends it, and then shuts
 // down. On a second signal it returns at once. Writes to stdout must not block.
 func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io.Writer) error {
-	svc.warnOfLimits(ctx)
 	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { svc.tokens.Watch(watch) })
@@ -91,6 +90,7 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 		})
 	}
 	svc.announce(stdout)
+	go svc.logStartChecks(watch) // nobody waits for it: a disk may hang
 	err := svc.await(ctx, signals, failed)
 
 	var endErr error
@@ -138,9 +138,6 @@ func (svc *service) announce(stdout io.Writer) {
 		fields = append(fields, zap.String("s3", s3))
 	}
 	svc.log.Info("listening", fields...)
-	if svc.settings.DownloadAny {
-		svc.log.Warn("--download-any is for development: whoever has a token can make this machine fetch from any host, private ones included")
-	}
 	if svc.settings.Dev {
 		printDevHelp(stdout, svc.settings, svc.public.address(), svc.admin.address(), s3)
 	}

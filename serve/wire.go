@@ -50,6 +50,7 @@ type service struct {
 	metrics   *observe.Metrics
 	reporter  *observe.Reporter
 	tokens    *tokens.Set
+	clock     *clockWatch
 	pressure  *health.Pressure
 	budget    *budget.Budget
 	janitor   *janitor
@@ -79,6 +80,7 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 	if svc.tokens, err = newTokens(s, log); err != nil {
 		return nil, err
 	}
+	svc.clock = &clockWatch{log: log}
 	svc.pressure = svc.newPressure()
 	spill, err := svc.spillConfig()
 	if err != nil {
@@ -200,10 +202,9 @@ func (svc *service) listen(ctx context.Context) error {
 // embedS3 builds the S3 server of --dev and opens its endpoint.
 func (svc *service) embedS3(ctx context.Context) error {
 	s := svc.settings
-	buckets := slices.Compact([]string{s.S3Bucket, cmp.Or(s.S3TryBucket, s.S3Bucket)})
-	handler, err := s3sink.NewEmbedded(buckets...)
+	handler, err := newEmbedded(s)
 	if err != nil {
-		return &settings.Error{Err: fmt.Errorf("--s3-bucket: %w", err)}
+		return err
 	}
 	if svc.embedded, err = listen(ctx, handler, listenConfig{address: s.DevS3Listen, log: newServerLog(svc.log, svc.repeats), maxKept: maxSpareConns}); err != nil {
 		return fmt.Errorf("--dev-s3-listen: %w", err)
@@ -211,9 +212,43 @@ func (svc *service) embedS3(ctx context.Context) error {
 	return nil
 }
 
+// newEmbedded returns the S3 server of --dev.
+func newEmbedded(s *settings.Serve) (http.Handler, error) {
+	handler, err := s3sink.NewEmbedded(slices.Compact([]string{s.S3Bucket, cmp.Or(s.S3TryBucket, s.S3Bucket)})...)
+	if err != nil {
+		return nil, &settings.Error{Err: fmt.Errorf("--s3-bucket: %w", err)}
+	}
+	return handler, nil
+}
+
 // newSink returns the store. Its part size is that of the budget.
 func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
-	s := svc.settings
+	cfg := storeConfig(svc.settings, svc.embedded, svc.budget)
+	cfg.OnAttempt = func(a s3event.Attempt) {
+		svc.metrics.Attempt(a)
+		svc.clock.see(a)
+	}
+	cfg.OnSDKLog = func(debug bool, message string) {
+		level := zap.WarnLevel
+		if debug {
+			level = zap.DebugLevel
+		}
+		svc.log.Log(level, "AWS SDK", zap.String("text", message))
+	}
+	cfg.OnMultipart = svc.metrics.Multipart
+	cfg.OnChecksum = func(bucket string, kind s3event.Checksum) {
+		svc.metrics.Checksum(bucket, kind)
+		svc.log.Info("the store checks what it gets", zap.String("bucket", bucket), zap.String("checksum", string(kind)))
+	}
+	if svc.overrides.adjustStore != nil {
+		svc.overrides.adjustStore(&cfg)
+	}
+	return s3sink.New(ctx, cfg)
+}
+
+// storeConfig returns the part of a sink's configuration that the settings determine. embedded
+// is the endpoint of the S3 server of --dev; nil without one.
+func storeConfig(s *settings.Serve, embedded *endpoint, b *budget.Budget) s3sink.Config {
 	cfg := s3sink.Config{
 		Bucket:      s.S3Bucket,
 		TryBucket:   s.S3TryBucket,
@@ -222,35 +257,19 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 		PathStyle:   s.S3PathStyle,
 		Prefix:      s.S3Prefix,
 		TryPrefix:   s.S3TryPrefix,
-		PartSize:    int64(svc.budget.PartSize()),
+		PartSize:    int64(b.PartSize()),
 		Concurrency: s.S3Concurrency,
 		SkipBySize:  s.SkipBySize,
 		Verify:      s.S3Verify,
-		OnAttempt:   svc.metrics.Attempt,
-		OnSDKLog: func(debug bool, message string) {
-			level := zap.WarnLevel
-			if debug {
-				level = zap.DebugLevel
-			}
-			svc.log.Log(level, "AWS SDK", zap.String("text", message))
-		},
-		OnMultipart: svc.metrics.Multipart,
-		OnChecksum: func(bucket string, kind s3event.Checksum) {
-			svc.metrics.Checksum(bucket, kind)
-			svc.log.Info("the store checks what it gets", zap.String("bucket", bucket), zap.String("checksum", string(kind)))
-		},
 	}
 	if s.Dev {
 		cfg.DefaultRegion = "us-east-1"
 	}
-	if svc.embedded != nil {
-		cfg.Endpoint = "http://" + svc.embedded.address()
+	if embedded != nil {
+		cfg.Endpoint = "http://" + embedded.address()
 		cfg.AccessKey, cfg.SecretKey = devKey, devKey
 	}
-	if svc.overrides.adjustStore != nil {
-		svc.overrides.adjustStore(&cfg)
-	}
-	return s3sink.New(ctx, cfg)
+	return cfg
 }
 
 // newJanitor returns a janitor that removes what dead processes and lost responses left

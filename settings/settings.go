@@ -19,6 +19,7 @@ import (
 // variable, see [variable]. --help and docs/configuration.md are made from the tags.
 type Settings struct {
 	Serve       Serve       `cmd:"" default:"withargs" help:"Receive uploads until SIGTERM (the default command)."`
+	Check       Check       `cmd:"" help:"Check the settings, the machine and the store, and say what to do. Changes nothing."`
 	Token       Token       `cmd:"" help:"Create, list and revoke upload tokens."`
 	Healthcheck Healthcheck `cmd:"" help:"Ask the instance on this machine for /__lbheartbeat__. The exit status is 0 if it should get uploads, and 1 if not or if there is no answer within 3s. For supervisors of containers."`
 	Version     Version     `cmd:"" help:"Print the version."`
@@ -84,6 +85,13 @@ type Serve struct {
 
 	LogLevel  string `group:"Log and reports:" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Lowest level to log: debug, info, warn or error."`
 	LogFormat string `group:"Log and reports:" default:"" enum:",json,mozlog,console" placeholder:"FORMAT" help:"json, mozlog (JSON in Mozilla's log schema) or console. If unset: json, or console with --dev."`
+}
+
+// Check holds the settings of the check command: those of serve, which it checks. Call
+// [Serve.Complete] before using them.
+type Check struct {
+	Serve
+	JSON bool `name:"json" help:"Print the results as JSON: see docs/operations.md."`
 }
 
 // Token holds the settings of the token commands.

@@ -110,14 +110,14 @@ func warnIfOpen(file string, stderr io.Writer) {
 	if err != nil {
 		return // whoever opens it reports that
 	}
-	if may := openTo(info.Mode()); may != "" {
+	if may := OpenTo(info.Mode()); may != "" {
 		terminal.WriteLine(stderr, fmt.Sprintf("warning: everybody on this machine may %s %s (mode %04o): chmod o= it", may, file, info.Mode().Perm()))
 	}
 }
 
-// openTo returns what everybody may do to a file with that mode: "read", "change", or "" for
+// OpenTo returns what everybody may do to a file with that mode: "read", "change", or "" for
 // nothing.
-func openTo(mode fs.FileMode) string {
+func OpenTo(mode fs.FileMode) string {
 	switch {
 	case mode&0o002 != 0:
 		return "change"

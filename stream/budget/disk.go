@@ -33,3 +33,13 @@ type DiskFile interface {
 	// system needs to find them.
 	Allocated() (int64, error)
 }
+
+// DiskTraits say on what a folder is.
+type DiskTraits struct {
+	FileSystem string // its type, e.g. "ext4"
+	InMemory   bool   // its files take memory, not space on a disk
+
+	// Nameless: files can be made without a name. Else a file has one for a moment, and
+	// a process that is killed then leaves it behind, for the next Clean.
+	Nameless bool
+}

@@ -43,14 +43,27 @@ func OpenDisk(path string) (Disk, error) {
 // thing, one whose name is removed at once. Until then it is locked, which is
 // how Clean tells it from one that was left behind.
 func (d folder) Create() (DiskFile, error) {
-	f, err := os.OpenFile(d.path, os.O_RDWR|unix.O_TMPFILE, 0o600)
-	if err == nil {
-		return diskFile{f}, nil
+	f, err := d.createNameless()
+	if errors.Is(err, errors.ErrUnsupported) {
+		return d.createNamed()
 	}
-	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.ENOENT) {
+	if err != nil {
 		return nil, err
 	}
-	return d.createNamed()
+	return f, nil
+}
+
+// createNameless makes a file without a name. The error is [errors.ErrUnsupported] if the file
+// system has no such thing, or the kernel (open(2), "O_TMPFILE").
+func (d folder) createNameless() (DiskFile, error) {
+	f, err := os.OpenFile(d.path, os.O_RDWR|unix.O_TMPFILE, 0o600)
+	switch {
+	case err == nil:
+		return diskFile{f}, nil
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOENT):
+		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return nil, err
 }
 
 func (d folder) createNamed() (_ DiskFile, err error) {

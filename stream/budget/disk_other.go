@@ -12,3 +12,8 @@ import (
 func OpenDisk(string) (Disk, error) {
 	return nil, fmt.Errorf("spilling to disk: %w on this system", errors.ErrUnsupported)
 }
+
+// DescribeDisk fails, too.
+func DescribeDisk(string) (DiskTraits, error) {
+	return DiskTraits{}, fmt.Errorf("spilling to disk: %w on this system", errors.ErrUnsupported)
+}

@@ -46,8 +46,15 @@ func New(limit int64) (*Group, error) {
 	return g, nil
 }
 
+// procs is the file that processes are added with.
+const procs = "cgroup.procs"
+
 // Add moves a process into the group.
-func (g *Group) Add(pid int) error { return g.write("cgroup.procs", int64(pid)) }
+func (g *Group) Add(pid int) error { return g.write(procs, int64(pid)) }
+
+// Procs returns the path of the file to which a process writes its number, or 0, to enter the
+// group.
+func (g *Group) Procs() string { return filepath.Join(g.path, procs) }
 
 // Peak is the most memory that the group had at once, in bytes, page cache included.
 func (g *Group) Peak() (int64, error) {

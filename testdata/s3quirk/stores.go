@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"spillway/testdata/s3fault"
 	"spillway/testdata/s3server"
@@ -178,6 +179,14 @@ func AbortDeletes(t testing.TB, c s3server.Client) Quirk {
 		if err := c.Delete(r.Context(), bucket, key); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// Clock answers with a Date that is off by that much, as a store does whose clock is, or whose
+// client's clock is off the other way.
+func Clock(off time.Duration) Quirk {
+	return onAnswer(func(_ *http.Request, a *answer) {
+		a.header.Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
 	})
 }
 

@@ -1,4 +1,4 @@
-package serve
+package check
 
 import (
 	"os"
@@ -7,9 +7,9 @@ import (
 	"spillway/stream/budget"
 )
 
-// openFiles returns how many file descriptors the process has open, and how many it
+// OpenFiles returns how many file descriptors the process has open, and how many it
 // may have.
-func openFiles() (open, limit int, err error) {
+func OpenFiles() (open, limit int, err error) {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
 		return 0, 0, os.NewSyscallError("getrlimit", err)
