@@ -102,7 +102,9 @@ func (p *prober) checkActions(ctx context.Context) []Action {
 		return findingsOf(abortLeftover(ctx, &p.leftover), abortLeftover(ctx, &p.unjoined)).err()
 	})
 	deleting := p.step(undo, func(ctx context.Context) error { return p.deleteObjects(ctx).err() })
-	if p.store.speaksTLS(ctx, found.worst()) {
+	tls, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	if p.store.speaksTLS(tls, found.worst()) {
 		for i, err := range found {
 			found[i] = withCode(err, codeTLSPort)
 		}
