@@ -42,9 +42,9 @@ func Settings(s *settings.Serve) Result {
 	return r
 }
 
-// Invalid is the result for a setting that cannot be used. The error names it.
-func Invalid(err error) Result {
-	return Result{Name: "settings", Level: health.Error, Found: err.Error() + ".", Remedy: "Fix the setting: the start would fail with it."}
+// Invalid is the result of a check for settings that cannot be used. The error names them.
+func Invalid(name string, err error) Result {
+	return Result{Name: name, Level: health.Error, Found: err.Error() + ".", Remedy: "Fix the setting: the start would fail with it."}
 }
 
 // Files judges the limit of file descriptors. connections is how many the servers may have

@@ -3,15 +3,19 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
+	"spillway/testdata/s3fault"
 	"spillway/testdata/s3quirk"
 )
 
@@ -236,10 +240,10 @@ func TestCheckOfBadSettings(t *testing.T) {
 	if !strings.HasPrefix(stderr, "spillway: --memory: ") {
 		t.Errorf("said %q", stderr)
 	}
-	for name, c := range map[string]struct{ arg, says string }{
-		"certificate": {"--tls-cert=/no/cert.pem --tls-key=/no/key.pem", "--tls-cert, --tls-key"},
-		"Sentry":      {"--sentry-dsn=nonsense", "--sentry-dsn"},
-		"profile":     {"--s3-region=", "no region"},
+	for name, c := range map[string]struct{ arg, row, says string }{
+		"certificate": {"--tls-cert=/no/cert.pem --tls-key=/no/key.pem", "settings", "--tls-cert, --tls-key"},
+		"Sentry":      {"--sentry-dsn=nonsense", "settings", "--sentry-dsn"},
+		"region":      {"--s3-region=", "s3", "no region"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -247,9 +251,54 @@ func TestCheckOfBadSettings(t *testing.T) {
 			env, flags := b.flagsFor(t)
 			env = append(env, "AWS_REGION=", "AWS_DEFAULT_REGION=", "AWS_CONFIG_FILE=/dev/null")
 			_, r := runCheck(t, env, append(flags, strings.Fields(c.arg)...)...)
-			if !slices.ContainsFunc(r.failing("settings"), func(row checkRow) bool { return strings.Contains(row.Found, c.says) && row.Status == "error" }) {
-				t.Errorf("%+v", r)
+			if row := r.row(t, c.row); row.Status != "error" || !strings.Contains(row.Found, c.says) || !strings.Contains(row.Remedy, "the start would fail") {
+				t.Errorf("%+v", row)
+			}
+			if k := r.row(t, "tokens"); k.Status != "ok" {
+				t.Errorf("%+v", k)
 			}
 		})
+	}
+}
+
+// TestCheckThatIsInterrupted: a signal while a part is being sent ends the check, which aborts its
+// uploads and deletes its objects first.
+func TestCheckThatIsInterrupted(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	proxy, err := s3fault.NewProxy(b.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan struct{})
+	once := sync.OnceFunc(func() { close(sent) })
+	proxy.InjectSome(func(call string) *s3fault.Fault {
+		if !strings.HasPrefix(call, "UploadPart ") {
+			return nil
+		}
+		once()
+		return &s3fault.Fault{Kind: s3fault.Timeout}
+	})
+	front := httptest.NewServer(proxy)
+	t.Cleanup(front.Close)
+	binary, err := checked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(client.Within(t), binary, "check", "--dev", "--s3-endpoint="+front.URL, "--s3-bucket="+b.BucketName, "--spill-dir="+t.TempDir())
+	c.Env = append(os.Environ(), b.credentials()...)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-sent
+	if err := c.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait() // the status says how it ended
+	if status := c.ProcessState.ExitCode(); status != statusFailed {
+		t.Errorf("status %d", status)
+	}
+	if keys, uploads := b.Keys(t), b.Store.Uploads(t, b.BucketName); len(keys)+len(uploads) > 0 {
+		t.Errorf("left: %q and %v", keys, uploads)
 	}
 }

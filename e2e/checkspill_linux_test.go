@@ -115,6 +115,13 @@ func TestCheckOfSpillFolders(t *testing.T) {
 	})
 }
 
+// TestStartWarnsOfASpillFolderInMemory: the start says what the check says.
+func TestStartWarnsOfASpillFolderInMemory(t *testing.T) {
+	t.Parallel()
+	d := start(t, nil, append(noStore, "--spill-dir="+mountTmpfs(t, 2<<30).Path)...)
+	awaitLog(t, d, `"level":"warn"`, "start check", `"check":"spill"`, "is in memory (tmpfs)", "a folder on a disk")
+}
+
 // TestCheckOfLimits has limits of the process that are too low for the settings. A shell lowers
 // them, and then becomes the program. Where no control group can be made, only TestMemoryLimit
 // tests the limits of these.

@@ -61,13 +61,14 @@ func (a Action) Explain() (failure, remedy string) {
 
 // Check tries every action that Spillway needs, in each bucket and under each prefix, with
 // the requests of [Sink.Probe]. Its objects have names of their own, so that it disturbs no
-// running instance. It deletes them, and aborts its multipart uploads, also after ctx has
-// ended.
+// running instance. It deletes them, and aborts its multipart uploads. So it does not end with
+// ctx.
 //
 // An action that fails does not keep the others from being tried. Each step takes at most
 // 5 s. Removing what was written follows the others, and a store that refuses checksums is
 // asked several times.
 func (s *Sink) Check(ctx context.Context) []Action {
+	ctx = context.WithoutCancel(ctx)
 	name := ".spillway-check-" + strings.ToLower(rand.Text()[:12])
 	tried := make([][]Action, len(s.probers))
 	var checks sync.WaitGroup
@@ -97,11 +98,13 @@ func (p *prober) checkActions(ctx context.Context) []Action {
 		})
 	})
 	steps.Wait()
-	undo := context.WithoutCancel(ctx)
-	aborting := p.step(undo, func(ctx context.Context) error {
+	aborting := p.step(ctx, func(ctx context.Context) error {
 		return findingsOf(abortLeftover(ctx, &p.leftover), abortLeftover(ctx, &p.unjoined)).err()
 	})
-	deleting := p.step(undo, func(ctx context.Context) error { return p.deleteObjects(ctx).err() })
+	if len(found) > 0 {
+		_ = p.step(ctx, p.abortUnnamed) // the sweep aborts the others
+	}
+	deleting := p.step(ctx, func(ctx context.Context) error { return p.deleteObjects(ctx).err() })
 	tls, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	if p.store.speaksTLS(tls, found.worst()) {
@@ -118,6 +121,26 @@ func (p *prober) step(ctx context.Context, check func(context.Context) error) er
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	return findingsOf(runCheck(ctx, check)).worst()
+}
+
+// abortUnnamed aborts the multipart uploads whose create was answered too late, or not at all.
+func (p *prober) abortUnnamed(ctx context.Context) error {
+	for _, name := range []string{p.single, p.joined} {
+		t := p.target(name)
+		page, err := p.api.listUploads(ctx, t, "", maxPage)
+		if err != nil {
+			return err
+		}
+		for _, u := range page.uploads {
+			if u.key != t.key {
+				continue
+			}
+			if err := p.api.abort(ctx, t, u.id); err != nil && !errors.Is(err, errNoUpload) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // actions tells which action failed from what a round found, and from the errors of the other

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"spillway/s3sink"
+	"spillway/testdata/s3fault"
 	"spillway/testdata/s3quirk"
 )
 
@@ -123,25 +124,28 @@ func TestCheckOfAStoreThatIsDown(t *testing.T) {
 	})
 }
 
-// TestCheckCleansUpAfterItsEnd checks that a check whose context ends while a part is being
-// sent aborts the upload.
-func TestCheckCleansUpAfterItsEnd(t *testing.T) {
-	inFakeTime(t, "", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		r := newFakeRig(t, fakeListing(func(op string, req *http.Request) (*http.Response, error) {
-			if op == "UploadPart" {
-				cancel()
-				<-req.Context().Done()
-				return nil, context.Cause(req.Context())
-			}
-			return nil, nil
-		}), func(cfg *s3sink.Config) { cfg.TryPrefix = cfg.Prefix })
-		for _, a := range r.sink.Check(ctx) {
-			if slices.Contains([]string{"s3:AbortMultipartUpload", "s3:DeleteObject"}, a.Name) && (!a.Tried || a.Err != nil || len(a.Left) > 0) {
-				t.Errorf("%s: tried: %v, left: %q, error: %v", a.Name, a.Tried, a.Left, a.Err)
-			}
+// TestCheckAbortsWhatItCannotName has a store that creates multipart uploads, and whose answers
+// get lost. Nothing is left of them.
+func TestCheckAbortsWhatItCannotName(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, real(t), nil)
+	r.wire.InjectSome(func(call string) *s3fault.Fault {
+		if strings.HasPrefix(call, "CreateMultipartUpload ") {
+			return &s3fault.Fault{Kind: s3fault.Reset, Applied: true}
 		}
+		return nil
 	})
+	for _, a := range r.sink.Check(t.Context()) {
+		if (a.Err != nil) != (a.Name == "s3:PutObject") {
+			t.Errorf("%s: tried: %v, error: %v", a.Name, a.Tried, a.Err)
+		}
+	}
+	if n := r.wire.Attempts()["CreateMultipartUpload"]; n == 0 {
+		t.Error("no upload was created")
+	}
+	if keys, uploads := r.Keys(t, r.bucket), r.Uploads(t, r.bucket); len(keys)+len(uploads) > 0 {
+		t.Errorf("left: %q and %v", keys, uploads)
+	}
 }
 
 // fakeListing returns a fake store that lists no uploads, with answers of a test.

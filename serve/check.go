@@ -55,8 +55,8 @@ func RunCheck(ctx context.Context, s *settings.Serve, asJSON bool, getenv func(s
 
 // checkSettings checks the settings and the files that they name.
 func checkSettings(s *settings.Serve) []check.Result {
-	results := []check.Result{check.Settings(s)}
-	invalid := func(err error) { results = append(results, check.Invalid(err)) }
+	var results []check.Result
+	invalid := func(err error) { results = append(results, check.Invalid("settings", err)) }
 	if reporter, err := observe.NewReporter(s.SentryDSN, Version().Version); err != nil {
 		invalid(fmt.Errorf("--sentry-dsn: %w", err))
 	} else {
@@ -65,16 +65,29 @@ func checkSettings(s *settings.Serve) []check.Result {
 	if _, err := certificate(s); err != nil {
 		invalid(err)
 	}
-	found := check.Tokens{}
+	if len(results) == 0 {
+		results = append(results, check.Settings(s))
+	}
+	return append(results, examineTokens(s).Result(s))
+}
+
+// examineTokens reads the tokens file. It does not wait long for a file system that hangs.
+func examineTokens(s *settings.Serve) (found check.Tokens) {
 	set, err := newTokens(s, zap.NewNop())
-	if found.Err = err; err == nil {
-		found.Status = set.Status()
-		found.Expiring = expiryWarning(found.Status.Expiring)
+	if err != nil {
+		return check.Tokens{Err: err}
 	}
-	if info, err := os.Stat(s.TokensFile); s.TokensFile != "" && err == nil {
-		found.Mode = info.Mode()
+	found.Status = set.Status()
+	found.Expiring = expiryWarning(found.Status.Expiring)
+	if s.TokensFile == "" {
+		return found
 	}
-	return append(results, found.Result(s))
+	info, err := inTime(readTimeout, errReadHangs, func() (os.FileInfo, error) { return os.Stat(s.TokensFile) })
+	if err != nil {
+		return check.Tokens{Err: err}
+	}
+	found.Mode = info.Mode()
+	return found
 }
 
 // checkMachine checks what the settings need of the machine.
@@ -121,7 +134,7 @@ func checkStore(ctx context.Context, s *settings.Serve, room *budget.Budget) ([]
 	if s.EmbeddedS3() {
 		handler, err := newEmbedded(s)
 		if err != nil {
-			return []check.Result{check.Invalid(err)}, nil
+			return []check.Result{check.Invalid("s3", err)}, nil
 		}
 		// On any free port: that of the settings may be in use by an instance.
 		quiet := log.New(io.Discard, "", 0)
@@ -136,7 +149,7 @@ func checkStore(ctx context.Context, s *settings.Serve, room *budget.Budget) ([]
 	cfg.OnAttempt = clock.see
 	sink, err := s3sink.New(ctx, cfg)
 	if err != nil {
-		return []check.Result{check.Invalid(err)}, nil
+		return []check.Result{check.Invalid("s3", err)}, nil
 	}
 	actions := sink.Check(ctx)
 	return append(check.Store(actions, sink.Checksums()), clock.results()...), nil
