@@ -100,7 +100,7 @@ func checkTokens(tokens []Token) error {
 
 func checkToken(t Token) error {
 	switch {
-	case !strings.Contains(t.Email, "@") || strings.ContainsFunc(t.Email, unicode.IsControl):
+	case !isEmail(t.Email):
 		return fmt.Errorf("%q is not an email address", t.Email)
 	case t.ExpiresAt.IsZero():
 		return errors.New("it has no expires_at")
@@ -111,4 +111,9 @@ func checkToken(t Token) error {
 		}
 	}
 	return nil
+}
+
+// isEmail reports whether text looks like an email address.
+func isEmail(text string) bool {
+	return strings.Contains(text, "@") && !strings.ContainsFunc(text, unicode.IsControl)
 }

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spillway/internal/account"
+
 	"go.uber.org/zap"
 )
 
@@ -93,6 +95,9 @@ type Set struct {
 	log   *zap.Logger
 	read  func(path string) ([]Token, error) // the function read; tests replace it
 
+	// AskUpstream sets it before the set is used; nil: tokens that are not in force are unknown.
+	upstream *Upstream
+
 	reload  chan struct{}                // holds a value if Reload was called
 	entries atomic.Pointer[[]tokenEntry] // in force
 
@@ -104,7 +109,7 @@ type Set struct {
 
 type tokenEntry struct {
 	Token
-	digest [sha256.Size]byte
+	digest digest
 	used   *atomic.Int64 // when it last authenticated a request, in seconds since 1970; 0: never
 }
 
@@ -136,7 +141,7 @@ func (t *Set) set(tokens []Token) error {
 	if err := checkTokens(tokens); err != nil {
 		return err
 	}
-	used := make(map[[sha256.Size]byte]*atomic.Int64)
+	used := make(map[digest]*atomic.Int64)
 	if before := t.entries.Load(); before != nil {
 		for _, entry := range *before {
 			used[entry.digest] = entry.used
@@ -159,8 +164,8 @@ func (t *Set) set(tokens []Token) error {
 
 // Digest returns the SHA-256 of a token in hexadecimal.
 func Digest(token string) string {
-	digest := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(digest[:])
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
 }
 
 // shortDigest is how many hexadecimal digits of a digest tell tokens apart in lists, in the
@@ -184,22 +189,32 @@ func withoutLabel(given string) string {
 	return token
 }
 
+// AskUpstream makes the set ask another server about tokens that it does not have. Call it
+// before anything else.
+func (t *Set) AskUpstream(u *Upstream) { t.upstream = u }
+
 // Authenticate returns the token of a request. Its error is [ErrMissing], [ErrUnknown],
-// [ErrExpired] or [ErrForbidden]; with the last two it also returns the token. Its
-// running time depends only on the number of tokens.
-func (t *Set) Authenticate(r *http.Request, now time.Time) (Token, error) {
-	given := r.Header.Get("Auth-Token")
-	if given == "" {
+// [ErrExpired] or [ErrForbidden]; with the last two it also returns the token, if the set has
+// it. Its running time depends only on the number of tokens.
+//
+// With an [Upstream], it may wait for an answer for up to 10 s, which goes to a (it may be
+// nil). Its error may then wrap [ErrUnchecked].
+func (t *Set) Authenticate(r *http.Request, now time.Time, a *account.Account) (Token, error) {
+	given := withoutLabel(r.Header.Get("Auth-Token"))
+	if r.Header.Get("Auth-Token") == "" {
 		return Token{}, ErrMissing
 	}
-	digest := sha256.Sum256([]byte(withoutLabel(given)))
+	of := digest(sha256.Sum256([]byte(given)))
 	entries := *t.entries.Load()
 	found := -1
 	for i := range entries {
-		equal := subtle.ConstantTimeCompare(entries[i].digest[:], digest[:])
+		equal := subtle.ConstantTimeCompare(entries[i].digest[:], of[:])
 		found = subtle.ConstantTimeSelect(equal, i, found)
 	}
-	if found < 0 {
+	switch {
+	case found < 0 && t.upstream != nil:
+		return t.upstream.authenticate(given, a)
+	case found < 0:
 		return Token{}, ErrUnknown
 	}
 	entry := &entries[found]
@@ -212,6 +227,6 @@ func (t *Set) Authenticate(r *http.Request, now time.Time) (Token, error) {
 
 // Authorized reports whether a request has a token that may upload.
 func (t *Set) Authorized(r *http.Request) bool {
-	_, err := t.Authenticate(r, time.Now())
+	_, err := t.Authenticate(r, time.Now(), nil)
 	return err == nil
 }

@@ -20,7 +20,7 @@ func authenticate(t *Set, given string, now time.Time) (Token, error) {
 	if given != "" {
 		r.Header.Set("Auth-Token", given)
 	}
-	return t.Authenticate(r, now)
+	return t.Authenticate(r, now, nil)
 }
 
 func TestAuthenticate(t *testing.T) {

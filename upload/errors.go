@@ -69,6 +69,8 @@ var fixedVerdicts = []struct {
 		"The token in the header Auth-Token has expired. Ask those who run this server for a new one.")},
 	{tokens.ErrForbidden, refused(http.StatusForbidden, outcome.BadToken, "Forbidden",
 		"The token in the header Auth-Token may upload neither symbols nor try symbols. Ask those who run this server for one that may.")},
+	{tokens.ErrUnchecked, retryLater(outcome.Refused, outcome.Unchecked,
+		"The token cannot be checked at the moment: the server that knows it cannot be asked, or too many other tokens are being checked.")},
 	{errNotForm, refused(http.StatusBadRequest, outcome.BadForm, "Must be multipart form data with at least one file",
 		"The request's Content-Type is not multipart/form-data with a boundary. Send the archive as a file of a form, as curl does with --form symbols.zip=@symbols.zip.")},
 	{errNoFile, refused(http.StatusBadRequest, outcome.BadForm, "Must be multipart form data with at least one file",

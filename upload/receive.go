@@ -22,7 +22,7 @@ import (
 // receive checks what it can before the body, waits for the upload's turn, opens the
 // source of its archive and stores the archive.
 func (u *upload) receive() (err error) {
-	if u.token, err = u.api.cfg.Tokens.Authenticate(u.r, u.began); err != nil {
+	if u.token, err = u.api.cfg.Tokens.Authenticate(u.r, u.began, u.account); err != nil {
 		return err
 	}
 	if encoding := u.r.Header.Get("Content-Encoding"); isEncoded(encoding, "identity") {

@@ -56,7 +56,7 @@ func newBodyRest(u *upload, v verdict) *bodyRest {
 	switch {
 	case v.outcome == outcome.TimedOut || v.outcome == outcome.ShutDown:
 		rest.limit, rest.d = shortDrain, shortDrainTime
-	case v.status == http.StatusForbidden:
+	case v.status == http.StatusForbidden || v.reason == outcome.Unchecked:
 		rest.drains, rest.limit, rest.d = u.api.strangerDrains, most, min(strangerDrainTime, rest.d)
 	}
 	return rest

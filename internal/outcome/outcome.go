@@ -31,6 +31,7 @@ const (
 
 	// Reasons for Refused.
 	BadToken   Reason = "token"       // missing, unknown, expired or without permission
+	Unchecked  Reason = "token check" // the server that knows the token could not be asked
 	BadForm    Reason = "form"        // not a form with one archive
 	BadURL     Reason = "url"         // may not be fetched, or has no archive
 	BadName    Reason = "name"        // an entry name that is not allowed
@@ -54,7 +55,7 @@ const (
 // reasons lists the valid reasons of each outcome.
 var reasons = map[Outcome][]Reason{
 	Stored:     {NoReason},
-	Refused:    {BadToken, BadForm, BadURL, BadName, BadArchive, TooLarge, NoRoom, NoSpill, TokenBusy, RemoteDown, OtherCause},
+	Refused:    {BadToken, Unchecked, BadForm, BadURL, BadName, BadArchive, TooLarge, NoRoom, NoSpill, TokenBusy, RemoteDown, OtherCause},
 	Failed:     {StoreFailed, DiskFailing, OtherCause},
 	ClientGone: {NoReason},
 	TimedOut:   {IdleTooLong, TotalTooLong, OtherCause},
