@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"spillway/settings"
 	"spillway/stream"
 	"spillway/stream/budget"
+	"spillway/tokens"
 )
 
 const mib, gib = 1 << 20, 1 << 30
@@ -209,6 +211,34 @@ func TestFailed(t *testing.T) {
 		}
 		if err := Failed(errs); err == nil || err.Error() != says {
 			t.Errorf("%d errors: %v", n, err)
+		}
+	}
+}
+
+// What is wrong with the tokens is an error if nobody can upload, or anybody could.
+func TestTokens(t *testing.T) {
+	down := &tokens.AskError{Result: tokens.Failed, Reason: "HTTP 502"}
+	usable := tokens.Status{Usable: 1, Uses: make([]tokens.Use, 2)}
+	for _, c := range []struct {
+		name     string
+		tokens   Tokens
+		upstream string
+		level    health.Level
+		found    string
+	}{
+		{"well", Tokens{Status: usable, Mode: 0o600}, "", health.OK, "1 of 2 tokens may upload."},
+		{"none", Tokens{}, "", health.Error, "0 of 0 tokens may upload. Every upload gets a 403."},
+		{"no file", Tokens{Err: fs.ErrNotExist}, "", health.Error, "file does not exist."},
+		{"soon", Tokens{Status: usable, Expiring: "Soon."}, "", health.Warning, "1 of 2 tokens may upload. Soon."},
+		{"readable", Tokens{Status: usable, Mode: 0o644}, "", health.Warning, "1 of 2 tokens may upload. Everybody on this machine may read the file (mode 0644), and so who has tokens."},
+		{"writable", Tokens{Status: usable, Mode: 0o602}, "", health.Error, "1 of 2 tokens may upload. Everybody on this machine may change the file (mode 0602), and so add tokens."},
+		{"only an upstream", Tokens{}, "https://x", health.OK, "0 of 0 tokens may upload. The server of --tokens-upstream answers."},
+		{"only an upstream, down", Tokens{Upstream: down}, "https://x", health.Error, "0 of 0 tokens may upload. The server of --tokens-upstream cannot be asked: HTTP 502."},
+		{"and an upstream, down", Tokens{Status: usable, Upstream: down}, "https://x", health.Warning, "1 of 2 tokens may upload. The server of --tokens-upstream cannot be asked: HTTP 502."},
+	} {
+		r := c.tokens.Result(&settings.Serve{TokensFile: "t", TokensUpstream: c.upstream})
+		if r.Level != c.level || r.Found != c.found || (r.Remedy == "") != (c.level == health.OK || c.name == "soon") {
+			t.Errorf("%s: %+v, want %v and %q", c.name, r, c.level, c.found)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -16,6 +17,7 @@ type Tokens struct {
 	Err      error       // the file cannot be used; nil: it can
 	Status   tokens.Status
 	Expiring string // says which tokens expire soon; empty: none
+	Upstream error  // why --tokens-upstream cannot be asked; nil: it can, or is not set
 }
 
 // Result judges the tokens.
@@ -32,7 +34,16 @@ func (k Tokens) Result(s *settings.Serve) Result {
 		r.Found += " " + found
 		r.Remedy = strings.TrimSpace(r.Remedy + " " + do)
 	}
-	if k.Status.Usable == 0 {
+	none := k.Status.Usable == 0
+	switch e, down := errors.AsType[*tokens.AskError](k.Upstream); {
+	case down && none:
+		worse(health.Error, fmt.Sprintf("The server of --tokens-upstream cannot be asked: %s.", e.Reason), "Check that server, the URL, and the network.")
+	case down:
+		worse(health.Warning, fmt.Sprintf("The server of --tokens-upstream cannot be asked: %s.", e.Reason), "Check that server, the URL, and the network.")
+	case s.TokensUpstream != "":
+		worse(health.OK, "The server of --tokens-upstream answers.", "")
+	}
+	if none && s.TokensUpstream == "" {
 		worse(health.Error, "Every upload gets a 403.", "Create a token with spillway token create.")
 	}
 	if k.Expiring != "" {

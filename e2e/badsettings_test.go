@@ -19,6 +19,16 @@ func TestBadSettings(t *testing.T) {
 	}{
 		{"", "--s3-bucket is required"},
 		{"--s3-bucket=b", "--tokens-file is required"},
+		{"--s3-bucket=b --tokens-upstream=symbols.example.com", "--tokens-upstream: it is not a URL"},
+		{"--s3-bucket=b --tokens-upstream=ftp://symbols.example.com", "--tokens-upstream: it is not a URL"},
+		{"--s3-bucket=b --tokens-upstream=https://", "--tokens-upstream: it is not a URL"},
+		{"--s3-bucket=b --tokens-upstream=https://:443", "--tokens-upstream: it is not a URL"},
+		{"--s3-bucket=b --tokens-upstream=https://symbols.example.com?a=b", "--tokens-upstream: it must have no user, password, query or fragment"},
+		{"--s3-bucket=b --tokens-upstream=https://symbols.example.com/upload/auth_info/", "--tokens-upstream: it must be the URL of the server"},
+		{"--s3-bucket=b --tokens-upstream=https://symbols.example.com/upload", "--tokens-upstream: it must be the URL of the server"},
+		{"--s3-bucket=b --tokens-upstream=http://symbols.example.com", "--tokens-upstream: it must be https"},
+		{"--s3-bucket=b --tokens-upstream=http://10.0.0.1:8000", "--tokens-upstream: it must be https"},
+		{"--s3-bucket=b --tokens-upstream=http://localhost.example.com", "--tokens-upstream: it must be https"},
 		{"--dev --listen=:8000", `--listen: ":8000" is not a loopback address`},
 		{"--dev --listen=0.0.0.0:8000", "--listen: "},
 		{"--dev --listen=example.com:8000", "--listen: "},
@@ -139,6 +149,8 @@ func TestBadSettingsKeepTheirSecrets(t *testing.T) {
 		{"endpoint, other scheme", dev + " --s3-endpoint=ftp://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it is not a URL"},
 		{"endpoint, a word for a port", dev + " --s3-endpoint=http://user:SECRET@s3.example.com:port", nil, 2, "--s3-endpoint: it is not a URL"},
 		{"endpoint with a password", dev + " --s3-endpoint=http://user:SECRET@s3.example.com", nil, 2, "--s3-endpoint: it contains a user or password"},
+		{"upstream with a password", dev + " --tokens-upstream=https://user:SECRET@symbols.example.com", nil, 2, "--tokens-upstream: it must have no user"},
+		{"upstream, a word for a port", dev + " --tokens-upstream=https://user:SECRET@symbols.example.com:port", nil, 2, "--tokens-upstream: it is not a URL"},
 		{"token for a digest", "token revoke --tokens-file=" + file + " SECRET", nil, 1, "no token has a digest with this prefix"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

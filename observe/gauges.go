@@ -42,9 +42,11 @@ var (
 	sentryEvents   = describe("sentry_events_total", "Reports to Sentry: sent, or dropped by the rate limit.", "result")
 	tokensAge      = describe("tokens_age_seconds", "Age of the tokens in force: time since the tokens file was last usable. About 0 while it is.")
 	tokensFailed   = describe("tokens_failed", "1 while the tokens file cannot be used, or reading it hangs.")
-	tokenUsed      = describe("token_last_used_timestamp_seconds", "When a token in force was last used at this instance, by the first digits of its SHA-256; 0 if it was not since the start.", "token")
+	tokenUsed      = describe("token_last_used_timestamp_seconds", "When a token in force was last used at this instance, by the first digits of its SHA-256; upstream stands for all tokens of --tokens-upstream. 0 if it was not since the start.", "token")
+	upstreamFailed = describe("tokens_upstream_failed", "1 while --tokens-upstream cannot be asked about tokens; 0 if there is none.")
+	upstreamKept   = describe("tokens_upstream_accepted", "Tokens that --tokens-upstream has accepted and that work while it cannot be asked.")
 	logDropped     = describe("log_dropped_lines_total", "Dropped log lines: nobody read them in time, or writing them failed.")
-	everyGauge     = []*prometheus.Desc{inFlight, storedLast, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, tokensAge, tokensFailed, tokenUsed, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
+	everyGauge     = []*prometheus.Desc{inFlight, storedLast, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, tokensAge, tokensFailed, tokenUsed, upstreamFailed, upstreamKept, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
 )
 
 // Describe implements [prometheus.Collector].
@@ -101,12 +103,7 @@ func (g gauges) collectInstance(gauge func(*prometheus.Desc, float64, ...string)
 	sent, dropped := g.cfg.Reporter.counts()
 	counter(sentryEvents, sent, "sent")
 	counter(sentryEvents, dropped, "dropped")
-	status := g.cfg.Tokens()
-	gauge(tokensAge, time.Since(status.AsOf).Seconds())
-	gauge(tokensFailed, oneIf(status.Err != nil))
-	for token, last := range lastUses(status.Uses) {
-		gauge(tokenUsed, timestamp(last), token)
-	}
+	g.collectTokens(gauge)
 	counter(logDropped, g.cfg.DroppedLines())
 	for _, t := range g.cfg.Tasks() {
 		task := outcome.Label(t.Name)
@@ -115,6 +112,23 @@ func (g gauges) collectInstance(gauge func(*prometheus.Desc, float64, ...string)
 		counter(janitorRemoved, t.Removed, task)
 		gauge(janitorSuccess, timestamp(t.LastSuccess), task)
 	}
+}
+
+func (g gauges) collectTokens(gauge func(*prometheus.Desc, float64, ...string)) {
+	status := g.cfg.Tokens()
+	gauge(tokensAge, time.Since(status.AsOf).Seconds())
+	gauge(tokensFailed, oneIf(status.Err != nil))
+	for token, last := range lastUses(status.Uses) {
+		gauge(tokenUsed, timestamp(last), token)
+	}
+	upstream := status.Upstream
+	if upstream == nil {
+		upstream = &tokens.UpstreamStatus{}
+	} else {
+		gauge(tokenUsed, timestamp(upstream.LastUse), "upstream")
+	}
+	gauge(upstreamFailed, oneIf(upstream.Reason != ""))
+	gauge(upstreamKept, float64(upstream.Accepted))
 }
 
 // maxTokenSeries is how many tokens have a series of their own, from the first in the file.

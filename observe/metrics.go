@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -18,6 +19,7 @@ import (
 	"spillway/internal/account"
 	"spillway/internal/outcome"
 	"spillway/internal/s3event"
+	"spillway/tokens"
 )
 
 // Only this file and gauges.go know of Prometheus. Labels have values from fixed
@@ -60,6 +62,9 @@ type Metrics struct {
 	multipart   *prometheus.CounterVec
 	troubles    *prometheus.CounterVec
 	checksum    *prometheus.GaugeVec
+
+	tokensAsked    *prometheus.CounterVec
+	tokensDuration prometheus.Histogram
 
 	sent atomic.Int64 // the value of s3SentBytes, for the live page
 }
@@ -110,6 +115,12 @@ func NewMetrics(v health.Version) *Metrics {
 	for _, t := range health.Troubles() {
 		m.troubles.WithLabelValues(outcome.Label(t))
 	}
+	m.tokensAsked = m.counters("tokens_upstream_requests_total", "Requests to --tokens-upstream, by result.", "result")
+	for _, r := range tokens.Results() {
+		m.tokensAsked.WithLabelValues(string(r))
+	}
+	m.tokensDuration = m.histogram("tokens_upstream_request_duration_seconds", "Duration of requests to --tokens-upstream.",
+		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5})
 	return m
 }
 
@@ -249,4 +260,10 @@ func (m *Metrics) Checksum(bucket string, kind s3event.Checksum) {
 // Trouble counts a trouble of the disk.
 func (m *Metrics) Trouble(t health.Trouble) {
 	m.troubles.WithLabelValues(outcome.Label(t)).Inc()
+}
+
+// TokenAsked counts a request to the server of --tokens-upstream.
+func (m *Metrics) TokenAsked(r tokens.Result, took time.Duration) {
+	m.tokensAsked.WithLabelValues(string(r)).Inc()
+	m.tokensDuration.Observe(took.Seconds())
 }

@@ -21,6 +21,7 @@ import (
 	"spillway/s3sink"
 	"spillway/settings"
 	"spillway/stream/budget"
+	"spillway/tokens"
 )
 
 // servers is how many listeners there are.
@@ -38,7 +39,7 @@ func RunCheck(ctx context.Context, s *settings.Serve, asJSON bool, getenv func(s
 	if err != nil {
 		return err
 	}
-	results := append(checkSettings(s), checkMachine(s, examineSpill(ctx, s))...)
+	results := append(checkSettings(ctx, s), checkMachine(s, examineSpill(ctx, s))...)
 	stored, err := checkStore(ctx, s, room)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func RunCheck(ctx context.Context, s *settings.Serve, asJSON bool, getenv func(s
 }
 
 // checkSettings checks the settings and the files that they name.
-func checkSettings(s *settings.Serve) []check.Result {
+func checkSettings(ctx context.Context, s *settings.Serve) []check.Result {
 	var results []check.Result
 	invalid := func(err error) { results = append(results, check.Invalid("settings", err)) }
 	if reporter, err := observe.NewReporter(s.SentryDSN, Version().Version); err != nil {
@@ -68,17 +69,21 @@ func checkSettings(s *settings.Serve) []check.Result {
 	if len(results) == 0 {
 		results = append(results, check.Settings(s))
 	}
-	return append(results, examineTokens(s).Result(s))
+	return append(results, examineTokens(ctx, s).Result(s))
 }
 
-// examineTokens reads the tokens file. It does not wait long for a file system that hangs.
-func examineTokens(s *settings.Serve) (found check.Tokens) {
-	set, err := newTokens(s, zap.NewNop())
+// examineTokens reads the tokens file, and probes the server of --tokens-upstream. It does not
+// wait long for a file system or a server that hangs.
+func examineTokens(ctx context.Context, s *settings.Serve) (found check.Tokens) {
+	set, err := readTokens(s, zap.NewNop())
 	if err != nil {
 		return check.Tokens{Err: err}
 	}
 	found.Status = set.Status()
 	found.Expiring = expiryWarning(found.Status.Expiring)
+	if s.TokensUpstream != "" {
+		found.Upstream = newUpstream(s, zap.NewNop(), func(tokens.Result, time.Duration) {}).Probe(ctx)
+	}
 	if s.TokensFile == "" {
 		return found
 	}

@@ -42,8 +42,22 @@ func inTime[T any](timeout time.Duration, hangs error, f func() (T, error)) (T, 
 	}
 }
 
-// newTokens reads the tokens file and adds the tokens of --dev.
-func newTokens(s *settings.Serve, log *zap.Logger) (*tokens.Set, error) {
+// newTokens reads the tokens file and adds the tokens of --dev. asked is called for each
+// request to --tokens-upstream.
+func newTokens(s *settings.Serve, log *zap.Logger, asked func(tokens.Result, time.Duration)) (*tokens.Set, error) {
+	set, err := readTokens(s, log)
+	if err == nil && s.TokensUpstream != "" {
+		set.AskUpstream(newUpstream(s, log, asked))
+	}
+	return set, err
+}
+
+// newUpstream returns the server of --tokens-upstream, which must be set.
+func newUpstream(s *settings.Serve, log *zap.Logger, asked func(tokens.Result, time.Duration)) *tokens.Upstream {
+	return tokens.NewUpstream(tokens.UpstreamConfig{URL: s.TokensUpstream, UserAgent: "spillway/" + Version().Version, Log: log, Asked: asked})
+}
+
+func readTokens(s *settings.Serve, log *zap.Logger) (*tokens.Set, error) {
 	var fixed []tokens.Token
 	if s.Dev {
 		fixed = tokens.Dev()

@@ -77,7 +77,7 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 	if svc.reporter, err = observe.NewReporter(s.SentryDSN, version.Version); err != nil {
 		return nil, &settings.Error{Err: fmt.Errorf("--sentry-dsn: %w", err)}
 	}
-	if svc.tokens, err = newTokens(s, log); err != nil {
+	if svc.tokens, err = newTokens(s, log, svc.metrics.TokenAsked); err != nil {
 		return nil, err
 	}
 	svc.clock = &clockWatch{log: log}

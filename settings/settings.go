@@ -55,7 +55,8 @@ type Serve struct {
 
 	SweepAge time.Duration `group:"Storage:" default:"24h" placeholder:"TIME" help:"Abort unfinished multipart uploads under the prefixes when they are older than this by S3's clock, whoever began them. At least twice --upload-timeout, and at least 1h (less only with --dev)."`
 
-	TokensFile string `group:"Tokens:" placeholder:"PATH" help:"File with the upload tokens. Required, except with --dev, which adds its own tokens. It must be a regular file. It is read again when it changes and on SIGHUP."`
+	TokensFile     string `group:"Tokens:" placeholder:"PATH" help:"File with the upload tokens. Required without --tokens-upstream and --dev, which adds its own tokens. It must be a regular file. It is read again when it changes and on SIGHUP."`
+	TokensUpstream string `placeholder:"URL" group:"Tokens:" help:"Server with the same API, such as Tecken, to ask about tokens that are not in --tokens-file: whom it accepts may upload. https only, except on loopback and with --dev. Its answers are used for 5m (30s for a refusal), and accepted tokens for 24h while it cannot be asked."`
 
 	Memory           ByteSize `group:"Memory and disk:" default:"256MiB" placeholder:"SIZE" help:"Memory for all uploads together, at least 30MiB. The process takes at most 130 MiB more."`
 	SpillDir         string   `group:"Memory and disk:" placeholder:"PATH" help:"Folder for archives that cannot be read front to back. Choose one on a disk: on many systems /tmp is memory. Spill files have no names and vanish with the process. If unset: the system's folder for temporary files."`

@@ -46,7 +46,7 @@ func (s *Serve) Complete() error {
 		*list = slices.DeleteFunc(*list, func(t string) bool { return t == "" })
 	}
 	s.TrustedProxies = slices.DeleteFunc(s.TrustedProxies, func(r AddressRange) bool { return r == AddressRange{} })
-	for _, check := range []func() error{s.checkAddresses, s.checkStore, s.checkLimits, s.checkTimes, s.checkExtensions} {
+	for _, check := range []func() error{s.checkAddresses, s.checkStore, s.checkTokens, s.checkLimits, s.checkTimes, s.checkExtensions} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -115,10 +115,35 @@ func (s *Serve) checkStore() error {
 	if err := s.checkPrefixes(); err != nil {
 		return err
 	}
-	if s.TokensFile == "" && !s.Dev {
-		return errors.New("--tokens-file is required: the file with the upload tokens (see spillway token create)")
+	return nil
+}
+
+func (s *Serve) checkTokens() error {
+	if s.TokensUpstream == "" {
+		if s.TokensFile == "" && !s.Dev {
+			return errors.New("--tokens-file is required: the file with the upload tokens (see spillway token create)")
+		}
+		return nil
+	}
+	// No message shows the URL: it may contain a password.
+	u, err := url.Parse(s.TokensUpstream)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return errors.New("--tokens-upstream: it is not a URL such as https://symbols.example.com")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return errors.New("--tokens-upstream: it must have no user, password, query or fragment")
+	case strings.Contains(u.Path+"/", "/upload/"):
+		return errors.New("--tokens-upstream: it must be the URL of the server, without the path of its API")
+	case u.Scheme == "http" && !s.Dev && !isLoopback(u.Hostname()):
+		return errors.New("--tokens-upstream: it must be https, because tokens are sent to it (plain http only on loopback and with --dev)")
 	}
 	return nil
+}
+
+// isLoopback reports whether a host is this machine.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // checkPrefixes accepts only prefixes that name one folder. The sweep aborts old

@@ -215,8 +215,8 @@ var (
 	errRefusesAny = &AskError{Invalid, "it refuses a token that was made up, but not as one that it does not know"}
 )
 
-// probe asks about a token that cannot exist. The error is an [*AskError].
-func (u *Upstream) probe(ctx context.Context) error {
+// Probe asks about a token that cannot exist. The error is an [*AskError].
+func (u *Upstream) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	began := time.Now()

@@ -134,9 +134,9 @@ func (u *Upstream) status(now time.Time) *UpstreamStatus {
 // watch probes the upstream until ctx ends.
 func (u *Upstream) watch(ctx context.Context) {
 	for {
-		err := u.probe(ctx)
+		err := u.Probe(ctx)
 		if err != nil && !errors.Is(err, errAcceptsAny) && u.isUp() && wait(ctx, probeAgain, nil) {
-			err = u.probe(ctx)
+			err = u.Probe(ctx)
 		}
 		if ctx.Err() != nil {
 			return
