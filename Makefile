@@ -87,7 +87,7 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 	$(GO) test $(RACEFLAGS) -timeout 20m $(TESTFLAGS) $(SLOWEST) $(filter-out %/e2e $(SLOWEST),$(shell $(GO) list $(PACKAGES)))
 	SPILLWAY_RACE=$(RACE) $(GO) test -timeout 20m -parallel 4 $(TESTFLAGS) ./e2e
 	cd testdata/bench/plot && $(GO) test $(TESTFLAGS) .
-	cd testdata/openapi && $(GO) test $(TESTFLAGS) .
+	cd e2e/openapi && $(GO) test $(TESTFLAGS) .
 
 .PHONY: full
 full: $(SERVERS) ## every test at its full size: each fault of the matrix, each byte of an archive
@@ -173,7 +173,7 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, pa
 	$(STATICCHECK) $(PACKAGES)
 	$(GOLANGCI_LINT) run $(PACKAGES)
 	$(GO) mod tidy -diff
-	for module in testdata/browser testdata/bench/plot testdata/openapi; do (cd $$module && $(GO) vet ./... && $(GO) mod tidy -diff) || exit 1; done
+	for module in testdata/browser testdata/bench/plot e2e/openapi; do (cd $$module && $(GO) vet ./... && $(GO) mod tidy -diff) || exit 1; done
 
 .PHONY: cross
 cross: ## vet for the other systems of releases; Windows is built as well, though it is not released

@@ -1,6 +1,6 @@
 // The validator is for this test alone: it stays out of the program's own
 // dependencies.
-module spillway/testdata/openapi
+module spillway/e2e/openapi
 
 go 1.26.0
 
