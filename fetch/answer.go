@@ -36,6 +36,7 @@ func (d *Download) get(u *url.URL, header http.Header) (*answer, error) {
 	if header != nil {
 		r.Header = header
 	}
+	d.requests++
 	r.Header.Set("Accept-Encoding", "identity")
 	r.Header.Set("User-Agent", "Spillway")
 	resp, err := d.fetcher.transport.RoundTrip(r) //nolint:bodyclose // by answer.close

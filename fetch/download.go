@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"spillway/internal/account"
@@ -25,12 +25,13 @@ const (
 	rateWindow = time.Minute
 )
 
-// A Download reads a file from a remote.
+// A Download reads a file from a remote, from its start to its end, or in ranges: see
+// [Download.Range].
 //
-// If the connection breaks or stalls, it asks for the rest of the file with a range request.
-// The remote must have sent a strong validator, and must prove with it that the file is the
-// same; see [validator]. It does so at most five times, and only if something has arrived since
-// the last time.
+// If the connection breaks or stalls, it asks for the rest with a range request. The remote
+// must have sent a strong validator, and must prove with it that the file is the same; see
+// [validator]. It does so at most five times, and only if something has arrived since the last
+// time.
 type Download struct {
 	fetcher *Fetcher
 	ctx     context.Context
@@ -38,23 +39,36 @@ type Download struct {
 
 	url       *url.URL // of the file itself, behind all redirects
 	redirects []*url.URL
-	size      int64 // -1 if the remote does not state it
+	size      atomic.Int64 // -1 if the remote does not state it
 	validator validator
 	ranges    bool // the remote has not said that it takes no ranges
 
-	answer  *answer // being read
-	from    int64   // offset of the answer's first byte
-	end     int64   // of the file, as the answer states it; -1 if it does not
-	offset  int64   // bytes read
+	tail  []byte // the last bytes of a file that is read in ranges; nil: it is read from its start
+	until int64  // end of the range that is read
+
+	answer  *answer // being read; nil between ranges
+	end     int64   // offset at which the answer ends; -1 if it does not state that
+	offset  int64   // of the next byte
 	resumes int
 	err     error // sticky, also io.EOF
+
+	fetched  atomic.Int64 // bytes of all answers
+	progress int64        // fetched, when the download was last resumed
+	requests int
 
 	waited time.Duration // time of reads in the present rateWindow
 	got    int64         // bytes in the present rateWindow
 }
 
 // Size returns the size of the file in bytes, or 0 if the remote does not state it.
-func (d *Download) Size() int64 { return max(0, d.size) }
+// Any goroutine may call it.
+func (d *Download) Size() int64 { return max(0, d.size.Load()) }
+
+// Fetched returns how many bytes have arrived. Any goroutine may call it.
+func (d *Download) Fetched() int64 { return d.fetched.Load() }
+
+// Requests returns how many requests were sent, also those that were redirected.
+func (d *Download) Requests() int { return d.requests }
 
 // Redirects returns the URLs that redirects led to, in order.
 func (d *Download) Redirects() []*url.URL { return d.redirects }
@@ -81,21 +95,34 @@ func (d *Download) begin(a *answer) error {
 	if err := a.checkEncoding(d.url); err != nil {
 		return err
 	}
-	d.answer, d.size, d.end, d.validator = a, a.length, a.length, newValidator(a.header)
+	d.answer, d.end, d.offset, d.validator = a, a.length, 0, newValidator(a.header)
+	d.size.Store(a.length)
 	d.ranges = !strings.EqualFold(strings.TrimSpace(a.header.Get("Accept-Ranges")), "none")
 	return nil
 }
 
-// Read returns io.EOF only at the end of the whole file. Other errors are the cause of the
-// context, and those of [Fetcher.Open] with a [*RemoteError] for a download that broke off.
-func (d *Download) Read(p []byte) (int, error) {
+// Read returns io.EOF only at the end of the whole file, or of the range. Other errors are the
+// cause of the context, and those of [Fetcher.Open] with a [*RemoteError] for a download that
+// broke off.
+func (d *Download) Read(p []byte) (n int, err error) {
 	for d.err == nil && len(p) > 0 {
-		n, err := d.read(p)
+		if d.tail != nil && d.answer == nil {
+			if n, err = d.readKnown(p); n > 0 || err != nil {
+				return n, err
+			}
+			if d.err = d.askRange(); d.err != nil {
+				break
+			}
+		}
+		n, err = d.read(p)
 		d.offset += int64(n)
 		switch {
 		case d.end >= 0 && d.offset > d.end:
 			n -= int(d.offset - d.end)
 			d.offset, err = d.end, errLength
+		case d.tail != nil && d.offset == d.end:
+			d.answer.close()
+			d.answer, err = nil, nil
 		case err == io.EOF && d.offset < d.end: //nolint:errorlint // a Reader returns io.EOF unwrapped
 			err = io.ErrUnexpectedEOF
 		}
@@ -118,6 +145,7 @@ func (d *Download) read(p []byte) (int, error) {
 	done()
 	d.waited += time.Since(began)
 	d.got += int64(n)
+	d.fetched.Add(int64(n))
 	if d.waited < rateWindow {
 		return n, err
 	}
@@ -139,7 +167,10 @@ func (d *Download) recover(err error) error {
 	}
 	broken := &RemoteError{URL: Shown(d.url), Reason: reason(err), Offset: d.offset}
 	switch {
-	case errors.Is(err, errLength) || errors.Is(err, errSlow):
+	case errors.Is(err, errLength):
+		broken.Changed = d.tail != nil
+		return broken
+	case errors.Is(err, errSlow):
 		return broken
 	case d.validator.field == "" || !d.ranges:
 		broken.Reason += ", and the remote has no ranges of the file or no strong validator for it"
@@ -147,87 +178,20 @@ func (d *Download) recover(err error) error {
 	case d.resumes == maxResumes:
 		broken.Reason += fmt.Sprintf(", after it had been resumed %d times", d.resumes)
 		return broken
-	case d.offset == d.from:
+	case d.fetched.Load() == d.progress:
 		broken.Reason += ", before anything had arrived since the last time"
 		return broken
 	}
 	return d.resume(broken)
 }
 
-// resume asks for the rest of the file.
+// resume asks for the rest of the file, or of the range.
 func (d *Download) resume(broken *RemoteError) error {
-	// The same URL, and not the first one: a validator holds for one resource only (RFC 9110,
-	// section 8.8.1).
-	a, err := d.get(d.url, http.Header{
-		"Range":    {fmt.Sprintf("bytes=%d-", d.offset)},
-		"If-Range": {d.validator.value},
-	})
-	if err != nil {
-		return err
-	}
-	end, err := d.checkRest(a)
-	if err != nil {
-		a.close()
-		broken.Reason += ", and it cannot be resumed: " + err.Error()
-		return broken
-	}
-	if err := a.checkEncoding(d.url); err != nil {
-		a.close()
-		return err
-	}
-	d.answer, d.from, d.end = a, d.offset, end
 	d.resumes++
-	return nil
-}
-
-// checkRest checks that an answer is exactly the rest of the same file (RFC 9110, sections
-// 13.1.5, 14.4 and 15.3.7). It returns the end of the file.
-func (d *Download) checkRest(a *answer) (end int64, err error) {
-	if a.status == http.StatusOK {
-		return 0, errors.New("the file has changed, or the remote has no ranges of it")
+	d.progress = d.fetched.Load()
+	broken.Reason += ", and it cannot be resumed: "
+	if d.tail != nil {
+		return d.ask(d.offset, d.end-1, broken)
 	}
-	if a.status != http.StatusPartialContent {
-		return 0, fmt.Errorf("status %d", a.status)
-	}
-	first, last, size, ok := parseContentRange(a.header.Get("Content-Range"))
-	if !ok || len(a.header["Content-Range"]) != 1 {
-		return 0, errors.New("the remote does not say which range it sends")
-	}
-	if size < 0 {
-		size = d.end // the range may have no total
-	}
-	if first != d.offset || last != size-1 || d.end >= 0 && size != d.end {
-		return 0, errors.New("the remote sends another range")
-	}
-	if a.length >= 0 && a.length != last-first+1 {
-		return 0, errors.New("the remote sends a range of another length than it says")
-	}
-	if d.validator.contradicts(a.header) {
-		return 0, errors.New("the file has changed")
-	}
-	return size, nil
-}
-
-// parseContentRange parses a Content-Range such as "bytes 100-199/1000" (RFC 9110, section
-// 14.4). size is -1 if it is not known.
-func parseContentRange(text string) (first, last, size int64, ok bool) {
-	unit, rest, _ := strings.Cut(text, " ")
-	span, total, found := strings.Cut(rest, "/")
-	from, to, dash := strings.Cut(span, "-")
-	if !strings.EqualFold(unit, "bytes") || !found || !dash {
-		return 0, 0, 0, false
-	}
-	number := func(digits string) int64 {
-		n, err := strconv.ParseUint(digits, 10, 63)
-		if err != nil {
-			ok = false
-		}
-		return int64(n)
-	}
-	ok = true
-	first, last, size = number(from), number(to), -1
-	if total != "*" {
-		size = number(total)
-	}
-	return first, last, size, ok && first <= last && (size < 0 || last < size)
+	return d.ask(d.offset, -1, broken)
 }

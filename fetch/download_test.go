@@ -218,7 +218,7 @@ func TestReaderContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := w.fetcher.Open(t.Context(), u, nil)
+	d, err := w.fetcher.Open(t.Context(), u, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestReadAfterClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := w.fetcher.Open(t.Context(), u, nil)
+	d, err := w.fetcher.Open(t.Context(), u, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +293,7 @@ func TestLengthsThatLie(t *testing.T) {
 		"shorter, then more":     {lying(100, text(60), text(41)), 100, "more arrived than the remote had stated"},
 	} {
 		f := New(Config{Any: true, Idle: time.Second, Transport: c.transport})
-		d, err := f.Open(t.Context(), &url.URL{Scheme: "http", Host: "x", Path: "/x.zip"}, nil)
+		d, err := f.Open(t.Context(), &url.URL{Scheme: "http", Host: "x", Path: "/x.zip"}, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -347,7 +347,7 @@ func TestSlowRemotes(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				began := time.Now()
-				d, err := f.Open(ctx, &url.URL{Scheme: "http", Host: "x", Path: "/x.zip"}, spent)
+				d, err := f.Open(ctx, &url.URL{Scheme: "http", Host: "x", Path: "/x.zip"}, spent, 0)
 				if err != nil {
 					t.Fatal(err)
 				}

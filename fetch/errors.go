@@ -83,7 +83,11 @@ func (e *EncodingError) Error() string {
 type RemoteError struct {
 	URL    string // as [Shown] returns it
 	Reason string // what happened, e.g. "connection refused"
-	Offset int64  // bytes that had arrived; 0 if the download had not begun
+	Offset int64  // where it broke off; 0 if the download had not begun
+
+	// Changed says that the file is not what it was, or that the remote gives no ranges of it
+	// any more. It can be downloaded from its start: see [Download.Rewind].
+	Changed bool
 }
 
 func (e *RemoteError) Error() string {

@@ -64,20 +64,31 @@ func New(cfg Config) *Fetcher {
 // ctx ends the download; the caller closes it. Time in which it waits for the remote goes to a,
 // which may be nil.
 //
+// If tail is not 0, the first request asks for the last tail bytes only. If the remote gives
+// them, and has a strong validator, the file is read in ranges: see [Download.Range]. If not,
+// it is read from its start. A remote that does not know ranges answers with the file at once.
+//
 // The error is ctx's cause, an [*InvalidError], [*InsecureError] or [*DomainError] of a
 // redirect, an [*AddressError], [*RedirectsError], [*StatusError], [*EncodingError] or
 // [*RemoteError].
-func (f *Fetcher) Open(ctx context.Context, u *url.URL, a *account.Account) (*Download, error) {
+func (f *Fetcher) Open(ctx context.Context, u *url.URL, a *account.Account, tail int) (*Download, error) {
 	d := &Download{fetcher: f, ctx: ctx, account: a}
 	first := u
 	for {
-		answer, err := d.get(u, nil) //nolint:contextcheck // d has ctx
+		answer, err := d.get(u, tailHeader(tail)) //nolint:contextcheck // d has ctx
 		if err != nil {
 			return nil, err
 		}
 		location := answer.header.Get("Location")
 		if !isRedirect(answer.status) || location == "" {
 			d.url = u
+			if tail > 0 && answer.status != http.StatusOK && !isFinal(answer.status) {
+				if d.beginTail(answer, tail) {
+					return d, nil
+				}
+				tail = 0
+				continue
+			}
 			if err := d.begin(answer); err != nil {
 				answer.close()
 				return nil, err
@@ -93,6 +104,12 @@ func (f *Fetcher) Open(ctx context.Context, u *url.URL, a *account.Account) (*Do
 		}
 		d.redirects = append(d.redirects, u)
 	}
+}
+
+// isFinal reports whether a status would be the same without a Range: there is no such file, or
+// there are too many requests.
+func isFinal(status int) bool {
+	return status == http.StatusNotFound || status == http.StatusGone || status == http.StatusTooManyRequests
 }
 
 func isRedirect(status int) bool {

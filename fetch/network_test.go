@@ -70,7 +70,7 @@ func TestAddressesInURLs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := f.Open(t.Context(), u, nil)
+		d, err := f.Open(t.Context(), u, nil, 0)
 		if err == nil {
 			d.Close()
 		}
@@ -93,7 +93,7 @@ func TestSpellingsOfAddresses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d, err := f.Open(t.Context(), u, nil)
+			d, err := f.Open(t.Context(), u, nil, 0)
 			if err == nil {
 				d.Close()
 				t.Errorf("%s: it is fetched from", host)
@@ -197,7 +197,7 @@ func TestContextEndsADownload(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := w.fetcher.Open(ctx, u, nil)
+		d, err := w.fetcher.Open(ctx, u, nil, 0)
 		if err == nil {
 			_, err = io.ReadAll(d)
 			d.Close()

@@ -157,7 +157,7 @@ func (w *world) fetch(text string) (content []byte, d *Download, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if d, err = w.fetcher.Open(ctx, u, nil); err != nil {
+	if d, err = w.fetcher.Open(ctx, u, nil, 0); err != nil {
 		return nil, nil, err
 	}
 	defer d.Close()

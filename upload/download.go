@@ -36,7 +36,7 @@ func (u *upload) fetch(link string, try bool) (source, error) {
 		return nil, err
 	}
 	src := &urlSource{unfollow: u.life.when(u.r.Context(), gone)}
-	if src.Download, err = u.api.cfg.Fetch.Open(u.life.ctx, parsed, u.account); err != nil {
+	if src.Download, err = u.api.cfg.Fetch.Open(u.life.ctx, parsed, u.account, 0); err != nil {
 		src.unfollow()
 		return nil, err
 	}

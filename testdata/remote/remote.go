@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -14,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,28 +27,49 @@ type File struct {
 	Content []byte
 	Header  http.Header // of each answer with content. A strong ETag, for example
 
-	// Breaks are offsets in the file. The n-th answer with content ends at the n-th of them,
-	// if it begins before; later answers do not break.
+	// Breaks are offsets in the file. The n-th answer with content breaks off at the n-th of
+	// them, if that is within it or at its end. Later answers do not break.
 	Breaks []int
 	Reset  bool // breaks reset the connection, so that what is on its way is lost
 	Stall  bool // breaks leave the connection open
 
 	Chunked bool // no length is stated
 
+	NoRanges bool // requests for a range are answered with the file
+	NoTail   bool // requests for the last bytes are, as by Azure Blob Storage
+
 	// Rest answers requests for a range of the file. If nil, they are answered as
-	// RFC 9110 says, for a range without an end.
+	// RFC 9110 says, for a single range.
 	Rest http.HandlerFunc
 
-	mu      sync.Mutex
-	answers int
-	starts  []int
+	mu    sync.Mutex
+	spans []Span
+}
+
+// Span is a range of a file, in bytes.
+type Span struct{ Start, End int }
+
+// Spans returns the range of each answer with content, in their order. Some may have broken off.
+func (f *File) Spans() []Span {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]Span(nil), f.spans...)
+}
+
+// Sent returns how many bytes the answers have had, if none broke off.
+func (f *File) Sent() (n int) {
+	for _, s := range f.Spans() {
+		n += s.End - s.Start
+	}
+	return n
 }
 
 // Starts returns the offset of each answer with content.
-func (f *File) Starts() []int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]int(nil), f.starts...)
+func (f *File) Starts() (starts []int) {
+	for _, s := range f.Spans() {
+		starts = append(starts, s.Start)
+	}
+	return starts
 }
 
 // StrongETag is a header with a strong ETag.
@@ -86,7 +109,7 @@ func Trust(t testing.TB, server *httptest.Server) string {
 
 // ServeHTTP implements [http.Handler].
 func (f *File) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start, ranged := f.requested(r)
+	span, ranged := f.requested(r)
 	if r.Header.Get("Range") != "" && f.Rest != nil {
 		f.Rest(w, r)
 		return
@@ -95,44 +118,70 @@ func (f *File) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusOK
 	if ranged {
 		status = http.StatusPartialContent
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", start, len(f.Content)-1, len(f.Content)))
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", span.Start, span.End-1, len(f.Content)))
 	}
 	if !f.Chunked {
-		w.Header().Set("Content-Length", fmt.Sprint(len(f.Content)-start))
+		w.Header().Set("Content-Length", fmt.Sprint(span.End-span.Start))
 	}
 	w.WriteHeader(status)
-	end, breaks := f.next(start)
-	_, _ = w.Write(f.Content[start:end]) // an error means that the client has gone
+	end, breaks := f.next(span)
+	_, _ = w.Write(f.Content[span.Start:end]) // an error means that the client has gone
 	_ = http.NewResponseController(w).Flush()
 	if breaks {
 		f.breakOff(r)
 	}
 }
 
-// requested returns the start of the range that is asked for, if the request has one and
-// the file has not changed.
-func (f *File) requested(r *http.Request) (start int, ranged bool) {
-	text := r.Header.Get("Range")
-	if n, err := fmt.Sscanf(text, "bytes=%d-", &start); n != 1 || err != nil || !strings.HasSuffix(text, "-") || start >= len(f.Content) {
-		return 0, false
+// requested returns the range that is asked for, if the request has one and the file has not
+// changed, or the whole file.
+func (f *File) requested(r *http.Request) (span Span, ranged bool) {
+	all := Span{0, len(f.Content)}
+	span, ok := parseRange(r.Header.Get("Range"), len(f.Content))
+	if !ok || f.NoRanges || f.NoTail && strings.HasPrefix(r.Header.Get("Range"), "bytes=-") {
+		return all, false
 	}
+	condition := r.Header.Get("If-Range")
 	for _, name := range []string{"ETag", "Last-Modified"} {
-		if v := f.Header.Get(name); v != "" && v == r.Header.Get("If-Range") {
-			return start, true
+		if v := f.Header.Get(name); condition == "" || v != "" && v == condition {
+			return span, true
 		}
 	}
-	return 0, false
+	return all, false
+}
+
+// parseRange parses a Range header of a single range (RFC 9110, section 14.1.2).
+func parseRange(text string, size int) (s Span, ok bool) {
+	text, ok = strings.CutPrefix(text, "bytes=")
+	first, last, dash := strings.Cut(text, "-")
+	if !ok || !dash {
+		return s, false
+	}
+	a, errA := strconv.Atoi(first)
+	b, errB := strconv.Atoi(last)
+	switch {
+	case first == "":
+		s = Span{max(0, size-b), size}
+		errA = errB
+	case last == "":
+		s = Span{a, size}
+	default:
+		s = Span{a, min(b+1, size)}
+		errA = errors.Join(errA, errB)
+	}
+	return s, errA == nil && s.Start < s.End
 }
 
 // next returns where the next answer ends, and whether it breaks off there.
-func (f *File) next(start int) (end int, breaks bool) {
+func (f *File) next(span Span) (end int, breaks bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.starts = append(f.starts, start)
-	if f.answers++; f.answers <= len(f.Breaks) {
-		return max(start, f.Breaks[f.answers-1]), true
+	f.spans = append(f.spans, span)
+	if n := len(f.spans); n <= len(f.Breaks) {
+		if at := f.Breaks[n-1]; at >= span.Start && at <= span.End {
+			return at, true
+		}
 	}
-	return len(f.Content), false
+	return span.End, false
 }
 
 // breakOff ends an answer before its end.
