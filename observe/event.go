@@ -62,7 +62,8 @@ func eventFields(x *Upload, e *Ended) []zap.Field {
 	fields = append(fields, shapeFields(&e.Shape)...)
 	fields = append(fields, timeFields(&e.Spent)...)
 	if d := e.Download; d != nil {
-		fields = append(fields, zap.String("download_url", d.URL), zap.Strings("redirect_urls", d.Redirects), zap.Int("download_resumes", d.Resumes))
+		fields = append(fields, zap.String("download_url", d.URL), zap.Strings("redirect_urls", d.Redirects),
+			zap.Int64("download_bytes", d.Bytes), zap.Int("download_requests", d.Requests), zap.Int("download_resumes", d.Resumes))
 	}
 	if e.Err != nil {
 		fields = append(fields, zap.String("error", e.Err.Error()))
@@ -91,6 +92,7 @@ func shapeFields(s *Shape) []zap.Field {
 		zap.String("at_entry", s.At),
 		zap.Int("uploaded", s.Uploaded),
 		zap.Int("skipped", s.Skipped),
+		zap.Int("unread", s.Unread),
 		zap.Int("ignored", s.Ignored),
 		zap.Int64("sent_bytes", s.SentBytes),
 		zap.Int64("peak_memory_bytes", s.PeakMemoryBytes),

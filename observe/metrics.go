@@ -54,7 +54,8 @@ type Metrics struct {
 
 	archiveBytes, hashedBytes, spilledBytes prometheus.Counter
 	entries, files, fileBytes               *prometheus.CounterVec
-	resumes                                 prometheus.Counter
+	downloadBytes, downloadRequests         prometheus.Counter
+	resumes, unread                         prometheus.Counter
 
 	s3Requests  *prometheus.CounterVec
 	s3Duration  *prometheus.HistogramVec
@@ -94,8 +95,11 @@ func NewMetrics(v health.Version) *Metrics {
 	}
 	m.workers = m.counter("upload_worker_seconds_total", "Time that workers spent on ended uploads, beside the uploads' own time.")
 
-	m.archiveBytes = m.counter("archive_bytes_total", "Archive bytes that ended uploads read.")
+	m.archiveBytes = m.counter("archive_bytes_total", "Archive bytes that ended uploads read, or passed over because what they hold is stored already.")
 	m.hashedBytes = m.counter("md5_bytes_total", "Expanded bytes of ended uploads whose MD5 was computed, to store or to compare it.")
+	m.downloadBytes = m.counter("download_bytes_total", "Bytes that ended uploads by URL fetched. spillway_archive_bytes_total has the whole archives.")
+	m.downloadRequests = m.counter("download_requests_total", "Requests that ended uploads by URL sent to the hosts of their archives, redirects included.")
+	m.unread = m.counter("unread_entries_total", "Files in the archives of ended uploads by URL that were not fetched, mostly because they were stored already.")
 	m.resumes = m.counter("download_resumes_total", "How often ended uploads resumed the download of their archive.")
 	m.spilledBytes = m.counter("spilled_bytes_total", "Sum of the peak use of the disk by each ended upload.")
 	m.entries = m.counters("entries_total", "Entries in the archives of ended uploads, by result.", "result")
@@ -172,6 +176,8 @@ func (m *Metrics) ended(e *Ended) {
 	m.workers.Add(max(e.Spent.Workers, 0).Seconds())
 
 	if e.Download != nil {
+		add(m.downloadBytes, e.Download.Bytes)
+		add(m.downloadRequests, int64(e.Download.Requests))
 		add(m.resumes, int64(e.Download.Resumes))
 	}
 	s := &e.Shape
@@ -183,6 +189,7 @@ func (m *Metrics) ended(e *Ended) {
 	add(m.archiveBytes, s.ArchiveBytes)
 	add(m.hashedBytes, s.HashedBytes)
 	add(m.spilledBytes, s.SpilledBytes)
+	add(m.unread, int64(s.Unread))
 	add(m.entries.WithLabelValues("uploaded"), int64(s.Uploaded))
 	add(m.entries.WithLabelValues("skipped"), int64(s.Skipped))
 	add(m.entries.WithLabelValues("ignored"), int64(s.Ignored))

@@ -20,7 +20,8 @@ type Shape struct {
 	Try      bool   `json:"try"`  // try symbols
 	Host     string `json:"host"` // that the archive is fetched from; empty if the client sends it
 
-	ArchiveBytes  int64  `json:"archive_bytes"` // read so far
+	ArchiveBytes  int64  `json:"archive_bytes"` // read so far, or passed over
+	FetchedBytes  int64  `json:"fetched_bytes"` // that came from Host
 	ExpandedBytes int64  `json:"expanded_bytes"`
 	HashedBytes   int64  `json:"md5_bytes"` // expanded bytes whose MD5 was computed
 	Entries       int    `json:"entries"`
@@ -31,6 +32,7 @@ type Shape struct {
 
 	Uploaded  int   `json:"uploaded"`   // entries stored, and visible
 	Skipped   int   `json:"skipped"`    // entries that the store had already
+	Unread    int   `json:"unread"`     // entries that were not fetched, since the store had them or does not take them
 	Ignored   int   `json:"ignored"`    // entries that are not stored by rule
 	SentBytes int64 `json:"sent_bytes"` // bodies of the uploaded entries
 
@@ -38,6 +40,14 @@ type Shape struct {
 	// fixed room, and of the disk.
 	PeakMemoryBytes int64 `json:"peak_memory_bytes"`
 	SpilledBytes    int64 `json:"spilled_bytes"`
+}
+
+// received returns the bytes that came from the client or from Host.
+func (s *Shape) received() int64 {
+	if s.Host != "" {
+		return s.FetchedBytes
+	}
+	return s.ArchiveBytes
 }
 
 const (

@@ -61,7 +61,9 @@ type Ended struct {
 type Download struct {
 	URL       string
 	Redirects []string
-	Resumes   int // how often the download broke off and was resumed
+	Bytes     int64 // that arrived
+	Requests  int   // that were sent, redirects included
+	Resumes   int   // how often the download broke off and was resumed
 }
 
 // UploadsConfig configures [Uploads]. Every field must be set unless it says
@@ -84,7 +86,7 @@ type Uploads struct {
 	ended    uint64                     // uploads that have been in recent
 	recent   [recentUploads]endedUpload // a ring, by number
 	refusals refusals                   // of tokens; they are not in recent
-	bytes    int64                      // of the archives of ended uploads
+	bytes    int64                      // received by ended uploads
 	counts   map[outcome.Outcome]int    // all that have ended
 }
 
@@ -172,7 +174,7 @@ func (x *Upload) End(e Ended) {
 			Sender: x.sender, Shape: e.Shape.bounded(), Spent: seconds(&e.Spent), Workers: e.Spent.Workers.Seconds(),
 		}
 	}
-	u.bytes += e.Shape.ArchiveBytes
+	u.bytes += e.Shape.received()
 	u.mu.Unlock()
 
 	u.cfg.Outcomes.Add(&e.Result)
@@ -197,8 +199,8 @@ func (x *Upload) progress() (p Progress, ok bool) {
 	return x.look(), true
 }
 
-// underWay returns the uploads under way, the oldest first, and the bytes of all
-// archives up to now.
+// underWay returns the uploads under way, the oldest first, and the bytes that all
+// uploads up to now have received.
 func (u *Uploads) underWay() (active []activeUpload, received int64) {
 	u.mu.Lock()
 	all := make([]*Upload, 0, len(u.active))
@@ -214,7 +216,7 @@ func (u *Uploads) underWay() (active []activeUpload, received int64) {
 		if !ok {
 			continue
 		}
-		received += p.Shape.ArchiveBytes
+		received += p.Shape.received()
 		active = append(active, activeUpload{
 			ID: x.id, Stage: p.Stage, Expected: p.Expected, Sender: x.sender, Shape: p.Shape.bounded(),
 			Spent: seconds(&p.Spent), Workers: p.Spent.Workers.Seconds(),

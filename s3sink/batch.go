@@ -46,11 +46,20 @@ func (b *Batch) Create(e stream.Entry) stream.Object {
 		record:   b.records.Add(record{name: e.Name, form: uint8(e.Form)}),
 		identity: identity{hasSize: e.Stated, size: e.Size, crc32: e.CRC32},
 	}
-	if e.Stated {
+	if e.Absent {
+		o.lookup = absent
+	} else if e.Stated {
 		// The answer is there by the time that the body is, and tells what to compute.
 		o.lookUp()
 	}
 	return o
+}
+
+// Skip implements [stream.Sink].
+func (b *Batch) Skip(e stream.Entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.records.Add(record{name: e.Name, form: uint8(e.Form), state: skipped})
 }
 
 // Uploaded returns the names of the published objects, in creation order.

@@ -1,6 +1,10 @@
 package s3sink
 
-import "context"
+import (
+	"context"
+
+	"spillway/stream"
+)
 
 // lookup is the search for an entry's object in the store. It is nil if the object is not
 // looked up.
@@ -9,6 +13,23 @@ type lookup struct {
 	existing objectInfo
 	stated   match // of existing and what the archive states of the entry
 	err      error
+}
+
+// absent is the lookup of objects that Find has found absent.
+var absent = func() *lookup {
+	l := &lookup{answered: make(chan struct{})}
+	close(l.answered)
+	return l
+}()
+
+// Find implements [stream.Sink].
+func (b *Batch) Find(ctx context.Context, e stream.Entry) (stream.Found, error) {
+	existing, err := b.dest.store.head(ctx, b.dest.target(e.Name))
+	if err != nil {
+		b.fail(err)
+		return stream.Undecided, err
+	}
+	return find(e, existing, b.sink.skipBySize), nil
 }
 
 // lookUp looks o up in the store, in the background.

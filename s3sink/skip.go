@@ -92,3 +92,19 @@ func compare(form stream.Form, id identity, s objectInfo, bySize bool) match {
 	}
 	return different
 }
+
+// find compares an entry that is not read with the stored object of its name. Of the hashes,
+// only the CRC-32 is known, which the archive states. If the object has one, it decides.
+func find(e stream.Entry, s objectInfo, bySize bool) stream.Found {
+	switch compare(e.Form, identity{hasSize: true, size: e.Size, crc32: e.CRC32}, s, bySize) {
+	case equal:
+		return stream.Present
+	case undecided:
+		if _, hasCRC := s.metadata[metaCRC32]; hasCRC {
+			return stream.Present
+		}
+		return stream.Undecided
+	case different:
+	}
+	return stream.Absent
+}

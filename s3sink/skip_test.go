@@ -87,3 +87,30 @@ func TestCompare(t *testing.T) {
 		}
 	}
 }
+
+// TestFind checks what is found of an entry whose size and CRC-32 are all that is known.
+func TestFind(t *testing.T) {
+	type meta = map[string]string
+	for _, c := range []struct {
+		name string
+		form stream.Form
+		s    objectInfo
+		want stream.Found
+	}{
+		{"absent", stream.Gzip, objectInfo{}, stream.Absent},
+		{"ours, held", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "24", "original_crc32": "0badcafe", "original_md5_hash": "00"}}, stream.Present},
+		{"ours, in parts", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "24", "original_crc32": "0badcafe"}}, stream.Present},
+		{"other CRC", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "24", "original_crc32": "0badcaff", "original_md5_hash": "00"}}, stream.Absent},
+		{"other size", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "25", "original_crc32": "0badcafe"}}, stream.Absent},
+		{"Tecken's", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "24", "original_md5_hash": "00"}}, stream.Undecided},
+		{"Tecken's, other size", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "25", "original_md5_hash": "00"}}, stream.Absent},
+		{"no hash", stream.AsIs, objectInfo{found: true, length: 24}, stream.Absent},
+	} {
+		if got := find(stream.Entry{Form: c.form, Stated: true, Size: 24, CRC32: 0x0badcafe}, c.s, false); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+	if got := find(stream.Entry{Form: stream.AsIs, Size: 24}, objectInfo{found: true, length: 24}, true); got != stream.Present {
+		t.Errorf("by size: %d", got)
+	}
+}

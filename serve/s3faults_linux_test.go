@@ -59,11 +59,17 @@ var (
 	}
 )
 
+// How an archive is fetched from a URL.
+const (
+	fromStart = "from its start"
+	inRanges  = "in ranges"
+)
+
 // scenario is something that the service does with S3. One of its calls fails.
 type scenario struct {
 	name    string
 	entries []archive.Entry
-	byURL   bool // the archive is fetched from a URL
+	byURL   string // fromStart or inRanges: the archive is fetched from a URL
 
 	// run runs the scenario. The fault is injected, unless it is nil, until run calls done.
 	run func(t *testing.T, f *faulty, s *scenario, fault *s3fault.Fault, done func())
@@ -73,22 +79,25 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{"small entries", []archive.Entry{heldInMemory, heldOnDisk}, false, runUpload, []string{"HeadObject", "PutObject"}},
-	{"parts", []archive.Entry{heldInMemory, sentInParts}, false, runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
-	{"a refused archive", []archive.Entry{sentInParts, damaged}, false, runUpload, []string{"Create", "Abort"}},
-	{"small entries by URL", []archive.Entry{heldInMemory, heldOnDisk}, true, runUpload, []string{"HeadObject", "PutObject"}},
-	{"parts by URL", []archive.Entry{heldInMemory, sentInParts}, true, runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
-	{"a refused archive by URL", []archive.Entry{sentInParts, damaged}, true, runUpload, []string{"Create", "Abort"}},
-	{"a sweep", nil, false, runSweep, []string{"List", "Abort"}},
-	{"a probe", nil, false, runProbe, []string{"HeadObject v1/", "GetObject v1/", "PutObject v1/", "CreateMultipartUpload v1/", "UploadPart v1/", "AbortMultipartUpload v1/"}},
+	{"small entries", []archive.Entry{heldInMemory, heldOnDisk}, "", runUpload, []string{"HeadObject", "PutObject"}},
+	{"parts", []archive.Entry{heldInMemory, sentInParts}, "", runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
+	{"a refused archive", []archive.Entry{sentInParts, damaged}, "", runUpload, []string{"Create", "Abort"}},
+	{"small entries, fetched", []archive.Entry{heldInMemory, heldOnDisk}, fromStart, runUpload, []string{"HeadObject", "PutObject"}},
+	{"small entries, fetched in ranges", []archive.Entry{heldInMemory, heldOnDisk}, inRanges, runUpload, []string{"HeadObject", "PutObject"}},
+	{"parts, fetched", []archive.Entry{heldInMemory, sentInParts}, fromStart, runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
+	{"parts, fetched in ranges", []archive.Entry{heldInMemory, sentInParts}, inRanges, runUpload, []string{"HeadObject v1/large", "Create", "UploadPart", "Complete"}},
+	{"a refused archive, fetched", []archive.Entry{sentInParts, damaged}, fromStart, runUpload, []string{"Create", "Abort"}},
+	{"a refused archive, fetched in ranges", []archive.Entry{sentInParts, damaged}, inRanges, runUpload, []string{"Create", "Abort"}},
+	{"a sweep", nil, "", runSweep, []string{"List", "Abort"}},
+	{"a probe", nil, "", runProbe, []string{"HeadObject v1/", "GetObject v1/", "PutObject v1/", "CreateMultipartUpload v1/", "UploadPart v1/", "AbortMultipartUpload v1/"}},
 }
 
 // upload sends the scenario's archive and waits until the upload has given its room back.
 func (f *faulty) upload(t *testing.T, s *scenario) client.Answer {
 	t.Helper()
 	zip := archive.Build(s.entries...)
-	if s.byURL {
-		return f.uploadFrom(t, &remote.File{Content: zip})
+	if s.byURL != "" {
+		return f.uploadFrom(t, &remote.File{Content: zip, Header: remote.StrongETag(), NoRanges: s.byURL == fromStart})
 	}
 	a, err := client.Send(client.Within(t), f.api(), "dev", bytes.NewReader(zip))
 	if err != nil {

@@ -19,7 +19,11 @@ type keeper struct {
 
 func (k *keeper) Create(stream.Entry) stream.Object { return keptObject{k} }
 
-func (k *keeper) Drop(int) {}
+func (k *keeper) Drop(int)        {}
+func (*keeper) Skip(stream.Entry) {}
+func (*keeper) Find(context.Context, stream.Entry) (stream.Found, error) {
+	return stream.Undecided, nil
+}
 
 // release releases all bodies.
 func (k *keeper) release() {

@@ -52,6 +52,14 @@ func (x *expansion) add(name string, n, compressed int64, w work) error {
 	return nil
 }
 
+// reset forgets all entries.
+func (x *expansion) reset() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.bytes, x.compressed, x.work = 0, 0, 0
+	x.hashed.Store(0)
+}
+
 // total returns the uncompressed bytes so far.
 func (x *expansion) total() int64 {
 	x.mu.Lock()

@@ -27,6 +27,9 @@ type Header struct {
 	CRC32      uint32
 	CRCStated  bool
 
+	// Absent says that a lookup has found no equal object in the store.
+	Absent bool
+
 	// [Pipeline.Begin] sets these.
 	Number int // from 0, in the order of the Begin calls
 	Form   Form

@@ -45,7 +45,11 @@ func (d defective) Commit(_ context.Context, rest stream.Body, _ stream.Facts) e
 	return nil
 }
 
-func (d defective) Drop(int) {}
+func (d defective) Drop(int)        {}
+func (defective) Skip(stream.Entry) {}
+func (defective) Find(context.Context, stream.Entry) (stream.Found, error) {
+	return stream.Undecided, nil
+}
 
 func (d defective) Read([]byte) (int, error) {
 	d.call("Read")

@@ -33,6 +33,7 @@ type Rules struct {
 //	Begin              for every entry
 //	Sized              if the compressed size is stated, or
 //	Decode and Commit  if the compressed stream tells where it ends
+//	Skip               if the store has the entry, so that it need not be read
 //	Drop               if the archive turns out not to list the entry
 //
 // The compressed bytes of an entry come from a [Window] over the archive. If the
@@ -53,7 +54,9 @@ type Pipeline struct {
 
 	entries Table[entryRef] // by number
 	names   names           // of entries
+	table   int64           // bytes of share that these take
 	created int             // objects
+	lookups *Lookups        // nil if there are none
 
 	own      *verifier     // of long entries, and of those that the reader's goroutine decodes
 	ownInUse chan struct{} // has a value meanwhile
@@ -144,6 +147,7 @@ func (p *Pipeline) giveOwn() { <-p.ownInUse }
 func (p *Pipeline) run(read func(p *Pipeline) error) error {
 	err := guard.Do(func() error { return read(p) })
 	p.share.AllArrived()
+	p.lookups.stop()
 	if p.archive.err == nil {
 		// An earlier entry may be at fault as well: its error goes first.
 		p.workers.wait()
@@ -171,9 +175,15 @@ func (p *Pipeline) drop(all bool) {
 func (p *Pipeline) Source() io.Reader { return p.archive }
 
 // Window returns a window over r, which is [Pipeline.Source] or reads from it. It is
-// called once. The pipeline closes the window.
+// called once, and once more after [Pipeline.Restart]. The pipeline closes the window.
 func (p *Pipeline) Window(r io.Reader) *Window {
-	p.window = newWindow(p.ctx, r, p.share, p.turn)
+	var buf []byte
+	if p.window != nil {
+		buf = p.window.buf
+	} else {
+		buf = make([]byte, windowSize)
+	}
+	p.window = &Window{ctx: p.ctx, r: r, share: p.share, turn: p.turn, buf: buf}
 	return p.window
 }
 
@@ -183,9 +193,11 @@ func (p *Pipeline) Begin(h *Header) error {
 	if p.entries.Len() >= p.rules.MaxEntries {
 		return &LimitError{What: EntriesBound, Limit: int64(p.rules.MaxEntries)}
 	}
-	if err := p.share.Grow(p.ctx, int64(EntryMemory+len(h.Name))); err != nil {
+	size := int64(EntryMemory + len(h.Name))
+	if err := p.share.Grow(p.ctx, size); err != nil {
 		return err
 	}
+	p.table += size
 	h.Number = p.entries.Len()
 	p.entries.Add(entryRef{name: p.names.add(h.Name), length: uint16(len(h.Name))})
 	h.Name = p.Name(h.Number)
@@ -224,12 +236,17 @@ func (p *Pipeline) create(h *Header) Object {
 	if h.Form == Ignore {
 		return nil
 	}
-	e := Entry{Name: h.Name, Form: h.Form}
+	e := Entry{Name: h.Name, Form: h.Form, Absent: h.Absent}
 	if h.SizeStated && h.CRCStated {
 		e.Stated, e.Size, e.CRC32 = true, h.Size, h.CRC32
 	}
 	obj := p.sink.Create(e)
+	p.number(h)
+	return obj
+}
+
+// number notes that the entry has the next object.
+func (p *Pipeline) number(h *Header) {
 	p.created++
 	p.entries.At(h.Number).object = int32(p.created)
-	return obj
 }

@@ -12,6 +12,7 @@ import (
 type Report struct {
 	Bytes        int64    // of the archive
 	Entries      int      // begun, without directories
+	Unread       int      // of the entries, those that were skipped without being read
 	Uncompressed int64    // uncompressed bytes of all entries
 	Hashed       int64    // uncompressed bytes whose MD5 was computed
 	Ignored      []string // names of the entries that are verified and not stored, in the directory's order

@@ -33,7 +33,19 @@ type Entry struct {
 	Stated bool
 	Size   int64
 	CRC32  uint32
+
+	// Absent says that Find has found the entry Absent.
+	Absent bool
 }
+
+// Found is what a store knows of an entry whose bytes are not there.
+type Found uint8
+
+const (
+	Undecided Found = iota // only the entry's bytes can tell
+	Absent                 // the store has no equal object
+	Present                // the store has an equal object
+)
 
 // Facts are computed over the uncompressed bytes of a verified entry.
 type Facts struct {
@@ -50,6 +62,14 @@ type Sink interface {
 	// Create begins the object of an entry. It must not block. It is never
 	// called concurrently.
 	Create(e Entry) Object
+
+	// Find looks the object of an entry up in the store. The entry has a Size and a CRC32.
+	// Find creates nothing. It is called concurrently, also with other methods.
+	Find(ctx context.Context, e Entry) (Found, error)
+
+	// Skip is Create for an entry that Find has found Present, and that is not read. Its
+	// object has ended; a Drop may follow.
+	Skip(e Entry)
 
 	// Drop discards the object with that number: it will not be published. It is
 	// called after the last call of the object's methods.

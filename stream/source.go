@@ -11,12 +11,13 @@ import (
 // client reads the archive from the client. It wraps the reader's errors, stops when
 // its context does, and measures the time spent waiting for the client.
 type client struct {
-	ctx   context.Context
-	r     io.Reader
-	share *budget.Share
-	turn  *budget.Turn // of the goroutine that reads
-	n     atomic.Int64 // bytes read
-	err   error        // sticky; not set by io.EOF
+	ctx    context.Context
+	r      io.Reader
+	ranged RangeReader // r, while the archive is read in ranges; else nil
+	share  *budget.Share
+	turn   *budget.Turn // of the goroutine that reads
+	n      atomic.Int64 // how far the archive has been read, in bytes
+	err    error        // sticky; not set by io.EOF
 }
 
 func (s *client) Read(p []byte) (int, error) {
@@ -33,7 +34,7 @@ func (s *client) Read(p []byte) (int, error) {
 	arrived(n)
 	resume()
 	s.n.Add(int64(n))
-	if err != nil {
+	if err != nil && s.ranged == nil {
 		s.share.AllArrived()
 	}
 	if err != nil && err != io.EOF {

@@ -24,7 +24,8 @@ const (
 
 // A Window shows an archive as it arrives, from a cursor that moves forward. It
 // keeps nothing before the cursor and never touches the disk, until
-// [Window.Spill]: then the cursor can move anywhere from there on.
+// [Window.Spill]: then the cursor can move anywhere from there on. The cursor of
+// [Pipeline.RangeWindow] can move anywhere from the start.
 //
 // A Window belongs to the goroutine that reads the archive. Where bytes are missing
 // because the archive ends, its methods return [ErrCutOff].
@@ -39,16 +40,14 @@ type Window struct {
 	at     int // of the cursor in buf
 	filled int // buf[at:filled] comes next
 
-	// Set by Spill.
+	// Set by Spill, or for a source that has ranges. Then all bytes are spilled from the
+	// start, though they stay where they are.
 	spilled bool
 	origin  int64        // offset of the first spilled byte in the archive
 	length  int64        // spilled bytes
-	file    *budget.File // nil if all spilled bytes are in buf
-	read    int64        // offset in file of the byte after buf[:filled]
-}
-
-func newWindow(ctx context.Context, r io.Reader, share *budget.Share, t *budget.Turn) *Window {
-	return &Window{ctx: ctx, r: r, share: share, turn: t, buf: make([]byte, windowSize)}
+	file    *budget.File // that has the spilled bytes; nil if the source has them, or all are in buf
+	ranges  *ranges      // of the source; nil if it has none
+	read    int64        // offset of the byte after buf[:filled], from origin
 }
 
 // Offset returns the cursor's position in the archive, in bytes.
@@ -72,8 +71,8 @@ func (w *Window) Peek(n int) ([]byte, error) {
 
 // fill reads at least one more byte into buf. It returns io.EOF at the end.
 func (w *Window) fill() error {
-	if w.spilled && w.file == nil {
-		return io.EOF // all bytes are in buf
+	if w.isWhole() {
+		return io.EOF
 	}
 	if w.filled == len(w.buf) || w.at == w.filled {
 		keep := max(0, w.at-lookBack)
@@ -84,7 +83,11 @@ func (w *Window) fill() error {
 		n   int
 		err error
 	)
-	if w.spilled {
+	switch {
+	case w.ranges != nil:
+		n, err = w.ranges.read(w.buf[w.filled:], w.read)
+		w.read += int64(n)
+	case w.spilled:
 		resume := w.turn.Pause()
 		done := w.share.Account().During(account.OnDisk)
 		n, err = w.file.Read(w.ctx, w.buf[w.filled:w.filled+int(min(int64(len(w.buf)-w.filled), w.length-w.read))], w.read)
@@ -94,8 +97,8 @@ func (w *Window) fill() error {
 		if n == 0 && err == nil {
 			err = io.EOF
 		}
-	} else {
-		n, err = w.readSource()
+	default:
+		n, err = readSome(w.r, w.buf[w.filled:])
 	}
 	w.filled += n
 	if n > 0 {
@@ -104,10 +107,13 @@ func (w *Window) fill() error {
 	return err
 }
 
-// readSource reads from the archive into buf[filled:].
-func (w *Window) readSource() (int, error) {
+// isWhole reports whether all bytes are in buf.
+func (w *Window) isWhole() bool { return w.spilled && w.file == nil && w.ranges == nil }
+
+// readSome reads at least one byte into p, or fails.
+func readSome(r io.Reader, p []byte) (int, error) {
 	for range maxEmptyReads {
-		if n, err := w.r.Read(w.buf[w.filled:]); n > 0 || err != nil {
+		if n, err := r.Read(p); n > 0 || err != nil {
 			return n, err
 		}
 	}
@@ -172,7 +178,7 @@ func (w *Window) Spill(size int64) error {
 				return err
 			}
 		}
-		n, err := w.readSource()
+		n, err := readSome(w.r, w.buf[w.filled:])
 		w.filled += n
 		if errors.Is(err, io.EOF) {
 			break
@@ -218,14 +224,25 @@ func (w *Window) SeekTo(offset int64) bool {
 		return false
 	}
 	at := int64(w.at) + offset - w.offset
-	if w.file == nil || at >= 0 && at <= int64(w.filled) {
+	if w.isWhole() || at >= 0 && at <= int64(w.filled) {
 		w.at = int(at)
 	} else {
 		w.at, w.filled = 0, 0
 		w.read = offset - w.origin
 	}
 	w.offset = offset
+	if w.ranges != nil {
+		w.ranges.src.n.Store(w.read)
+	}
 	return true
+}
+
+// Expect says that the next n bytes will be read, or most of them. If the source has ranges,
+// what of them is not in the window is one range.
+func (w *Window) Expect(n int64) {
+	if to := w.offset + n; w.ranges != nil && to > w.read {
+		w.ranges.begin(w.read, to)
+	}
 }
 
 // Origin returns the offset of the first byte of a spilled window.

@@ -2,11 +2,15 @@ package upload
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/url"
 	"strings"
 
 	"spillway/fetch"
 	"spillway/observe"
+	"spillway/stream"
+	"spillway/stream/zip"
 )
 
 // download is the URL that an upload fetches its archive from.
@@ -36,21 +40,24 @@ func (u *upload) fetch(link string, try bool) (source, error) {
 		return nil, err
 	}
 	src := &urlSource{unfollow: u.life.when(u.r.Context(), gone)}
-	if src.Download, err = u.api.cfg.Fetch.Open(u.life.ctx, parsed, u.account, 0); err != nil {
+	if src.Download, err = u.api.cfg.Fetch.Open(u.life.ctx, parsed, u.account, zip.TailSize); err != nil {
 		src.unfollow()
 		return nil, err
 	}
 	u.note(func() { u.download.content = src.Download })
-	if size := src.Size(); size > u.api.cfg.MaxUploadSize {
-		err = &tooLargeError{u.api.cfg.MaxUploadSize}
-	} else {
-		err = u.claim.grow(size)
-	}
-	if err != nil {
+	if err := u.allow(src.Size()); err != nil {
 		src.Close()
 		return nil, err
 	}
 	return src, nil
+}
+
+// allow checks the limits on an archive of that many bytes.
+func (u *upload) allow(size int64) error {
+	if limit := u.api.cfg.MaxUploadSize; size > limit {
+		return &tooLargeError{limit}
+	}
+	return u.claim.grow(size)
 }
 
 // gone is the cause of an upload whose client has left.
@@ -70,6 +77,49 @@ func (s *urlSource) Close() {
 	s.Download.Close()
 }
 
+// archive returns what the archive is read from. If the remote gives ranges, it is a
+// [stream.RangeReader].
+func (u *upload) archive(src source) io.Reader {
+	r := archiveReader{u, src}
+	if s, ok := src.(*urlSource); ok && s.Ranged() {
+		return &rangedArchive{r, s.Download}
+	}
+	return &r
+}
+
+// rangedArchive is an archive that is fetched in ranges.
+type rangedArchive struct {
+	archiveReader
+	file *fetch.Download
+}
+
+// Read reads from the present range.
+func (a *rangedArchive) Read(p []byte) (int, error) {
+	n, err := a.archiveReader.Read(p)
+	if e, ok := errors.AsType[*fetch.RemoteError](err); ok && e.Changed {
+		err = errors.Join(stream.ErrRanges, err)
+	}
+	return n, err
+}
+
+// Size implements [stream.RangeReader].
+func (a *rangedArchive) Size() int64 { return a.file.Size() }
+
+// Range implements [stream.RangeReader].
+func (a *rangedArchive) Range(from, to int64) {
+	a.u.archiveBytes.Store(from)
+	a.file.Range(from, to)
+}
+
+// Rewind implements [stream.RangeReader].
+func (a *rangedArchive) Rewind() (size int64, err error) {
+	a.u.archiveBytes.Store(0)
+	if err := a.file.Rewind(); err != nil {
+		return 0, err
+	}
+	return a.file.Size(), a.u.allow(a.file.Size())
+}
+
 // observed is what the log says of the download; nil if there is none. No query is in it.
 func (d *download) observed() *observe.Download {
 	if d == nil {
@@ -77,7 +127,7 @@ func (d *download) observed() *observe.Download {
 	}
 	o := &observe.Download{URL: fetch.Shown(d.url)}
 	if d.content != nil {
-		o.Resumes = d.content.Resumes()
+		o.Bytes, o.Requests, o.Resumes = d.content.Fetched(), d.content.Requests(), d.content.Resumes()
 		for _, redirect := range d.content.Redirects() {
 			o.Redirects = append(o.Redirects, fetch.Shown(redirect))
 		}
@@ -118,6 +168,14 @@ func (d *download) size() int64 {
 		return 0
 	}
 	return d.content.Size()
+}
+
+// fetched returns how many bytes have arrived.
+func (d *download) fetched() int64 {
+	if d == nil || d.content == nil {
+		return 0
+	}
+	return d.content.Fetched()
 }
 
 // memory returns the memory that the URLs take in the answer, in bytes.

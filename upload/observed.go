@@ -69,7 +69,8 @@ func (u *upload) note(change func()) {
 func (u *upload) shape() observe.Shape {
 	r := u.progress.Report()
 	s := observe.Shape{
-		ArchiveBytes: u.archiveBytes.Load(), ExpandedBytes: r.Uncompressed, HashedBytes: r.Hashed, Entries: r.Entries, Ignored: len(r.Ignored),
+		ArchiveBytes: u.archiveBytes.Load(), ExpandedBytes: r.Uncompressed, HashedBytes: r.Hashed,
+		Entries: r.Entries, Unread: r.Unread, Ignored: len(r.Ignored),
 		Biggest: r.Biggest, BiggestBytes: r.BiggestSize, At: r.At,
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Kinds)) {
@@ -77,7 +78,7 @@ func (u *upload) shape() observe.Shape {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.Filename, s.Try, s.Host = u.filename, u.try, u.download.host()
+	s.Filename, s.Try, s.Host, s.FetchedBytes = u.filename, u.try, u.download.host(), u.download.fetched()
 	if u.share != nil {
 		s.PeakMemoryBytes, s.SpilledBytes = u.share.Peak()
 	}

@@ -183,7 +183,7 @@ func (u *upload) ingest(src source) error {
 	cfg := &u.api.cfg
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName()}
 	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id), zap.String("request_id", u.sender.RequestID))}
-	_, err := zip.Read(u.life.ctx, u.life.end, &archiveReader{u, src}, u.share, entries, stream.Rules{
+	report, err := zip.Read(u.life.ctx, u.life.end, u.archive(src), u.share, entries, stream.Rules{
 		Form: names.form, MaxEntries: cfg.MaxEntries, MaxUncompressed: cfg.MaxExpanded,
 		Size:     src.Size(),
 		Progress: &u.progress,
@@ -191,6 +191,7 @@ func (u *upload) ingest(src source) error {
 	if err != nil {
 		return err
 	}
+	u.archiveBytes.Store(report.Bytes)
 	return src.End()
 }
 
@@ -222,11 +223,7 @@ type archiveReader struct {
 
 func (a *archiveReader) Read(p []byte) (int, error) {
 	n, err := a.src.Read(p)
-	read := a.u.archiveBytes.Add(int64(n))
-	if limit := a.u.api.cfg.MaxUploadSize; read > limit {
-		return n, &tooLargeError{limit}
-	}
-	if limited := a.u.claim.grow(read); limited != nil {
+	if limited := a.u.allow(a.u.archiveBytes.Add(int64(n))); limited != nil {
 		return n, limited
 	}
 	return n, err

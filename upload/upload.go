@@ -36,8 +36,8 @@ type upload struct {
 	claim        *claim
 	releaseConn  func() // ends Config.KeepConnection; nil if it was not called
 	life         *lifetime
-	admitted     bool // and counted in API.active
-	archiveBytes atomic.Int64
+	admitted     bool         // and counted in API.active
+	archiveBytes atomic.Int64 // how far the archive has been read
 	progress     stream.Progress
 	batch        Batch // nil before and after
 	abortErr     error

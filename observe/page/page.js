@@ -204,7 +204,7 @@ function showUpload(fields, u) {
   write(fields.stage, u.stage);
   fields.stage.dataset.tone = u.stage;
   write(fields.name, shape.filename || 'no name yet');
-  const origin = [u.sender.address && `from\u00a0${u.sender.address}`, shape.host && `fetched from ${shape.host}`, shape.try && 'try', `#${u.id}`];
+  const origin = [u.sender.address && `from\u00a0${u.sender.address}`, shape.host && `${bytes(shape.fetched_bytes)} fetched from ${shape.host}`, shape.try && 'try', `#${u.id}`];
   write(fields.id, origin.filter(Boolean).join(', '));
   fields.id.title = [u.sender.user_agent, `request ${u.sender.request_id}`].filter(Boolean).join(', ');
   write(fields.at, shape.at);
@@ -275,7 +275,7 @@ function details(ended) {
     ['From', [sender.address, sender.user_agent].filter(Boolean).join(', ')],
     ['Token', sender.token_digest],
     ['Symbols', shape.try ? 'try' : 'regular'],
-    ...(shape.host ? [['Fetched from', shape.host]] : []),
+    ...(shape.host ? [['Fetched', `${bytes(shape.fetched_bytes)} from ${shape.host}${shape.unread > 0 ? `, without ${count(shape.unread)} entries that were not needed` : ''}`]] : []),
     ['Archive', `${bytes(shape.archive_bytes)}, expanded ${bytes(shape.expanded_bytes)}`],
     ['Biggest entry', shape.biggest ? `${shape.biggest} (${bytes(shape.biggest_bytes)})` : ''],
     ['Last entry begun', shape.at],

@@ -30,6 +30,9 @@ func (s *Share) Grow(ctx context.Context, n int64) error {
 	return s.fit(ctx)
 }
 
+// Shrink counts n bytes of the entry table less. If the upload has a ticket, it keeps it.
+func (s *Share) Shrink(n int64) { s.table -= n }
+
 // fit takes the ticket and makes sure that the table and the tools fit into it.
 func (s *Share) fit(ctx context.Context) error {
 	if err := s.takeTicket(ctx); err != nil {

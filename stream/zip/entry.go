@@ -81,23 +81,27 @@ func (z *reader) nextEntry() (stuck string, err error) {
 	if err := z.p.Begin(&e.Header); err != nil {
 		return "", err
 	}
-	switch {
-	case !e.descriptor():
-		err = z.sized(e)
-	case e.method == methodDeflate:
-		err = z.deflated(e)
-	case e.CompressedSize > 0:
-		err = z.sizedWithDescriptor(e)
-	default:
-		err = z.empty(e)
-	}
-	if err != nil {
+	if err := z.content(e); err != nil {
 		return "", err
 	}
 	z.keep(e)
 	z.forward = z.entries.Len()
 	z.current = ""
 	return "", nil
+}
+
+// content reads what follows e's local header. If that has no sizes, the entry is empty,
+// or its stream tells where it ends. content sets e's sizes and CRC-32 then.
+func (z *reader) content(e *entry) error {
+	switch {
+	case !e.descriptor():
+		return z.sized(e)
+	case e.method == methodDeflate:
+		return z.deflated(e)
+	case e.CompressedSize > 0:
+		return z.sizedWithDescriptor(e)
+	}
+	return z.empty(e)
 }
 
 // sizeUnknown reports whether neither the local header nor the compressed bytes tell

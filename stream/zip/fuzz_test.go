@@ -123,6 +123,28 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
+// FuzzRanges reads archives in ranges, of which the store has nothing or a part. What is read must
+// be judged as if the archive were read forward.
+func FuzzRanges(f *testing.F) {
+	for i, data := range seedArchives(f) {
+		if len(data) <= 4<<10 {
+			f.Add(data, recordSteps[i%len(recordSteps)], uint8(i), uint8(i%200))
+		}
+	}
+	m := budgettest.New(f)
+	rules := &stream.Rules{MaxEntries: 100, MaxUncompressed: 4 * mib, Form: ziptest.FormByName}
+	f.Fuzz(func(t *testing.T, data, steps []byte, which, tail uint8) {
+		if len(data) > 64<<10 || len(steps) > 60 {
+			return
+		}
+		data = changeRecords(data, steps)
+		forward := readForward(t, m, data, rules)
+		source := func() *ziptest.Ranged { return &ziptest.Ranged{Data: data, Tail: min(int(tail), len(data))} }
+		checkUnstored(t, m, source(), rules, &forward)
+		checkPartly(t, m, source(), rules, &forward, some(uint32(which)%3))
+	})
+}
+
 // FuzzReconcile combines valid entries with an arbitrary central directory and end record. If
 // mended, the end record states the directory's real size and number of entries.
 func FuzzReconcile(f *testing.F) {

@@ -133,13 +133,7 @@ func (z *reader) peekAt(offset int64, n int) ([]byte, error) {
 // spilledEntries reads the spilled entries, which directory has added to the table. They
 // end where the directory starts.
 func (z *reader) spilledEntries(directory int64) error {
-	numbers := make([]int32, z.entries.Len()-z.forward)
-	for i := range numbers {
-		numbers[i] = int32(z.forward + i)
-	}
-	slices.SortStableFunc(numbers, func(a, b int32) int {
-		return cmp.Compare(z.entries.At(int(a)).offset, z.entries.At(int(b)).offset)
-	})
+	numbers := z.byOffset()
 	first := directory
 	if len(numbers) > 0 {
 		first = z.entries.At(int(numbers[0])).offset
@@ -168,32 +162,25 @@ func (z *reader) spilledEntries(directory int64) error {
 	return z.in.Free()
 }
 
+// byOffset returns the entries that were not read forward, by offset.
+func (z *reader) byOffset() []int32 {
+	numbers := make([]int32, z.entries.Len()-z.forward)
+	for i := range numbers {
+		numbers[i] = int32(z.forward + i)
+	}
+	slices.SortStableFunc(numbers, func(a, b int32) int {
+		return cmp.Compare(z.entries.At(int(a)).offset, z.entries.At(int(b)).offset)
+	})
+	return numbers
+}
+
 // spilledEntry reads an entry by its central directory header. It must end before limit.
 func (z *reader) spilledEntry(e *entry, limit int64) error {
-	if !z.in.SeekTo(e.Offset) {
-		return e.misplaced()
-	}
-	b, err := z.in.PeekAll(4)
-	if err != nil {
-		return err
-	}
-	if le.Uint32(b) != sigLocal {
-		return e.misplaced()
-	}
-	var local entry
-	n, err := z.localHeader(&local)
+	hint, n, err := z.headerOf(e)
 	if err != nil {
 		return err
 	}
 	z.in.Discard(n)
-	hint := local
-	if local.descriptor() {
-		// The descriptor has the values that count.
-		local.CRC32, local.CompressedSize, local.Size = e.CRC32, e.CompressedSize, e.Size
-	}
-	if err := local.compare(e); err != nil {
-		return err
-	}
 	data := z.in.Offset()
 	if e.CompressedSize > limit-data {
 		return e.bad("it overlaps another entry or the central directory")
@@ -206,6 +193,30 @@ func (z *reader) spilledEntry(e *entry, limit int64) error {
 		return nil
 	}
 	return z.spilledDescriptor(e, &hint, limit)
+}
+
+// headerOf returns the local header of an entry whose central directory header is listed.
+// n is its length in bytes. The cursor stays before it.
+func (z *reader) headerOf(listed *entry) (local entry, n int, err error) {
+	if !z.in.SeekTo(listed.Offset) {
+		return local, 0, listed.misplaced()
+	}
+	b, err := z.in.PeekAll(4)
+	if err != nil {
+		return local, 0, err
+	}
+	if le.Uint32(b) != sigLocal {
+		return local, 0, listed.misplaced()
+	}
+	if n, err = z.localHeader(&local); err != nil {
+		return local, 0, err
+	}
+	stated := local
+	if local.descriptor() {
+		// The descriptor has the values that count.
+		stated.CRC32, stated.CompressedSize, stated.Size = listed.CRC32, listed.CompressedSize, listed.Size
+	}
+	return local, n, stated.compare(listed)
 }
 
 // spilledDescriptor checks the data descriptor at the cursor. It must end before limit.

@@ -5,6 +5,9 @@
 // the central directory. At the end, each entry is compared with its central
 // directory header. The archive is refused if they disagree. If an archive cannot
 // be read forward, the rest of it is spilled and read by its central directory.
+//
+// If any range of the archive can be read, its central directory is read first, and of
+// its entries those that the store does not have. See [reader.readRanges].
 package zip
 
 import (
@@ -68,11 +71,25 @@ type reader struct {
 // directory lists have been committed, and all others dropped. Of several entries of
 // the same name and size, it keeps the last one listed.
 //
+// If r is a [stream.RangeReader], entries that sink has found are passed over. What
+// Read says of the others, and of the archive, is what it would say if it read the
+// archive forward.
+//
 // Read refuses an entry as soon as its local header or its bytes prove wrong. Beside
 // the errors of [stream.Read], it returns [*stream.DuplicateError],
 // [*stream.SpillError], and [*NotZipError] instead of [stream.ErrCutOff].
 func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink stream.Sink, rules stream.Rules) (*stream.Report, error) {
 	return stream.Read(ctx, end, r, share, sink, rules, func(p *stream.Pipeline) error {
+		if in := p.RangeWindow(); in != nil {
+			z := &reader{p: p, in: in, rules: rules}
+			err := z.readRanges()
+			if err == nil {
+				return nil
+			}
+			if rules.Size, err = p.Restart(err); err != nil {
+				return err
+			}
+		}
 		z := &reader{p: p, in: p.Window(p.Source()), rules: rules}
 		err := z.read()
 		if errors.Is(err, stream.ErrCutOff) {

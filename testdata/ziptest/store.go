@@ -27,6 +27,9 @@ type Store struct {
 
 	Discard bool // drop bodies after counting their bytes
 
+	// FindEntry, if set, is [stream.Sink.Find]. Otherwise all entries are absent.
+	FindEntry func(e stream.Entry) (stream.Found, error)
+
 	t testing.TB
 
 	mu      sync.Mutex
@@ -47,6 +50,7 @@ type Object struct {
 	store     *Store
 	busy      atomic.Bool // during a call
 	committed bool
+	skipped   bool
 	dropped   bool
 }
 
@@ -70,13 +74,41 @@ func (s *Store) Create(e stream.Entry) stream.Object {
 	return o
 }
 
+// Find implements [stream.Sink].
+func (s *Store) Find(_ context.Context, e stream.Entry) (stream.Found, error) {
+	if s.FindEntry == nil {
+		return stream.Absent, nil
+	}
+	return s.FindEntry(e)
+}
+
+// Skip implements [stream.Sink].
+func (s *Store) Skip(e stream.Entry) {
+	o := s.Create(e).(*Object)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.skipped = true
+}
+
+// Skipped returns the names of the entries that were skipped, in the order of their creation.
+func (s *Store) Skipped() (names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.objects {
+		if o.skipped && !o.dropped {
+			names = append(names, o.Name)
+		}
+	}
+	return names
+}
+
 // Close says that the reading has returned. All objects must have ended.
 func (s *Store) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 	for _, o := range s.objects {
-		if !o.committed && !o.dropped {
+		if !o.committed && !o.dropped && !o.skipped {
 			s.t.Errorf("object %q was neither committed nor dropped", o.Name)
 		}
 	}
