@@ -63,6 +63,27 @@ help:
 build: ## the program: ./spillway
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o spillway .
 
+# Another version of Go makes other bytes of the same sources.
+TOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
+
+.PHONY: release
+release: ## archives, checksums and bills of materials of the commit, in dist; the same bytes each time
+	rm -rf dist
+	cd testdata/delivery/release && GOTOOLCHAIN=$(TOOLCHAIN) $(GO) run . -source $(CURDIR) -out $(CURDIR)/dist
+
+PODMAN ?= podman
+
+# Podman puts HEALTHCHECK only into images of Docker's format.
+.PHONY: image
+image: release ## container images spillway:VERSION-amd64 and -arm64 of the commit, with PODMAN (podman); fills dist first
+	mkdir dist/spool
+	version=$$(sed -n 's/^.*  spillway-\(.*\)-linux-amd64.tar.gz$$/\1/p' dist/SHA256SUMS) && \
+	for processor in amd64 arm64; do \
+		$(PODMAN) build --platform=linux/$$processor --tag=spillway:$$version-$$processor --format=docker --layers=false \
+			--timestamp=$$(git log -1 --format=%ct) --build-arg=VERSION=$$version --build-arg=REVISION=$(COMMIT) \
+			--file=deploy/container/Dockerfile dist || exit 1; \
+	done
+
 .PHONY: demo
 demo: ## shows an upload from end to end
 	$(GO) run ./testdata/demo
@@ -88,20 +109,21 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 	SPILLWAY_RACE=$(RACE) $(GO) test -timeout 20m -parallel 4 $(TESTFLAGS) ./e2e
 	cd testdata/bench/plot && $(GO) test $(TESTFLAGS) .
 	cd e2e/openapi && $(GO) test $(TESTFLAGS) .
+	cd testdata/delivery/release && $(GO) test $(TESTFLAGS) .
 
 .PHONY: full
 full: $(SERVERS) ## every test at its full size: each fault of the matrix, each byte of an archive
 	SPILLWAY_NIGHTLY=1 $(GO) test -timeout 60m -p 1 $(TESTFLAGS) $(PACKAGES)
 
-NIGHTLY := full stores fuzz kill soak writers clients
+NIGHTLY := delivery full stores fuzz kill soak writers clients
 
 .PHONY: nightly
-nightly: ## what takes too long for each change: full, stores, fuzz, kill, soak, writers and clients, one after the other
+nightly: ## what takes too long for each change: delivery, full, stores, fuzz, kill, soak, writers and clients, one after the other
 	@failed=; times=; \
 	for target in $(NIGHTLY); do \
 		echo "== make $$target"; began=$$(date +%s); \
 		$(MAKE) --no-print-directory $$target && result=passed || { result=FAILED; failed="$$failed $$target"; }; \
-		times="$$times$$(printf '%-7s %-6s %6d s' $$target $$result $$(($$(date +%s) - began)))\n"; \
+		times="$$times$$(printf '%-8s %-6s %6d s' $$target $$result $$(($$(date +%s) - began)))\n"; \
 	done; \
 	printf "$$times"; \
 	test -z "$$failed"
@@ -162,6 +184,14 @@ soak: $(VERSITYGW) ## mixed uploads for SOAKTIME (30m) with failing clients and 
 writers: $(VERSITYGW) ## uploads archives of real zip writers, which it installs; writes the table of docs/archives.md; WRITERSFLAGS, see -help
 	$(GO) run ./testdata/writers $(WRITERSFLAGS)
 
+.PHONY: delivery
+delivery: $(VERSITYGW) ## makes the release twice and compares; builds and runs the container image with podman and runc, which it installs
+	@type podman runc >/dev/null 2>&1 || { test "$$(id -u)" = 0 && type apt-get >/dev/null 2>&1; } || \
+		{ echo 'podman and runc are missing, and only root can install them' >&2; exit 1; }
+	type podman runc >/dev/null 2>&1 || { apt-get -q -o DPkg::Lock::Timeout=300 update && \
+		apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends podman runc; }
+	$(GO) test -tags delivery -count=1 -timeout 60m -v ./testdata/delivery
+
 .PHONY: clients
 clients: ## what real clients report of a refusal, with and without proxies; installs them; writes the table of docs/clients.md; CLIENTSFLAGS, see -help
 	$(GO) run ./testdata/clients -install -document docs/clients.md $(CLIENTSFLAGS)
@@ -169,11 +199,11 @@ clients: ## what real clients report of a refusal, with and without proxies; ins
 .PHONY: lint
 lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, package walls
 	@files=$$($(GOFUMPT) -l $$(git ls-files '*.go')); test -z "$$files" || { echo "not formatted by gofumpt: $$files" >&2; exit 1; }
-	$(GO) vet $(PACKAGES)
-	$(STATICCHECK) $(PACKAGES)
-	$(GOLANGCI_LINT) run $(PACKAGES)
+	$(GO) vet -tags delivery $(PACKAGES)
+	$(STATICCHECK) -tags delivery $(PACKAGES)
+	$(GOLANGCI_LINT) run --build-tags delivery $(PACKAGES)
 	$(GO) mod tidy -diff
-	for module in testdata/browser testdata/bench/plot e2e/openapi; do (cd $$module && $(GO) vet ./... && $(GO) mod tidy -diff) || exit 1; done
+	for module in testdata/browser testdata/bench/plot testdata/delivery/release e2e/openapi; do (cd $$module && $(GO) vet ./... && $(GO) mod tidy -diff) || exit 1; done
 
 .PHONY: cross
 cross: ## vet for the other systems of releases; Windows is built as well, though it is not released
@@ -184,7 +214,7 @@ cross: ## vet for the other systems of releases; Windows is built as well, thoug
 
 .PHONY: clean
 clean: ## removes what the other targets made, the tools included
-	rm -rf spillway profiles testdata/writers/node/node_modules testdata/clients/.built testdata/clients/programs/node/node_modules $(BIN)
+	rm -rf spillway dist profiles testdata/writers/node/node_modules testdata/clients/.built testdata/clients/programs/node/node_modules $(BIN)
 
 $(VERSITYGW):
 	GOBIN=$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0

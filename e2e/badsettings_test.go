@@ -30,6 +30,8 @@ func TestBadSettings(t *testing.T) {
 		{"--s3-bucket=b --tokens-upstream=http://10.0.0.1:8000", "--tokens-upstream: it must be https"},
 		{"--s3-bucket=b --tokens-upstream=http://localhost.example.com", "--tokens-upstream: it must be https"},
 		{"--dev --listen=:8000", `--listen: ":8000" is not a loopback address`},
+		{"--dev --admin-listen=0.0.0.0:8001", `--admin-listen: "0.0.0.0:8001" is not a loopback address`},
+		{"--dev --dev-s3-listen=192.0.2.1:9000", `--dev-s3-listen: "192.0.2.1:9000" is not a loopback address`},
 		{"--dev --listen=0.0.0.0:8000", "--listen: "},
 		{"--dev --listen=example.com:8000", "--listen: "},
 		{"--dev --listen=8000", `--listen: "8000" is not an address`},
