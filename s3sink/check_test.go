@@ -24,6 +24,19 @@ var needSuccess = []string{"s3:GetObject", "s3:AbortMultipartUpload"}
 // checkPrefixes are the prefixes of a rig.
 var checkPrefixes = []string{"v1/", "try/v1/"}
 
+// testCheck checks that every action works, and that nothing is left.
+func testCheck(t *testing.T, r *rig) {
+	tried := r.sink.Check(t.Context())
+	for _, a := range tried {
+		if !a.Tried || a.Err != nil {
+			t.Errorf("%s %s: tried: %v, error: %v", a.Name, a.Prefix, a.Tried, a.Err)
+		}
+	}
+	if keys, uploads := r.Keys(t, r.bucket), r.Uploads(t, r.bucket); len(tried) != len(checkPrefixes)*len(allActions) || len(keys)+len(uploads) > 0 {
+		t.Errorf("%d actions; left: %q and %v", len(tried), keys, uploads)
+	}
+}
+
 // TestCheckNamesWhatIsDenied checks that credentials that lack one action under one prefix
 // fail that action only, by its name. Nothing is left but what they could not remove. An
 // action that needs a denied one to succeed first is not tried.

@@ -58,6 +58,7 @@ var contract = []struct {
 	{"same name twice", testTwice},
 	{"staged out for others", testStageOut},
 	{"probe", testProbe},
+	{"check", testCheck},
 	{"bodies on disk", testOnDisk},
 	{"sweep", testSweep},
 }
