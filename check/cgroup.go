@@ -138,7 +138,7 @@ func totalMemory(root fs.FS) (MemoryLimit, error) {
 			if err != nil {
 				return MemoryLimit{}, fmt.Errorf("MemTotal: %w", err)
 			}
-			return MemoryLimit{n << 10, "This machine"}, nil
+			return MemoryLimit{n << 10, "this machine"}, nil
 		}
 	}
 	return MemoryLimit{}, errors.New("/proc/meminfo has no MemTotal")

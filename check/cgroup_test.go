@@ -20,7 +20,7 @@ const (
 
 // TestMemoryLimit has machines with 8 GiB, and control groups of both versions.
 func TestMemoryLimit(t *testing.T) {
-	const machine, mib = "This machine", 1 << 20
+	const machine, mib = "this machine", 1 << 20
 	for name, c := range map[string]struct {
 		mounts, groups string
 		files          map[string]string

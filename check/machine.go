@@ -100,7 +100,7 @@ func judgeMemory(r Result, s *settings.Serve, spill Spill, limit MemoryLimit) Re
 		needed += min(int64(s.SpillQuota), spill.Free)
 		sum += ", and the spill folder, which is in memory"
 	}
-	r.Found = fmt.Sprintf("%s has %s. Up to %s are needed: %s.", limit.Of, size(limit.Bytes), size(needed), sum)
+	r.Found = fmt.Sprintf("The memory limit is %s (%s). Up to %s are needed: %s.", size(limit.Bytes), limit.Of, size(needed), sum)
 	if limit.Bytes >= needed {
 		return r
 	}
@@ -108,7 +108,7 @@ func judgeMemory(r Result, s *settings.Serve, spill Spill, limit MemoryLimit) Re
 	if limit.Bytes < int64(s.Memory) {
 		r.Level = health.Error
 	}
-	r.Found = fmt.Sprintf("The memory limit is too low: %s has %s, and up to %s are needed: %s.", limit.Of, size(limit.Bytes), size(needed), sum)
+	r.Found = fmt.Sprintf("The memory limit is too low: %s (%s), and up to %s are needed: %s.", size(limit.Bytes), limit.Of, size(needed), sum)
 	r.Remedy = "Raise the limit of the container or the unit (MemoryMax=), or lower --memory. Otherwise the system may kill the process under load."
 	return r
 }

@@ -143,9 +143,9 @@ func TestCheckOfLimits(t *testing.T) {
 		row, status, found, remedy string
 	}{
 		"files":                 {"ulimit -n 100", "--dev", "files", "warning", "it is 100, and up to 3648 are needed", "ulimit -n"},
-		"memory":                {enter, "--memory=256MiB", "memory", "warning", "300 MiB, and up to 386 MiB are needed", "MemoryMax="},
-		"memory for the budget": {enter, "--memory=400MiB", "memory", "error", "300 MiB, and up to 530 MiB are needed", "MemoryMax="},
-		"enough memory":         {enter, "--memory=100MiB", "memory", "ok", "has 300 MiB. Up to 230 MiB are needed", ""},
+		"memory":                {enter, "--memory=256MiB", "memory", "warning", "and up to 386 MiB are needed", "MemoryMax="},
+		"memory for the budget": {enter, "--memory=400MiB", "memory", "error", "300 MiB (/sys/fs/cgroup/", "MemoryMax="},
+		"enough memory":         {enter, "--memory=100MiB", "memory", "ok", "is 300 MiB (/sys/fs/cgroup/", ""},
 	} {
 		if c.lower == "" {
 			continue
