@@ -220,7 +220,7 @@ func (s *Serve) checkLimits() error {
 // NewBudget returns the budget of the settings, with the given disk.
 func (s *Serve) NewBudget(spill budget.SpillConfig) (*budget.Budget, error) {
 	return budget.New(budget.Config{
-		Memory: int64(s.Memory), MaxPart: int64(s.S3PartSize), Uploads: s.MaxUploads, Needs: stream.Needs(s.MaxEntries), Wait: s.RoomWait, Spill: spill,
+		Memory: int64(s.Memory), MaxPart: int64(s.S3PartSize), Uploads: s.MaxUploads, Needs: stream.Needs(s.MaxEntries, false), Wait: s.RoomWait, Spill: spill,
 	})
 }
 

@@ -23,7 +23,11 @@ type Decoded struct {
 // where the compressed stream does. It moves in to that end, which must be within
 // limit bytes. Parts of the body go to the sink meanwhile.
 func (p *Pipeline) Decode(h Header, in *Window, limit int64) (*Decoded, error) {
-	d, err := p.decode(h, p.create(&h), in, limit)
+	obj, err := p.create(&h)
+	if err != nil {
+		return nil, err
+	}
+	d, err := p.decode(h, obj, in, limit)
 	if err != nil {
 		return nil, err
 	}

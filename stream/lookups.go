@@ -114,6 +114,10 @@ func (p *Pipeline) Skip(h *Header) error {
 	p.rules.Progress.count(h, h.Size)
 	p.rules.Progress.note(func(r *Report) { r.Unread++ })
 	if h.Form != Ignore {
+		if err := p.rules.Symbols.reserve(p, 0); err != nil {
+			return err
+		}
+		p.rules.Symbols.skip()
 		p.sink.Skip(Entry{Name: h.Name, Form: h.Form, Stated: true, Size: h.Size, CRC32: h.CRC32})
 		p.number(h)
 	}

@@ -23,13 +23,17 @@ const (
 )
 
 // Needs returns the memory that an upload of at most that many entries needs, however
-// long their names are.
-func Needs(entries int) budget.Needs {
+// long their names are. symbols says that [Rules].Symbols is set.
+func Needs(entries int, symbols bool) budget.Needs {
 	table := int64(floorSize - windowSize - formSize - verifierSize)
+	entry := int64(EntryMemory + longestName)
+	if symbols {
+		entry += resultMemory + longestSymbol
+	}
 	return budget.Needs{
 		Floor:    floorSize,
 		Table:    table,
-		Ticket:   max(0, int64(entries)*(EntryMemory+longestName)-table) + max(zstdTool.Memory, bzip2Tool.Memory) + gzipTool.Memory,
+		Ticket:   max(0, int64(entries)*entry-table) + max(zstdTool.Memory, bzip2Tool.Memory) + gzipTool.Memory,
 		Verifier: verifierSize,
 	}
 }

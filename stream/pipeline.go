@@ -23,6 +23,9 @@ type Rules struct {
 
 	// Progress, if not nil, shows how far the archive has been read.
 	Progress *Progress
+
+	// Symbols, if not nil, keeps what symbol files state, in memory of the upload's share.
+	Symbols *Symbols
 }
 
 // A Pipeline verifies the entries of one archive, fills their bodies, stages
@@ -226,23 +229,26 @@ func (p *Pipeline) Name(number int) string {
 // At reports that the reader has reached the entry of that name.
 func (p *Pipeline) At(name string) { p.rules.Progress.at(name) }
 
-// Ignored reports that the entry of that name is verified and not stored.
-func (p *Pipeline) Ignored(name string) {
-	p.rules.Progress.note(func(r *Report) { r.Ignored = append(r.Ignored, name) })
+// Ignored reports that the entry of h is verified and not stored.
+func (p *Pipeline) Ignored(h *Header) {
+	p.rules.Progress.note(func(r *Report) { r.Ignored = append(r.Ignored, IgnoredFile{h.Name, h.Size, h.CRC32}) })
 }
 
 // create creates the object of an entry. It returns nil if the entry is not stored.
-func (p *Pipeline) create(h *Header) Object {
+func (p *Pipeline) create(h *Header) (Object, error) {
 	if h.Form == Ignore {
-		return nil
+		return nil, nil
+	}
+	if err := p.rules.Symbols.reserve(p, longestSymbol); err != nil {
+		return nil, err
 	}
 	e := Entry{Name: h.Name, Form: h.Form, Absent: h.Absent}
 	if h.SizeStated && h.CRCStated {
 		e.Stated, e.Size, e.CRC32 = true, h.Size, h.CRC32
 	}
-	obj := p.sink.Create(e)
+	obj := p.rules.Symbols.keep(p.sink.Create(e))
 	p.number(h)
-	return obj
+	return obj, nil
 }
 
 // number notes that the entry has the next object.

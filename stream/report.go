@@ -10,20 +10,36 @@ import (
 
 // Report describes an archive, as far as it has been read.
 type Report struct {
-	Bytes        int64    // of the archive
-	Entries      int      // begun, without directories
-	Unread       int      // of the entries, those that were skipped without being read
-	Uncompressed int64    // uncompressed bytes of all entries
-	Hashed       int64    // uncompressed bytes whose MD5 was computed
-	Ignored      []string // names of the entries that are verified and not stored, in the directory's order
-	Biggest      string   // the entry with the most uncompressed bytes
-	BiggestSize  int64    // of that entry, uncompressed
-	At           string   // the current entry, or the last
+	Bytes        int64         // of the archive
+	Entries      int           // begun, without directories
+	Unread       int           // of the entries, those that were skipped without being read
+	Uncompressed int64         // uncompressed bytes of all entries
+	Hashed       int64         // uncompressed bytes whose MD5 was computed
+	Ignored      []IgnoredFile // in the directory's order
+	Biggest      string        // the entry with the most uncompressed bytes
+	BiggestSize  int64         // of that entry, uncompressed
+	At           string        // the current entry, or the last
 
 	// Kinds counts the files by the extension of their names, in lower case, such as
 	// "sym". Files with an unusual extension or none are OtherKind, and so are files
 	// of further kinds once there are maxKinds.
 	Kinds map[string]Kind
+}
+
+// IgnoredFile is an entry that is verified and not stored.
+type IgnoredFile struct {
+	Name  string
+	Size  int64 // uncompressed, in bytes
+	CRC32 uint32
+}
+
+// IgnoredNames returns the names of the ignored entries.
+func (r *Report) IgnoredNames() []string {
+	all := make([]string, len(r.Ignored))
+	for i := range r.Ignored {
+		all[i] = r.Ignored[i].Name
+	}
+	return all
 }
 
 // Kind counts the files of one kind.
@@ -61,7 +77,10 @@ func (p *Progress) end(read int64, x *expansion) {
 	p.note(func(r *Report) {
 		r.Bytes, r.Uncompressed, r.Hashed = read, x.total(), x.hashed.Load()
 		r.Biggest, r.At = strings.Clone(r.Biggest), strings.Clone(r.At)
-		r.Ignored = CopyNames(r.Ignored)
+		r.Ignored = slices.Clone(r.Ignored) // others may read it
+		for i, name := range CopyNames(r.IgnoredNames()) {
+			r.Ignored[i].Name = name
+		}
 	})
 }
 

@@ -56,6 +56,16 @@ type Facts struct {
 	Symbol Symbol
 }
 
+// A Result is what became of an object that was committed.
+type Result struct {
+	Name     string // of the entry
+	Form     Form
+	Skipped  bool  // the store had it already
+	Replaced bool  // the store had another object of that name
+	Facts    Facts // without Symbol
+	BodySize int64 // of the stored object, in bytes; 0 if it was skipped
+}
+
 // A Sink takes the objects that an archive's entries become. Objects are
 // numbered from 0, in the order of their creation.
 type Sink interface {

@@ -21,7 +21,10 @@ func (p *Pipeline) Sized(h Header, in *Window) error {
 	if h.SizeStated {
 		p.rules.Progress.count(&h, h.Size)
 	}
-	obj := p.create(&h)
+	obj, err := p.create(&h)
+	if err != nil {
+		return err
+	}
 	if head, tail, ok := h.frame(); ok {
 		switch size := int64(len(head)) + h.CompressedSize + int64(len(tail)); {
 		case in.onDisk():

@@ -99,8 +99,9 @@ func (u *upload) giveBack(err error) {
 		})
 		if err == nil {
 			// The batch's memory goes; its names would keep those of all entries.
+			report := u.progress.Report()
 			u.names = nameLists{
-				skipped: stream.CopyNames(skipped), uploaded: stream.CopyNames(uploaded), ignored: u.progress.Report().Ignored,
+				skipped: stream.CopyNames(skipped), uploaded: stream.CopyNames(uploaded), ignored: report.IgnoredNames(),
 			}
 		}
 	}

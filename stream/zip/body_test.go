@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -290,10 +291,13 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ignored := func(name string) stream.IgnoredFile {
+		return stream.IgnoredFile{Name: name, Size: int64(len(text(name))), CRC32: crc32.ChecksumIEEE([]byte(text(name)))}
+	}
 	want := stream.Report{
 		Bytes: int64(len(data)), Entries: 4, Uncompressed: int64(5000 + len(text("a.sym")+text("z-symbols.txt")+text("a-symbols.txt"))),
 		Hashed:  int64(5000 + len(text("a.sym"))), // ignored entries need no MD5
-		Ignored: []string{"z-symbols.txt", "a-symbols.txt"}, Biggest: "big.dll", BiggestSize: 5000, At: "a-symbols.txt",
+		Ignored: []stream.IgnoredFile{ignored("z-symbols.txt"), ignored("a-symbols.txt")}, Biggest: "big.dll", BiggestSize: 5000, At: "a-symbols.txt",
 		Kinds: map[string]stream.Kind{
 			"sym": {Files: 1, Bytes: int64(len(text("a.sym")))},
 			"dll": {Files: 1, Bytes: 5000},

@@ -93,7 +93,8 @@ func (z *reader) settle(ignored []int32) {
 	}
 	for _, number := range ignored {
 		if z.entries.At(int(number)).flags&isReplaced == 0 {
-			z.p.Ignored(z.p.Name(int(number)))
+			e := z.kept(int(number))
+			z.p.Ignored(&e.Header)
 		}
 	}
 }

@@ -23,7 +23,7 @@ const Part = 5 * mib
 // New returns a budget of 64 MiB for eight uploads, which wait for 30 s. It has no disk.
 func New(t testing.TB, change ...func(*budget.Config)) *budget.Budget {
 	t.Helper()
-	cfg := budget.Config{Memory: 64 * mib, MaxPart: Part, Uploads: 8, Needs: stream.Needs(entries), Wait: 30 * time.Second}
+	cfg := budget.Config{Memory: 64 * mib, MaxPart: Part, Uploads: 8, Needs: stream.Needs(entries, false), Wait: 30 * time.Second}
 	for _, f := range change {
 		f(&cfg)
 	}
