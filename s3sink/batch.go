@@ -29,6 +29,7 @@ type Batch struct {
 
 	mu        sync.Mutex             // guards the fields below; never held during a request or a disk call
 	records   stream.Table[record]   // of all objects, by number
+	sizes     stream.Table[int64]    // of the published bodies, by number, in bytes; empty without receipts
 	uploads   map[*record]*multipart // of staged objects, and of those that are being staged
 	staging   int64                  // bytes of bodies that are not held or staged yet
 	sent      int64                  // bytes of published bodies
@@ -46,9 +47,14 @@ func (b *Batch) Create(e stream.Entry) stream.Object {
 		record:   b.records.Add(record{name: e.Name, form: uint8(e.Form)}),
 		identity: identity{hasSize: e.Stated, size: e.Size, crc32: e.CRC32},
 	}
-	if e.Absent {
+	b.addSize()
+	switch {
+	case e.Found == stream.Absent:
 		o.lookup = absent
-	} else if e.Stated {
+	case e.Found == stream.Different:
+		o.lookup = absent
+		o.record.flags |= replaces
+	case e.Stated:
 		// The answer is there by the time that the body is, and tells what to compute.
 		o.lookUp()
 	}
@@ -59,7 +65,15 @@ func (b *Batch) Create(e stream.Entry) stream.Object {
 func (b *Batch) Skip(e stream.Entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.records.Add(record{name: e.Name, form: uint8(e.Form), state: skipped})
+	b.addSize()
+	b.records.Add(record{name: e.Name, form: uint8(e.Form), state: skipped, size: e.Size, crc32: e.CRC32, flags: unread})
+}
+
+// addSize makes room for the size of the next object's body. The caller holds b.mu.
+func (b *Batch) addSize() {
+	if b.sink.receipts != "" {
+		b.sizes.Add(0)
+	}
 }
 
 // Uploaded returns the names of the published objects, in creation order.

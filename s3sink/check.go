@@ -60,9 +60,9 @@ func (a Action) Explain() (failure, remedy string) {
 }
 
 // Check tries every action that Spillway needs, in each bucket and under each prefix, with
-// the requests of [Sink.Probe]. Its objects have names of their own, so that it disturbs no
-// running instance. It deletes them, and aborts its multipart uploads. So it does not end with
-// ctx.
+// the requests of [Sink.Probe]. Under the prefix of receipts, it only writes and deletes. Its
+// objects have names of their own, so that it disturbs no running instance. It deletes them,
+// and aborts its multipart uploads. So it does not end with ctx.
 //
 // An action that fails does not keep the others from being tried. Each step takes at most
 // 5 s. Removing what was written follows the others, and a store that refuses checksums is
@@ -82,7 +82,13 @@ func (s *Sink) Check(ctx context.Context) []Action {
 		})
 	}
 	checks.Wait()
-	return slices.Concat(tried...)
+	// After the others, which find out by which checksum the store checks what it gets.
+	receipts := make([][]Action, len(s.receiptProbers))
+	for i, p := range s.receiptProbers {
+		checks.Go(func() { receipts[i] = p.checkActions(ctx, name) })
+	}
+	checks.Wait()
+	return slices.Concat(append(tried, receipts...)...)
 }
 
 // checkActions is Check for one destination.

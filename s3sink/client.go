@@ -29,8 +29,9 @@ type store struct {
 	singlePut
 	dialect dialect // of the bucket; that of the store for probes is unused
 
-	// lastPutFailed: the last PutObject of any batch failed.
-	lastPutFailed atomic.Bool
+	// lastPutFailed: the last PutObject of any batch failed. lastReceiptFailed: its last
+	// receipt could not be written.
+	lastPutFailed, lastReceiptFailed atomic.Bool
 
 	// pending bounds the operations that batches have started. It includes those that
 	// wait for a slot, or for the next attempt: each takes some memory.
@@ -229,6 +230,20 @@ func (s *store) get(ctx context.Context, t target, kind checksum) (objectInfo, [
 	return infoOf(out.ContentLength, out.Metadata, out.ETag, out.ChecksumCRC32, out.ChecksumType), body, nil
 }
 
+// getRange returns up to n bytes of the object at t, at an offset.
+func (s *store) getRange(ctx context.Context, t target, off, n int64) ([]byte, error) {
+	ctx, done := s.operation(ctx, n)
+	defer done()
+	out, err := s.api.GetObject(ctx, &s3.GetObjectInput{Bucket: &t.bucket, Key: &t.key, Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1))},
+		etagMD5.options()...) // it asks for no checksum, which would be the whole object's
+	if err != nil {
+		return nil, failure("GetObject", t, tooLong(ctx, err))
+	}
+	defer out.Body.Close()
+	text, err := io.ReadAll(out.Body)
+	return text, failure("GetObject", t, err)
+}
+
 // delete deletes the object at t, if there is one.
 func (s *store) delete(ctx context.Context, t target) error {
 	ctx, done := s.operation(ctx, 0)
@@ -238,6 +253,50 @@ func (s *store) delete(ctx context.Context, t target) error {
 		return nil // as Google Cloud Storage answers
 	}
 	return failure("DeleteObject", t, tooLong(ctx, err))
+}
+
+// putWhole writes an object with one request, however long it is. It returns what
+// [singlePut.put] does.
+func (s *store) putWhole(ctx context.Context, t target, a attributes, body *requestBody, sent sums) (etag string, proof checksum, err error) {
+	ctx, done := s.operation(ctx, body.size)
+	defer done()
+	out, err := s.api.PutObject(ctx, putInput(t, a, body, sent), sent.kind.options()...)
+	if err != nil {
+		out = &s3.PutObjectOutput{}
+	}
+	return sent.wasPut(ctx, t, body, out.ETag, out.ChecksumCRC32, err)
+}
+
+// putInput returns a request to write an object.
+func putInput(t target, a attributes, body *requestBody, sent sums) *s3.PutObjectInput {
+	in := &s3.PutObjectInput{
+		Bucket:          &t.bucket,
+		Key:             &t.key,
+		Body:            body,
+		CacheControl:    aws.String(cacheControl),
+		ContentType:     &a.contentType,
+		ContentEncoding: optional(a.contentEncoding),
+		Metadata:        a.metadata,
+	}
+	in.ChecksumCRC32, in.ContentMD5 = sent.headers()
+	return in
+}
+
+// wasPut checks the answer to putInput, which has that ETag and CRC-32, or err. It returns
+// the object's ETag and what shows that the store has these bytes. ctx is the operation's.
+func (s sums) wasPut(ctx context.Context, t target, body *requestBody, etag, crc32 *string, err error) (string, checksum, error) {
+	var proof checksum
+	switch {
+	case err != nil:
+	case aws.ToString(etag) == "":
+		err = errNoETag
+	default:
+		proof, err = s.proof(body, etag, crc32)
+	}
+	if err = body.cut(err); err != nil {
+		return "", 0, failure("PutObject", t, tooLong(ctx, err))
+	}
+	return trimETag(etag), proof, nil
 }
 
 // optional returns nil for the empty string, which the SDK would send as a value.

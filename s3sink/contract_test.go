@@ -60,6 +60,7 @@ var contract = []struct {
 	{"probe", testProbe},
 	{"check", testCheck},
 	{"bodies on disk", testOnDisk},
+	{"receipts", testReceipts},
 	{"sweep", testSweep},
 }
 

@@ -21,6 +21,7 @@ var permissions = map[string]string{
 	"CreateMultipartUpload": actionPut,
 	"UploadPart":            actionPut,
 	"AbortMultipartUpload":  actionAbort,
+	"ListObjectsV2":         actionList,
 }
 
 // What lookups need.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"spillway/stream"
@@ -49,6 +50,42 @@ func (s *store) listUploads(ctx context.Context, t target, marker string, limit 
 	}
 	if n := len(page.uploads); page.next == "" && n > 0 {
 		page.next = page.uploads[n-1].key
+	}
+	return page, nil
+}
+
+// listedObject is an object in a list.
+type listedObject struct {
+	key  string
+	size int64 // bytes
+}
+
+// objectPage is a page of a list of objects.
+type objectPage struct {
+	objects []listedObject // in order
+	next    string         // token of the next page; empty: the store has none
+	more    bool           // there is a next page
+}
+
+// listObjects lists objects in t's bucket whose keys begin with t's and are after that one,
+// in order. next is the token of the page; empty: the first one.
+func (s *store) listObjects(ctx context.Context, t target, after, next string) (page objectPage, err error) {
+	ctx, done := s.operation(ctx, 0)
+	defer done()
+	if next != "" {
+		after = "" // the token says it
+	}
+	out, err := s.api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+		Bucket: &t.bucket, Prefix: &t.key, StartAfter: optional(after), ContinuationToken: optional(next),
+	})
+	if err != nil {
+		return page, failure("ListObjectsV2", t, tooLong(ctx, err))
+	}
+	page = objectPage{next: aws.ToString(out.NextContinuationToken), more: aws.ToBool(out.IsTruncated)}
+	for _, o := range out.Contents {
+		if key := aws.ToString(o.Key); strings.HasPrefix(key, t.key) {
+			page.objects = append(page.objects, listedObject{key, aws.ToInt64(o.Size)})
+		}
 	}
 	return page, nil
 }

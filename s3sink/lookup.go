@@ -15,7 +15,7 @@ type lookup struct {
 	err      error
 }
 
-// absent is the lookup of objects that Find has found absent.
+// absent is the lookup of objects that Find has found [stream.Absent] or [stream.Different].
 var absent = func() *lookup {
 	l := &lookup{answered: make(chan struct{})}
 	close(l.answered)
@@ -41,6 +41,11 @@ func (o *object) lookUp() {
 		defer close(l.answered)
 		if l.existing, l.err = b.dest.store.head(b.ctx, t); l.err != nil {
 			return l.err
+		}
+		if l.existing.found {
+			b.mu.Lock()
+			o.record.flags |= replaces
+			b.mu.Unlock()
 		}
 		l.stated = compare(form, stated, l.existing, b.sink.skipBySize)
 		return nil

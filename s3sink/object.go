@@ -129,6 +129,7 @@ func (o *object) Commit(ctx context.Context, rest stream.Body, facts stream.Fact
 		rest = nil
 	}
 	o.identity = identity{hasSize: true, hasMD5: facts.HasMD5, size: facts.Size, crc32: facts.CRC32, md5: facts.MD5}
+	o.batch.identify(o.record, o.identity)
 	if o.inParts {
 		return o.commitParts(rest) //nolint:contextcheck // the background works under the upload's context
 	}

@@ -119,6 +119,8 @@ func (s *Sink) prober(try bool) *prober {
 //   - It looks up an object that does not exist. S3 answers 403 to credentials that may
 //     not list the bucket.
 //
+// Where there are receipts, it writes and deletes a small object under their prefix as well.
+//
 // When it writes the object, it also finds out which checksums the store takes.
 //
 // Each operation is one attempt. A check that fails in a way that uploads retry is repeated
@@ -131,6 +133,15 @@ func (s *Sink) Probe(ctx context.Context) error {
 	errs := make([]error, len(s.probers))
 	var probes sync.WaitGroup
 	for i, p := range s.probers {
+		probes.Go(func() { errs[i] = p.probe(ctx) })
+	}
+	probes.Wait()
+	if err := firstError(errs); err != nil {
+		return err
+	}
+	// After the others, which find out by which checksum the store checks what it gets.
+	errs = make([]error, len(s.receiptProbers))
+	for i, p := range s.receiptProbers {
 		probes.Go(func() { errs[i] = p.probe(ctx) })
 	}
 	probes.Wait()

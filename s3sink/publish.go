@@ -191,6 +191,9 @@ func (b *Batch) publishObject(ctx context.Context, number int) error {
 		defer b.mu.Unlock()
 		o.record.state = outcome
 		b.sent += sent
+		if number < b.sizes.Len() {
+			*b.sizes.At(number) = sent
+		}
 	}()
 	length, err := o.makeVisible(ctx, from, body)
 	if err == nil {

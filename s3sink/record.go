@@ -22,12 +22,22 @@ const (
 type record struct {
 	name  string
 	body  stream.Body // of a held object; nil if empty
-	size  int64       // with crc32 and md5, the identity of a held object
-	md5   [16]byte
+	size  int64       // with crc32 and md5, the identity of a committed object
+	md5   [16]byte    // if hasMD5 is set
 	crc32 uint32
+	flags flags
 	form  uint8
 	state state
 }
+
+// flags are the single bits of a record.
+type flags uint8
+
+const (
+	hasMD5   flags = 1 << iota
+	replaces       // the store has another object of that name, unless it is skipped
+	unread         // the entry was skipped without being read
+)
 
 // object returns the held or staged object with that number, to be worked on. The
 // caller holds b.mu.
@@ -35,7 +45,17 @@ func (b *Batch) object(number int) *object {
 	r := b.records.At(number)
 	return &object{
 		batch: b, number: number, record: r, upload: b.uploads[r],
-		identity: identity{hasSize: true, hasMD5: true, size: r.size, crc32: r.crc32, md5: r.md5},
+		identity: identity{hasSize: true, hasMD5: r.flags&hasMD5 != 0, size: r.size, crc32: r.crc32, md5: r.md5},
+	}
+}
+
+// identify records what is known of a committed object.
+func (b *Batch) identify(r *record, id identity) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r.size, r.crc32, r.md5 = id.size, id.crc32, id.md5
+	if id.hasMD5 {
+		r.flags |= hasMD5
 	}
 }
 
@@ -83,7 +103,6 @@ func (b *Batch) hold(o *object, body stream.Body) bool {
 		return false
 	}
 	r.state, r.body = held, body
-	r.size, r.crc32, r.md5 = o.identity.size, o.identity.crc32, o.identity.md5
 	b.firstHeld = min(b.firstHeld, o.number)
 	return true
 }

@@ -6,7 +6,6 @@ package s3sink
 import (
 	"context"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
@@ -43,26 +42,9 @@ func newSinglePut(api *s3.Client, partSize int64, t timeouts) singlePut {
 func (w singlePut) put(ctx context.Context, t target, a attributes, body *requestBody, sent sums) (etag string, proof checksum, err error) {
 	ctx, done := w.timeouts.operation(ctx, body.size)
 	defer done()
-	in := &s3.PutObjectInput{
-		Bucket:          &t.bucket,
-		Key:             &t.key,
-		Body:            body,
-		CacheControl:    aws.String(cacheControl),
-		ContentType:     &a.contentType,
-		ContentEncoding: optional(a.contentEncoding),
-		Metadata:        a.metadata,
+	out, err := w.uploader.Upload(ctx, putInput(t, a, body, sent), manager.WithUploaderRequestOptions(sent.kind.options()...))
+	if err != nil {
+		out = &manager.UploadOutput{}
 	}
-	in.ChecksumCRC32, in.ContentMD5 = sent.headers()
-	out, err := w.uploader.Upload(ctx, in, manager.WithUploaderRequestOptions(sent.kind.options()...))
-	switch {
-	case err != nil:
-	case aws.ToString(out.ETag) == "":
-		err = errNoETag
-	default:
-		proof, err = sent.proof(body, out.ETag, out.ChecksumCRC32)
-	}
-	if err = body.cut(err); err != nil {
-		return "", 0, failure("PutObject", t, tooLong(ctx, err))
-	}
-	return trimETag(out.ETag), proof, nil
+	return sent.wasPut(ctx, t, body, out.ETag, out.ChecksumCRC32, err)
 }

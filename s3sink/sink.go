@@ -52,6 +52,8 @@ type Config struct {
 	Prefix    string // of every key, e.g. "v1/"
 	TryPrefix string // of every key of try symbols, e.g. "try/v1/"
 
+	ReceiptsPrefix string // of every key of [Batch.WriteReceipt], in both buckets; empty: none are written
+
 	AccessKey, SecretKey string // empty: from where the AWS SDK looks for credentials
 
 	PartSize    int64 // bytes of a full part: budget.Budget.PartSize
@@ -79,11 +81,37 @@ type Config struct {
 	OnSDKLog func(debug bool, message string)
 }
 
+// withDefaults returns the configuration with the fields that may be zero filled in.
+func (cfg Config) withDefaults() Config {
+	if cfg.TryBucket == "" {
+		cfg.TryBucket = cfg.Bucket
+	}
+	if cfg.AttemptTimeout == 0 {
+		cfg.AttemptTimeout = defaultAttemptTimeout
+	}
+	if cfg.CompleteTimeout == 0 {
+		cfg.CompleteTimeout = defaultCompleteTimeout
+	}
+	if cfg.OnAttempt == nil {
+		cfg.OnAttempt = func(s3event.Attempt) {}
+	}
+	if cfg.OnMultipart == nil {
+		cfg.OnMultipart = func(s3event.Multipart) {}
+	}
+	if cfg.OnChecksum == nil {
+		cfg.OnChecksum = func(string, s3event.Checksum) {}
+	}
+	return cfg
+}
+
 // A Sink stores the entries of archives in S3.
 type Sink struct {
 	regular destination
 	try     destination
 	probers []*prober // of regular and try
+
+	receipts       string           // Config.ReceiptsPrefix
+	receiptProbers []*receiptProber // of each bucket; none without receipts
 
 	partSize   int64 // bytes
 	sweepPage  int32 // uploads on a page of a listing; at most maxPage
@@ -111,33 +139,20 @@ func New(ctx context.Context, cfg Config) (*Sink, error) {
 	case len(cfg.Prefix) >= maxKey || len(cfg.TryPrefix) >= maxKey:
 		return nil, fmt.Errorf("s3: a prefix of %d bytes is too long: a key has at most %d bytes, with the name of the file", max(len(cfg.Prefix), len(cfg.TryPrefix)), maxKey)
 	}
-	if cfg.TryBucket == "" {
-		cfg.TryBucket = cfg.Bucket
-	}
-	if cfg.AttemptTimeout == 0 {
-		cfg.AttemptTimeout = defaultAttemptTimeout
-	}
-	if cfg.CompleteTimeout == 0 {
-		cfg.CompleteTimeout = defaultCompleteTimeout
-	}
-	if cfg.OnAttempt == nil {
-		cfg.OnAttempt = func(s3event.Attempt) {}
-	}
-	if cfg.OnMultipart == nil {
-		cfg.OnMultipart = func(s3event.Multipart) {}
-	}
-	if cfg.OnChecksum == nil {
-		cfg.OnChecksum = func(string, s3event.Checksum) {}
-	}
+	cfg = cfg.withDefaults()
 	stores, err := newStores(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	regular, try := destination{cfg.Bucket, cfg.Prefix, stores.regular}, destination{cfg.TryBucket, cfg.TryPrefix, stores.try}
 	return &Sink{
-		regular:    regular,
-		try:        try,
-		probers:    probersOf(regular, try, stores.probe, cfg.OnChecksum),
+		regular: regular,
+		try:     try,
+		probers: probersOf(regular, try, stores.probe, cfg.OnChecksum),
+
+		receipts:       cfg.ReceiptsPrefix,
+		receiptProbers: receiptProbersOf(cfg.ReceiptsPrefix, regular, try, stores.probe),
+
 		partSize:   cfg.PartSize,
 		sweepPage:  maxPage,
 		skipBySize: cfg.SkipBySize,
@@ -155,6 +170,9 @@ func (s *Sink) destination(try bool) destination {
 
 // Bucket returns the bucket of regular symbols, or of try symbols.
 func (s *Sink) Bucket(try bool) string { return s.destination(try).bucket }
+
+// Prefix returns the prefix of the keys of regular symbols, or of try symbols.
+func (s *Sink) Prefix(try bool) string { return s.destination(try).prefix }
 
 // MaxName returns the length of the longest entry name in bytes. S3 takes its key under
 // either prefix.

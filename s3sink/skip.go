@@ -106,5 +106,8 @@ func find(e stream.Entry, s objectInfo, bySize bool) stream.Found {
 		return stream.Undecided
 	case different:
 	}
+	if s.found {
+		return stream.Different
+	}
 	return stream.Absent
 }

@@ -100,11 +100,11 @@ func TestFind(t *testing.T) {
 		{"absent", stream.Gzip, objectInfo{}, stream.Absent},
 		{"ours, held", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "24", "original_crc32": "0badcafe", "original_md5_hash": "00"}}, stream.Present},
 		{"ours, in parts", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "24", "original_crc32": "0badcafe"}}, stream.Present},
-		{"other CRC", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "24", "original_crc32": "0badcaff", "original_md5_hash": "00"}}, stream.Absent},
-		{"other size", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "25", "original_crc32": "0badcafe"}}, stream.Absent},
+		{"other CRC", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "24", "original_crc32": "0badcaff", "original_md5_hash": "00"}}, stream.Different},
+		{"other size", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "25", "original_crc32": "0badcafe"}}, stream.Different},
 		{"Tecken's", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "24", "original_md5_hash": "00"}}, stream.Undecided},
-		{"Tecken's, other size", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "25", "original_md5_hash": "00"}}, stream.Absent},
-		{"no hash", stream.AsIs, objectInfo{found: true, length: 24}, stream.Absent},
+		{"Tecken's, other size", stream.Gzip, objectInfo{found: true, metadata: meta{"original_size": "25", "original_md5_hash": "00"}}, stream.Different},
+		{"no hash", stream.AsIs, objectInfo{found: true, length: 24}, stream.Different},
 	} {
 		if got := find(stream.Entry{Form: c.form, Stated: true, Size: 24, CRC32: 0x0badcafe}, c.s, false); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)

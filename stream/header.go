@@ -27,8 +27,8 @@ type Header struct {
 	CRC32      uint32
 	CRCStated  bool
 
-	// Absent says that a lookup has found no equal object in the store.
-	Absent bool
+	// Found is what a lookup in the store has found.
+	Found Found
 
 	// [Pipeline.Begin] sets these.
 	Number int // from 0, in the order of the Begin calls

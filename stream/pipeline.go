@@ -242,7 +242,7 @@ func (p *Pipeline) create(h *Header) (Object, error) {
 	if err := p.rules.Symbols.reserve(p, longestSymbol); err != nil {
 		return nil, err
 	}
-	e := Entry{Name: h.Name, Form: h.Form, Absent: h.Absent}
+	e := Entry{Name: h.Name, Form: h.Form, Found: h.Found}
 	if h.SizeStated && h.CRCStated {
 		e.Stated, e.Size, e.CRC32 = true, h.Size, h.CRC32
 	}

@@ -34,16 +34,17 @@ type Entry struct {
 	Size   int64
 	CRC32  uint32
 
-	// Absent says that Find has found the entry Absent.
-	Absent bool
+	// Found is what Find has found.
+	Found Found
 }
 
 // Found is what a store knows of an entry whose bytes are not there.
 type Found uint8
 
 const (
-	Undecided Found = iota // only the entry's bytes can tell
-	Absent                 // the store has no equal object
+	Undecided Found = iota // only the entry's bytes can tell, or nobody has looked
+	Absent                 // the store has no object of that name
+	Different              // the store has another object of that name
 	Present                // the store has an equal object
 )
 
@@ -61,6 +62,7 @@ type Result struct {
 	Name     string // of the entry
 	Form     Form
 	Skipped  bool  // the store had it already
+	Unread   bool  // it was skipped without being read: its facts are what the archive states
 	Replaced bool  // the store had another object of that name
 	Facts    Facts // without Symbol
 	BodySize int64 // of the stored object, in bytes; 0 if it was skipped

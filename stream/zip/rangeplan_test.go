@@ -173,7 +173,7 @@ func TestUndecided(t *testing.T) {
 		t.Fatalf("%+v: %v", report, err)
 	}
 	for _, o := range s.Kept() {
-		if o.Absent != (o.Name == "a.dll") || !o.Stated {
+		if (o.Found == stream.Absent) != (o.Name == "a.dll") || !o.Stated {
 			t.Errorf("%+v", o.Entry)
 		}
 	}

@@ -156,7 +156,7 @@ func (r *rangeReading) read() error {
 			if e := r.entry(i); found == stream.Present {
 				err = r.p.Skip(&e.Header)
 			} else {
-				e.Absent = found == stream.Absent
+				e.Found = found
 				err = r.readEntry(&e, r.offset(i+1))
 			}
 			if err != nil {
@@ -214,7 +214,7 @@ func (r *rangeReading) readEntry(listed *entry, end int64) error {
 		}
 		return r.checkAfter(listed, r.directory)
 	}
-	local.Name, local.Number, local.Form, local.Absent = listed.Name, listed.Number, listed.Form, listed.Absent
+	local.Name, local.Number, local.Form, local.Found = listed.Name, listed.Number, listed.Form, listed.Found
 	r.in.Discard(n)
 	if err := r.content(&local); err != nil {
 		return err

@@ -146,6 +146,8 @@ func Call(req *http.Request) string {
 		operation = "PutObject"
 	case req.Method == http.MethodGet && query.Has("uploads"):
 		return "ListMultipartUploads " + query.Get("prefix")
+	case req.Method == http.MethodGet && query.Has("list-type"):
+		return "ListObjectsV2 " + query.Get("prefix")
 	case req.Method == http.MethodHead:
 		operation = "HeadObject"
 	case req.Method == http.MethodGet && key != "":
