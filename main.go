@@ -63,6 +63,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		err = tokens.RunRevoke(s.Token.TokensFile, s.Token.Revoke.Digest, stdout, stderr)
 	case "healthcheck":
 		err = health.Ask(ctx, s.Healthcheck.Listen, s.Healthcheck.TLSCert != "")
+	case "receipts":
+		if err := s.Receipts.Complete(); err != nil {
+			return usageError(stderr, err)
+		}
+		err = serve.PrintReceipts(ctx, &s.Receipts, stdout, stderr)
 	case "version":
 		_, err = fmt.Fprintln(stdout, serve.Version())
 	}

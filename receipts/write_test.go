@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"path"
 	"strings"
 	"testing"
@@ -258,5 +259,25 @@ func TestDamagedIndex(t *testing.T) {
 		if !filter(text).mayHave("x") {
 			t.Errorf("%q excludes a term", text)
 		}
+	}
+}
+
+// TestDocumentedExample validates the example of docs/receipts.md.
+func TestDocumentedExample(t *testing.T) {
+	page, err := os.ReadFile("../docs/receipts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(page), "```json\n")
+	example, _, ok := strings.Cut(after, "```")
+	if !ok {
+		t.Fatal("docs/receipts.md has no example")
+	}
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(example))
+	if err == nil {
+		err = compileSchema(t).Validate(value)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }

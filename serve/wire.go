@@ -250,17 +250,18 @@ func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 // is the endpoint of the S3 server of --dev; nil without one.
 func storeConfig(s *settings.Serve, embedded *endpoint, b *budget.Budget) s3sink.Config {
 	cfg := s3sink.Config{
-		Bucket:      s.S3Bucket,
-		TryBucket:   s.S3TryBucket,
-		Region:      s.S3Region,
-		Endpoint:    s.S3Endpoint,
-		PathStyle:   s.S3PathStyle,
-		Prefix:      s.S3Prefix,
-		TryPrefix:   s.S3TryPrefix,
-		PartSize:    int64(b.PartSize()),
-		Concurrency: s.S3Concurrency,
-		SkipBySize:  s.SkipBySize,
-		Verify:      s.S3Verify,
+		Bucket:         s.S3Bucket,
+		TryBucket:      s.S3TryBucket,
+		Region:         s.S3Region,
+		Endpoint:       s.S3Endpoint,
+		PathStyle:      s.S3PathStyle,
+		Prefix:         s.S3Prefix,
+		TryPrefix:      s.S3TryPrefix,
+		ReceiptsPrefix: s.ReceiptsPrefix,
+		PartSize:       int64(b.PartSize()),
+		Concurrency:    s.S3Concurrency,
+		SkipBySize:     s.SkipBySize,
+		Verify:         s.S3Verify,
 	}
 	if s.Dev {
 		cfg.DefaultRegion = "us-east-1"

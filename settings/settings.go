@@ -22,6 +22,7 @@ type Settings struct {
 	Check       Check       `cmd:"" help:"Check the settings, the machine and the store, and say what to do. Leaves nothing behind, and may run beside an instance. The exit status is 1 if something is wrong."`
 	Token       Token       `cmd:"" help:"Create, list and revoke upload tokens."`
 	Healthcheck Healthcheck `cmd:"" help:"Ask the instance on this machine for /__lbheartbeat__. The exit status is 0 if it should get uploads, and 1 if not or if there is no answer within 3s. For supervisors of containers."`
+	Receipts    Receipts    `cmd:"" help:"Print the receipts of stored uploads, oldest first."`
 	Version     Version     `cmd:"" help:"Print the version."`
 }
 
@@ -41,11 +42,8 @@ type Serve struct {
 	Dev         bool   `group:"Development:" help:"For development, on loopback only: an S3 server in this process, the tokens 'dev' (regular symbols) and 'devtry' (try symbols), and console logs. With --s3-endpoint, that S3 server instead of the one in this process."`
 	DevS3Listen string `group:"Development:" name:"dev-s3-listen" default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Address of the S3 server of --dev. It keeps objects in memory only."`
 
-	S3Bucket      string   `group:"Storage:" name:"s3-bucket" placeholder:"NAME" help:"Bucket for symbols. Required; 'symbols' with --dev. Credentials come from where the AWS SDK looks for them."`
-	S3TryBucket   string   `group:"Storage:" name:"s3-try-bucket" placeholder:"NAME" help:"Bucket for try symbols. If unset: --s3-bucket."`
-	S3Region      string   `group:"Storage:" name:"s3-region" placeholder:"NAME" help:"Region of the buckets. If unset: $$AWS_REGION, or where else the AWS SDK looks for it. us-east-1 if it is nowhere and --dev is set."`
-	S3Endpoint    string   `group:"Storage:" name:"s3-endpoint" placeholder:"URL" help:"S3 server. If unset: $$AWS_ENDPOINT_URL_S3, $$AWS_ENDPOINT_URL, or AWS."`
-	S3PathStyle   bool     `group:"Storage:" name:"s3-path-style" help:"Put the bucket into the path of requests, not into the host name. Always on with --dev."`
+	Buckets
+
 	S3Prefix      string   `group:"Storage:" name:"s3-prefix" default:"v1/" placeholder:"TEXT" help:"Prefix of the keys of symbols. It must end in /, and only Spillway may upload under it: see --sweep-age."`
 	S3TryPrefix   string   `group:"Storage:" name:"s3-try-prefix" default:"try/v1/" placeholder:"TEXT" help:"Prefix of the keys of try symbols, with the same rules. In the same bucket, it must differ from --s3-prefix."`
 	S3PartSize    ByteSize `group:"Storage:" name:"s3-part-size" default:"8MiB" placeholder:"SIZE" help:"Largest part of a multipart upload, 5MiB to 5GiB. Parts are at most a sixth of --memory."`

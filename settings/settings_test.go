@@ -35,7 +35,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Serve{
 		Listen: "127.0.0.1:8000", AdminListen: "127.0.0.1:8001", DevS3Listen: "127.0.0.1:9000",
-		S3Bucket: "b", S3Prefix: "v1/", S3TryPrefix: "try/v1/", S3PartSize: 8 * mebibyte, S3Concurrency: 64,
+		Buckets: Buckets{S3Bucket: "b"}, S3Prefix: "v1/", S3TryPrefix: "try/v1/", S3PartSize: 8 * mebibyte, S3Concurrency: 64,
 		TokensFile: "t", SweepAge: 24 * time.Hour,
 		SpillDir: os.TempDir(), SpillQuota: 4 * gibibyte, SpillUploadQuota: 2 * gibibyte, SpillMinFree: gibibyte,
 		Memory: 256 * mebibyte, MaxUploadSize: 2 * gibibyte, MaxEntries: 20000, MaxExpandedSize: 48 * gibibyte,

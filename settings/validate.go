@@ -102,20 +102,13 @@ func (s *Serve) checkStore() error {
 	if s.S3Bucket == "" {
 		return errors.New("--s3-bucket is required: the bucket for symbols (or use --dev to try Spillway)")
 	}
-	if s.S3Endpoint != "" {
-		// No message shows the URL: it may contain a password.
-		u, err := url.Parse(s.S3Endpoint)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return errors.New("--s3-endpoint: it is not a URL such as https://s3.example.com")
-		}
-		if u.User != nil {
-			return errors.New("--s3-endpoint: it contains a user or password. Put credentials where the AWS SDK looks for them")
-		}
+	if err := s.checkEndpoint(); err != nil {
+		return err
 	}
 	if err := s.checkPrefixes(); err != nil {
 		return err
 	}
-	return nil
+	return s.checkReceipts()
 }
 
 func (s *Serve) checkTokens() error {
@@ -220,7 +213,7 @@ func (s *Serve) checkLimits() error {
 // NewBudget returns the budget of the settings, with the given disk.
 func (s *Serve) NewBudget(spill budget.SpillConfig) (*budget.Budget, error) {
 	return budget.New(budget.Config{
-		Memory: int64(s.Memory), MaxPart: int64(s.S3PartSize), Uploads: s.MaxUploads, Needs: stream.Needs(s.MaxEntries, false), Wait: s.RoomWait, Spill: spill,
+		Memory: int64(s.Memory), MaxPart: int64(s.S3PartSize), Uploads: s.MaxUploads, Needs: stream.Needs(s.MaxEntries, s.ReceiptsPrefix != ""), Wait: s.RoomWait, Spill: spill,
 	})
 }
 

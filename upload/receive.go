@@ -158,8 +158,8 @@ func (u *upload) urlForm() (link string, try bool, err error) {
 	return link, slices.ContainsFunc(values["try"], func(value string) bool { return value != "" }), nil
 }
 
-// store ingests the archive and publishes it. If either fails, it aborts what is not
-// published.
+// store ingests the archive, publishes it and writes its receipt. If one of the first two
+// fails, it aborts what is not published.
 func (u *upload) store(src source) (err error) {
 	u.batch = u.api.cfg.Store.Begin(u.life.ctx, u.life.fail, u.share, u.try)
 	published := false
@@ -175,19 +175,24 @@ func (u *upload) store(src source) (err error) {
 		return err
 	}
 	published = true
-	return nil
+	u.completed = time.Now()
+	return u.writeReceipt()
 }
 
 // ingest reads the archive to the end of its source, verifies it, and stages its entries.
 // Nothing is visible yet.
 func (u *upload) ingest(src source) error {
 	cfg := &u.api.cfg
+	if cfg.Store.Receipts() != "" {
+		u.symbols = new(stream.Symbols)
+	}
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName()}
 	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id), zap.String("request_id", u.sender.RequestID))}
 	report, err := zip.Read(u.life.ctx, u.life.end, u.archive(src), u.share, entries, stream.Rules{
 		Form: names.form, MaxEntries: cfg.MaxEntries, MaxUncompressed: cfg.MaxExpanded,
 		Size:     src.Size(),
 		Progress: &u.progress,
+		Symbols:  u.symbols,
 	})
 	if err != nil {
 		return err

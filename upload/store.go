@@ -2,6 +2,7 @@ package upload
 
 import (
 	"context"
+	"io"
 
 	"spillway/stream"
 	"spillway/stream/budget"
@@ -17,6 +18,12 @@ type Store interface {
 
 	// Bucket is the name of the bucket for try symbols, or for the others.
 	Bucket(try bool) string
+
+	// Prefix is what the keys of try symbols begin with, or those of the others.
+	Prefix(try bool) string
+
+	// Receipts is what the keys of receipts begin with. It is empty if none are written.
+	Receipts() string
 
 	// MaxName is the length in bytes of the longest entry name whose key the
 	// store can take.
@@ -34,6 +41,16 @@ type Batch interface {
 	// [*stream.StoreError], which may wrap a [*guard.PanicError]. Objects that are
 	// visible by then stay.
 	Publish() error
+
+	// Len is the number of objects. Result returns what became of the object with that
+	// number, after Publish has returned nil. It returns false if the object was dropped.
+	Len() int
+	Result(number int) (stream.Result, bool)
+
+	// WriteReceipt writes an object of that name under the prefix of receipts. It may be
+	// called after Publish has returned nil. It ends with the upload's context, and within
+	// a time limit of its own. Its error is a [*stream.StoreError].
+	WriteReceipt(name, contentType string, body io.ReaderAt, size int64) error
 
 	// Abort ends the upload's context, gives up what has not been published, and
 	// releases its buffers. It is called once, after the last call of the Sink or

@@ -28,6 +28,10 @@ type memoryStore struct {
 	onPublish func() error
 	onAbort   func() error
 
+	// receipts is the prefix of receipts; onReceipt, if set, runs before one is written.
+	receipts  string
+	onReceipt func() error
+
 	// visible is how many objects Publish makes visible before it fails; 0: it does not
 	// fail.
 	visible int
@@ -60,7 +64,15 @@ func (s *memoryStore) Bucket(try bool) string {
 	return "symbols"
 }
 
-func (s *memoryStore) MaxName() int { return 1021 }
+func (s *memoryStore) MaxName() int     { return 1021 }
+func (s *memoryStore) Receipts() string { return s.receipts }
+
+func (s *memoryStore) Prefix(try bool) string {
+	if try {
+		return "try/v1/"
+	}
+	return "v1/"
+}
 
 // keys returns the visible keys.
 func (s *memoryStore) keys() []string {
@@ -123,8 +135,10 @@ type memoryObject struct {
 	stream.Entry
 	batch              *memoryBatch
 	body               bytes.Buffer
+	facts              stream.Facts
 	committed, dropped bool
-	skipped            bool
+	skipped            bool // by Skip or by Publish
+	replaced           bool // set by Publish
 }
 
 func (b *memoryBatch) Create(e stream.Entry) stream.Object {
@@ -138,12 +152,7 @@ func (b *memoryBatch) Create(e stream.Entry) stream.Object {
 	return o
 }
 
-func (b *memoryBatch) key(name string) string {
-	if b.try {
-		return "try/v1/" + name
-	}
-	return "v1/" + name
-}
+func (b *memoryBatch) key(name string) string { return b.store.Prefix(b.try) + name }
 
 // Find finds objects by their size and CRC-32.
 func (b *memoryBatch) Find(_ context.Context, e stream.Entry) (stream.Found, error) {
@@ -174,7 +183,7 @@ func (o *memoryObject) add(b stream.Body) error {
 	return err
 }
 
-func (o *memoryObject) Commit(ctx context.Context, rest stream.Body, _ stream.Facts) error {
+func (o *memoryObject) Commit(ctx context.Context, rest stream.Body, facts stream.Facts) error {
 	defer rest.Release()
 	if hook := o.batch.store.onCommit; hook != nil {
 		if err := hook(ctx, o.Name); err != nil {
@@ -186,7 +195,7 @@ func (o *memoryObject) Commit(ctx context.Context, rest stream.Body, _ stream.Fa
 	}
 	o.batch.mu.Lock()
 	defer o.batch.mu.Unlock()
-	o.committed = true
+	o.committed, o.facts = true, facts
 	return nil
 }
 
@@ -223,10 +232,12 @@ func (b *memoryBatch) Publish() error {
 			continue
 		}
 		key := b.key(o.Name)
-		if old, there := b.store.objects[key]; there && bytes.Equal(old, o.body.Bytes()) {
+		old, there := b.store.objects[key]
+		if o.skipped = there && bytes.Equal(old, o.body.Bytes()); o.skipped {
 			b.skipped = append(b.skipped, o.Name)
 			continue
 		}
+		o.replaced = there
 		b.store.objects[key], b.store.stated[key] = o.body.Bytes(), o.Entry
 		b.uploaded = append(b.uploaded, o.Name)
 		b.sent += int64(o.body.Len())
@@ -250,6 +261,39 @@ func (b *memoryBatch) Abort() (err error) {
 	b.ended = true
 	b.fail(errors.New("aborted"))
 	return err
+}
+
+func (b *memoryBatch) Len() int { return len(b.objects) }
+
+func (b *memoryBatch) Result(number int) (stream.Result, bool) {
+	o := b.objects[number]
+	r := stream.Result{Name: o.Name, Form: o.Form, Skipped: o.skipped, Unread: !o.committed, Replaced: o.replaced, Facts: o.facts}
+	switch {
+	case r.Unread:
+		r.Facts = stream.Facts{Size: o.Size, CRC32: o.CRC32}
+	case !r.Skipped:
+		r.BodySize = int64(o.body.Len())
+	}
+	return r, !o.dropped
+}
+
+func (b *memoryBatch) WriteReceipt(name, _ string, body io.ReaderAt, size int64) error {
+	if !b.ended {
+		b.store.t.Error("WriteReceipt before the batch is published")
+	}
+	if hook := b.store.onReceipt; hook != nil {
+		if err := hook(); err != nil {
+			return err
+		}
+	}
+	text, err := io.ReadAll(io.NewSectionReader(body, 0, size+1))
+	if err != nil || int64(len(text)) != size {
+		b.store.t.Errorf("a receipt of %d bytes, and %d are stated: %v", len(text), size, err)
+	}
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	b.store.objects[b.store.receipts+name] = text
+	return nil
 }
 
 func (b *memoryBatch) Uploaded() []string { return b.uploaded }

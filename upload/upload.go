@@ -39,7 +39,9 @@ type upload struct {
 	admitted     bool         // and counted in API.active
 	archiveBytes atomic.Int64 // how far the archive has been read
 	progress     stream.Progress
-	batch        Batch // nil before and after
+	symbols      *stream.Symbols // nil without receipts
+	batch        Batch           // nil before and after
+	completed    time.Time       // when it was published
 	abortErr     error
 
 	// set by giveBack, once the archive is stored or refused
@@ -151,7 +153,7 @@ func (u *upload) answer(v verdict) {
 		DownloadURL:  u.download.linkSent(),
 		TrySymbols:   u.try,
 		RedirectURLs: u.download.redirects(),
-		CompletedAt:  time.Now().UTC().Format(timeFormat),
+		CompletedAt:  u.completed.UTC().Format(timeFormat),
 		CreatedAt:    u.began.UTC().Format(timeFormat),
 		User:         u.token.Email,
 	}, &u.names)
