@@ -74,7 +74,7 @@ func (p *receiptProber) checkActions(ctx context.Context, name string) []Action 
 		return check(ctx)
 	}
 	put := step(ctx, func(ctx context.Context) error { return p.write(ctx, name) })
-	deletion := action(actionDelete, step(context.WithoutCancel(ctx), func(ctx context.Context) error {
+	deletion := action(actionDelete, step(ctx, func(ctx context.Context) error {
 		return runCheck(ctx, func(ctx context.Context) error { return p.api.delete(ctx, p.target(name)) })
 	}))
 	if deletion.Err != nil && put == nil {
