@@ -376,7 +376,10 @@ func TestListEnds(t *testing.T) {
 		t.Fatalf("%d readers: %v", len(readers), err)
 	}
 	var _ receipts.Bucket = readers[0]
-	for range readers[0].List(t.Context(), "") {
+	for _, err := range readers[0].List(t.Context(), "") {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -29,8 +29,8 @@ type Receipts struct {
 
 	User    string `placeholder:"ADDRESS" help:"Only uploads of the user with this email address."`
 	Key     string `placeholder:"KEY" help:"Only files with this key, without the prefix, such as xul.pdb/A7D6F1BB0/xul.sym."`
-	CodeID  string `name:"code-id" placeholder:"ID" help:"Only symbol files with this code ID. Case is ignored."`
-	DebugID string `name:"debug-id" placeholder:"ID" help:"Only symbol files with this debug ID. Case is ignored."`
+	CodeID  string `name:"code-id" placeholder:"ID" help:"Only files with this code ID, in the symbol file or in the key. Case is ignored."`
+	DebugID string `name:"debug-id" placeholder:"ID" help:"Only files with this debug ID, likewise."`
 
 	CSV bool `name:"csv" help:"Print a table with one line for each file, instead of one JSON object for each upload."`
 }
