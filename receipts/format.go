@@ -77,6 +77,7 @@ var fileColumns = []column[File]{
 	{"key", func(f *File) string { return f.Key }},
 	{"state", func(f *File) string { return string(f.State) }},
 	{"replaced", func(f *File) string { return strconv.FormatBool(f.Replaced) }},
+	{"unread", func(f *File) string { return strconv.FormatBool(f.Unread) }},
 	{"size", func(f *File) string { return strconv.FormatInt(f.Size, 10) }},
 	{"gzip", func(f *File) string { return strconv.FormatBool(f.Gzip) }},
 	{"stored_size", func(f *File) string {

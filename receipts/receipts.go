@@ -61,6 +61,7 @@ type File struct {
 	Key        string  `json:"key"` // without the prefix
 	State      State   `json:"state"`
 	Replaced   bool    `json:"replaced"`    // another object had the key
+	Unread     bool    `json:"unread"`      // skipped without being read: size and crc32 are what the archive states
 	Size       int64   `json:"size"`        // uncompressed, in bytes
 	Gzip       bool    `json:"gzip"`        // stored as gzip
 	StoredSize *int64  `json:"stored_size"` // of the object, in bytes; nil: not stored

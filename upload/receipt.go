@@ -79,7 +79,7 @@ func (f *receiptFiles) At(number int) (receipts.File, bool) {
 	}
 	s := f.symbols.At(number)
 	file := receipts.File{
-		Key: r.Name, State: receipts.Stored, Replaced: r.Replaced, Size: r.Facts.Size, Gzip: r.Form == stream.Gzip, CRC32: crcText(r.Facts.CRC32),
+		Key: r.Name, State: receipts.Stored, Replaced: r.Replaced, Unread: r.Unread, Size: r.Facts.Size, Gzip: r.Form == stream.Gzip, CRC32: crcText(r.Facts.CRC32),
 		DebugFile: known(s.DebugFile), DebugID: known(strings.ToUpper(s.DebugID)),
 		CodeFile: known(s.CodeFile), CodeID: known(strings.ToUpper(s.CodeID)), Generator: known(s.Generator),
 	}

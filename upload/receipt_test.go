@@ -1,10 +1,12 @@
 package upload
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -170,6 +172,38 @@ func TestReceiptOfURL(t *testing.T) {
 	if len(all) != 1 || all[0].DownloadURL == nil || *all[0].DownloadURL != "https://files.example.com/a/symbols.zip" ||
 		!slices.Equal(all[0].RedirectURLs, []string{"https://files.example.com/b/x"}) || all[0].Filename != "symbols.zip" {
 		t.Errorf("%+v", all)
+	}
+}
+
+// What an upload by URL skips without reading it is in the receipt, too, as far as it is known.
+func TestReceiptOfUnreadFiles(t *testing.T) {
+	s := newSite(t, withReceipts)
+	address := s.serve()
+	s.upload(address, symbolForm(), asDev)
+	read := s.takeReceipts()[0]
+	s.remote = roundTrip(func(r *http.Request) (*http.Response, error) {
+		recorded := httptest.NewRecorder()
+		recorded.Header().Set("ETag", `"a"`)
+		http.ServeContent(recorded, r, "", time.Time{}, bytes.NewReader(symbolZip))
+		resp := recorded.Result()
+		resp.ContentLength = int64(recorded.Body.Len())
+		return resp, nil
+	})
+	c := dial(t, address)
+	c.send(urlForm("url", link))
+	if r := c.reply(); r.StatusCode != http.StatusCreated {
+		t.Fatalf("status %d: %s", r.StatusCode, r.body)
+	}
+	got := s.takeReceipts()[0]
+	if got.Skipped != 2 || got.Stored != 0 || len(got.Files) != len(read.Files) {
+		t.Fatalf("%+v", got)
+	}
+	for i, f := range got.Files {
+		was := read.Files[i]
+		if ignored := f.State == receipts.Ignored; f.Key != was.Key || f.Size != was.Size || f.CRC32 != was.CRC32 || f.Unread == ignored || f.DebugID != nil || f.StoredSize != nil {
+			text, _ := json.Marshal(f)
+			t.Errorf("%s", text)
+		}
 	}
 }
 
