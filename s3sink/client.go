@@ -18,8 +18,8 @@ import (
 )
 
 // store makes requests to S3, for one bucket. Only this file, environment.go,
-// multipartclient.go, listing.go, retry.go, lasterror.go, credentials.go and singleput.go
-// know the AWS SDK. A store retries an operation as newRetryer says, within its time limit.
+// multipartclient.go, listing.go, operation.go, retry.go, lasterror.go, credentials.go and
+// singleput.go know the AWS SDK. A store retries an operation as newRetryer says, within its time limit.
 // Each error is a *stream.StoreError.
 type store struct {
 	api       *s3.Client
@@ -142,6 +142,9 @@ func newStore(loaded aws.Config, keys *renewingCredentials, cfg Config, retries 
 		o.Credentials = keys
 		o.Retryer = newRetryer(retries, keys, quota)
 		o.APIOptions = append(o.APIOptions, addUnsignedPayload, removeAcceptEncoding, noteErrors)
+		if cfg.OnOperation != nil {
+			o.APIOptions = append(o.APIOptions, noteOperations(cfg.OnOperation))
+		}
 		o.DisableLogOutputChecksumValidationSkipped = true // some stores keep no checksum
 	})
 	return &store{

@@ -67,10 +67,12 @@ type Config struct {
 
 	Transport http.RoundTripper // nil: a transport with connections for Concurrency requests
 
-	// OnAttempt and OnMultipart, if not nil, are called for each attempt and for each
-	// step of a multipart upload. They are called from many goroutines and must not
-	// block.
-	OnAttempt   func(s3event.Attempt)
+	// OnAttempt, OnOperation and OnMultipart, if not nil, are called for each attempt, for
+	// each operation with all its attempts, and for each step of a multipart upload. They are
+	// called from many goroutines and must not block. ctx is derived from that of the upload,
+	// the probe or the sweep.
+	OnAttempt   func(ctx context.Context, a s3event.Attempt)
+	OnOperation func(ctx context.Context, o s3event.Operation)
 	OnMultipart func(s3event.Multipart)
 
 	// OnChecksum, if not nil, is called when a probe finds out by which checksum a bucket
@@ -93,7 +95,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.CompleteTimeout = defaultCompleteTimeout
 	}
 	if cfg.OnAttempt == nil {
-		cfg.OnAttempt = func(s3event.Attempt) {}
+		cfg.OnAttempt = func(context.Context, s3event.Attempt) {}
 	}
 	if cfg.OnMultipart == nil {
 		cfg.OnMultipart = func(s3event.Multipart) {}

@@ -30,7 +30,7 @@ type limitedClient struct {
 	retries     *retryQuota   // of the bucket
 
 	operation func(ctx context.Context) string // returns the operation that a context belongs to
-	onAttempt func(s3event.Attempt)
+	onAttempt func(context.Context, s3event.Attempt)
 }
 
 // Do sends one attempt and reads the whole answer, which is short. The SDK retries an
@@ -55,7 +55,8 @@ func (c *limitedClient) Do(req *http.Request) (*http.Response, error) {
 	noteError(ctx, err)
 	a.Took, a.Err = time.Since(began), err
 	c.record(began, a)
-	c.onAttempt(a)
+	noteAttempt(ctx, a)
+	c.onAttempt(ctx, a)
 	return resp, err
 }
 

@@ -151,7 +151,7 @@ func checkStore(ctx context.Context, s *settings.Serve, room *budget.Budget) ([]
 	}
 	cfg := storeConfig(s, embedded, room)
 	clock := &leastOffset{}
-	cfg.OnAttempt = clock.see
+	cfg.OnAttempt = func(_ context.Context, a s3event.Attempt) { clock.see(a) }
 	sink, err := s3sink.New(ctx, cfg)
 	if err != nil {
 		return []check.Result{check.Invalid("s3", err)}, nil

@@ -224,7 +224,7 @@ func newEmbedded(s *settings.Serve) (http.Handler, error) {
 // newSink returns the store. Its part size is that of the budget.
 func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 	cfg := storeConfig(svc.settings, svc.embedded, svc.budget)
-	cfg.OnAttempt = func(a s3event.Attempt) {
+	cfg.OnAttempt = func(_ context.Context, a s3event.Attempt) {
 		svc.metrics.Attempt(a)
 		svc.clock.see(a)
 	}

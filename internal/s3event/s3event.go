@@ -1,4 +1,4 @@
-// Package s3event describes requests to S3 for the metrics.
+// Package s3event describes requests to S3 for the metrics and traces.
 package s3event
 
 import "time"
@@ -11,6 +11,25 @@ type Attempt struct {
 	Took      time.Duration // from the request's turn to the end of the response
 	Date      time.Time     // of the response, by the store's clock; zero: it has none
 	Sent      int64         // bytes of the request body
+}
+
+// An Operation is a request to S3 with all attempts at it.
+type Operation struct {
+	Name     string // in the S3 API
+	Bucket   string
+	Key      string        // empty if the operation has none
+	Part     int32         // number of the part; 0 if it is none
+	Began    time.Time     // before it waited for its turn
+	Took     time.Duration // with the waits for its turn and between attempts
+	Attempts int
+	InFlight time.Duration // sum of the attempts' times
+	Sent     int64         // bytes of the request bodies
+	Status   int           // of the last response; 0 if there was none
+
+	// Code is the error code of S3, or of the store if there was no valid response. It is
+	// empty if the operation succeeded, or found that there is no such object or upload
+	// where that is an ordinary result.
+	Code string
 }
 
 // A Multipart is a step in the life of a multipart upload.
