@@ -34,6 +34,10 @@ type Config struct {
 	// Transport sends the requests. If nil, one that connects to public addresses only,
 	// or to any if Any is set.
 	Transport http.RoundTripper
+
+	// OnRequest, if not nil, is called at the end of each request of a download, with a
+	// context that is derived from that of [Fetcher.Open]. It must not block.
+	OnRequest func(context.Context, Request)
 }
 
 // A Fetcher opens downloads.
@@ -56,6 +60,9 @@ func New(cfg Config) *Fetcher {
 			n.allowed = nil
 		}
 		f.transport = n.transport()
+	}
+	if cfg.OnRequest != nil {
+		f.transport = &watchedTransport{f.transport, cfg.OnRequest}
 	}
 	return f
 }
