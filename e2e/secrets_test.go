@@ -14,14 +14,15 @@ import (
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
+	"spillway/testdata/otlpserver"
 	"spillway/testdata/sentryserver"
 )
 
 // TestSecretsAreNowhere: tokens, their digests and the store's secret never appear in an
-// answer, the log, the metrics, the live page or a report to Sentry. Refused tokens have the
-// first digits of their digest in the log and on the live page. E-mail addresses appear only
-// in the log, and in answers that tell a client its own. Sentry and the metrics get no user
-// agent.
+// answer, the log, the metrics, the live page, a report to Sentry or a span. Refused tokens
+// have the first digits of their digest in the log and on the live page. E-mail addresses
+// appear only in the log, and in answers that tell a client its own. Sentry, the metrics and
+// the spans get no user agent. What authorizes the export of spans is nowhere else.
 func TestSecretsAreNowhere(t *testing.T) {
 	t.Parallel()
 	const (
@@ -30,6 +31,8 @@ func TestSecretsAreNowhere(t *testing.T) {
 		typed   = "correct horse battery staple" // a password in the place of a token
 		secret  = "a-secret-that-is-not-the-right-one"
 		agent   = "Go-http-client"
+
+		exportKey = "an-open-sesame-for-spans"
 	)
 	file := filepath.Join(t.TempDir(), "tokens.json")
 	token, _ := command(t, 0, "token", "create", "--tokens-file="+file, "--email="+email)
@@ -38,6 +41,8 @@ func TestSecretsAreNowhere(t *testing.T) {
 	refused := []string{unknown, typed, expired}
 	backend := newBackend(t)
 	sentry := sentryserver.Start(t)
+	endpoint := otlpserver.Start(t)
+	traces := append(exportTo(endpoint), "OTEL_EXPORTER_OTLP_HEADERS=api-key="+exportKey)
 	args := func(more ...string) []string {
 		return append(append(backend.flags(file), "--log-level=debug", "--sentry-dsn="+sentry.DSN, "--upload-timeout=1s", "--drain-timeout=100ms"), more...)
 	}
@@ -52,7 +57,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		fmt.Fprintf(&answers, "%+v\n", a)
 	}
 
-	d := start(t, backend.credentials(), args()...)
+	d := start(t, append(backend.credentials(), traces...), args()...)
 	post(d.API, token, bytes.NewReader(good))
 	post(d.API, token+"-a-label", bytes.NewReader(good))
 	post(d.API, token, bytes.NewReader(good[:len(good)/2]))
@@ -62,7 +67,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	post(d.API, token, stalls{bytes.NewReader(good[:len(good)/2]), ctx}) // times out: a report to Sentry
-	failing := start(t, []string{"AWS_ACCESS_KEY_ID=" + backend.AccessKey, "AWS_SECRET_ACCESS_KEY=" + secret}, args("--s3-bucket=nowhere")...)
+	failing := start(t, append([]string{"AWS_ACCESS_KEY_ID=" + backend.AccessKey, "AWS_SECRET_ACCESS_KEY=" + secret}, traces...), args("--s3-bucket=nowhere")...)
 	post(failing.API, token, bytes.NewReader(good))
 
 	for _, path := range []string{"/__error__", "/__heartbeat__?token=" + token, "/upload/auth_info/", "/nothing"} {
@@ -97,6 +102,11 @@ func TestSecretsAreNowhere(t *testing.T) {
 		seen[name+"log"] = d.Log()
 	}
 	seen["Sentry"] = sentry.Raw()
+	// The header is where it belongs.
+	seen["spans"] = strings.ReplaceAll(strings.ReplaceAll(endpoint.Raw(), "Api-Key:["+exportKey+"]", ""), "User-Agent:["+agent, "")
+	if n := len(endpoint.Spans()); n < 5 || strings.Count(endpoint.Raw(), exportKey) == 0 {
+		t.Errorf("%d spans, with the header %d times", n, strings.Count(endpoint.Raw(), exportKey))
+	}
 	if n := len(sentry.Events()); n < 2 {
 		t.Errorf("%d reports to Sentry", n)
 	}
@@ -104,7 +114,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		if len(text) < 100 {
 			t.Errorf("%s: only %q", where, text)
 		}
-		secrets := append([]string{token, secret, backend.SecretKey}, refused...)
+		secrets := append([]string{token, secret, backend.SecretKey, exportKey}, refused...)
 		for _, token := range append(refused, token) {
 			secrets = append(secrets, digest(token))
 		}

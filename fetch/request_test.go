@@ -47,7 +47,7 @@ func TestRequestsAreTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d, err := f.Open(t.Context(), u, nil); err == nil {
+		if d, err := f.Open(t.Context(), u, nil, 0); err == nil {
 			if c.closed > 0 {
 				_, err = io.ReadFull(d, make([]byte, c.closed))
 			} else {
@@ -81,7 +81,7 @@ func TestFailedRequestsAreTold(t *testing.T) {
 			patience time.Duration
 		}{{"/refused.zip", time.Hour}, {"/stalls.zip", time.Hour}, {"/ends.zip", time.Second}} {
 			ctx, cancel := context.WithTimeout(t.Context(), c.patience)
-			if d, err := f.Open(ctx, &url.URL{Scheme: "http", Host: "x", Path: c.path}, nil); err == nil {
+			if d, err := f.Open(ctx, &url.URL{Scheme: "http", Host: "x", Path: c.path}, nil, 0); err == nil {
 				_, _ = io.Copy(io.Discard, d) // fails
 				d.Close()
 			}

@@ -48,6 +48,7 @@ type AdminConfig struct {
 	Uploads  *Uploads
 	Metrics  *Metrics
 	Reporter *Reporter // may be nil
+	Tracer   *Tracer   // may be nil
 
 	Memory     func() budget.Usage      // what is in use of the memory budget
 	MemoryIdle func() int64             // bytes kept for the next upload

@@ -59,6 +59,9 @@ func eventFields(x *Upload, e *Ended) []zap.Field {
 		zap.String("reason", string(e.Reason)),
 		zap.Int("status", e.Status),
 	}
+	if id := x.trace.loggedID(e.Anonymous); id != "" {
+		fields = append(fields, zap.String("trace_id", id))
+	}
 	fields = append(fields, shapeFields(&e.Shape)...)
 	fields = append(fields, timeFields(&e.Spent)...)
 	if d := e.Download; d != nil {

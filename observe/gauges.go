@@ -40,13 +40,14 @@ var (
 	janitorRemoved = describe("janitor_removed_total", "Items that the cleaning tasks removed.", "task")
 	janitorSuccess = describe("janitor_last_success_timestamp_seconds", "When a cleaning task last succeeded; 0 if it has not yet.", "task")
 	sentryEvents   = describe("sentry_events_total", "Reports to Sentry: sent, or dropped by the rate limit.", "result")
+	traceSpans     = describe("trace_spans_total", "Spans of ended uploads: exported, failed at the endpoint, or dropped because the queue was full.", "result")
 	tokensAge      = describe("tokens_age_seconds", "Age of the tokens in force: time since the tokens file was last usable. About 0 while it is.")
 	tokensFailed   = describe("tokens_failed", "1 while the tokens file cannot be used, or reading it hangs.")
 	tokenUsed      = describe("token_last_used_timestamp_seconds", "When a token in force was last used at this instance, by the first digits of its SHA-256; upstream stands for all tokens of --tokens-upstream. 0 if it was not since the start.", "token")
 	upstreamFailed = describe("tokens_upstream_failed", "1 while --tokens-upstream cannot be asked about tokens; 0 if there is none.")
 	upstreamKept   = describe("tokens_upstream_accepted", "Tokens that --tokens-upstream has accepted and that work while it cannot be asked.")
 	logDropped     = describe("log_dropped_lines_total", "Dropped log lines: nobody read them in time, or writing them failed.")
-	everyGauge     = []*prometheus.Desc{inFlight, storedLast, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, tokensAge, tokensFailed, tokenUsed, upstreamFailed, upstreamKept, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
+	everyGauge     = []*prometheus.Desc{inFlight, storedLast, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, traceSpans, tokensAge, tokensFailed, tokenUsed, upstreamFailed, upstreamKept, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
 )
 
 // Describe implements [prometheus.Collector].
@@ -103,6 +104,10 @@ func (g gauges) collectInstance(gauge func(*prometheus.Desc, float64, ...string)
 	sent, dropped := g.cfg.Reporter.counts()
 	counter(sentryEvents, sent, "sent")
 	counter(sentryEvents, dropped, "dropped")
+	exported, failed, full := g.cfg.Tracer.spans()
+	counter(traceSpans, exported, "exported")
+	counter(traceSpans, failed, "failed")
+	counter(traceSpans, full, "dropped")
 	g.collectTokens(gauge)
 	counter(logDropped, g.cfg.DroppedLines())
 	for _, t := range g.cfg.Tasks() {

@@ -162,14 +162,16 @@ func (m *Metrics) handler(log *zap.Logger) http.Handler {
 		ErrorLog:            zap.NewStdLog(log),
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: 4,
+		EnableOpenMetrics:   true, // for those who ask for it: only this format has exemplars
 	})
 }
 
-// ended counts an upload. Its result is normalized.
-func (m *Metrics) ended(e *Ended) {
+// ended counts an upload. Its result is normalized. trace is the ID of its trace; empty if it
+// has none.
+func (m *Metrics) ended(e *Ended, trace string) {
 	label := outcome.Label(e.Outcome)
 	m.uploads.WithLabelValues(label, outcome.Label(e.Reason)).Inc()
-	m.duration.WithLabelValues(label).Observe(e.Spent.Wall().Seconds())
+	observe(m.duration.WithLabelValues(label), e.Spent.Wall(), trace)
 	for l, d := range e.Spent.By {
 		m.spent[l].Add(max(d, 0).Seconds())
 	}
@@ -213,13 +215,23 @@ func oneOf(values []string, name string) string {
 	return other
 }
 
-// Attempt counts an attempt at a request to the store.
-func (m *Metrics) Attempt(a s3event.Attempt) {
+// observe adds a duration to a histogram, with a trace as its exemplar unless that is empty.
+func observe(h prometheus.Observer, d time.Duration, trace string) {
+	if trace == "" {
+		h.Observe(d.Seconds())
+		return
+	}
+	h.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": trace})
+}
+
+// Attempt counts an attempt at a request to the store. trace is the ID of its trace; empty if
+// it has none.
+func (m *Metrics) Attempt(a s3event.Attempt, trace string) {
 	operation := oneOf(s3Operations, a.Operation)
 	m.s3SentBytes.Add(float64(a.Sent))
 	m.sent.Add(a.Sent)
 	m.s3Requests.WithLabelValues(operation, s3Result(a.Status, a.Err)).Inc()
-	m.s3Duration.WithLabelValues(operation).Observe(a.Took.Seconds())
+	observe(m.s3Duration.WithLabelValues(operation), a.Took, trace)
 }
 
 // s3Result returns the label of an attempt's result.

@@ -105,7 +105,7 @@ func TestMetricsOfRequests(t *testing.T) {
 		{s3event.Attempt{Operation: "PutObject", Err: fmt.Errorf("x: %w", errDeadline)}, "timeout"},
 		{s3event.Attempt{Operation: "PutObject", Err: errCanceled}, "canceled"},
 	} {
-		i.metrics.Attempt(c.Attempt)
+		i.metrics.Attempt(c.Attempt, "")
 		if want := fmt.Sprintf("spillway_s3_requests_total{operation=%q,result=%q} 1", c.Operation, c.result); !strings.Contains(i.scrape(t), want) {
 			t.Errorf("%+v: missing: %s", c.Attempt, want)
 		}
@@ -139,7 +139,7 @@ func TestMetricsAreBounded(t *testing.T) {
 			e.Shape.ArchiveBytes = -1
 			i.uploads.Begin(1, observe.Sender{}, nil).End(e)
 		}
-		i.metrics.Attempt(s3event.Attempt{Operation: word, Status: len(word), Err: fmt.Errorf("%s", word)})
+		i.metrics.Attempt(s3event.Attempt{Operation: word, Status: len(word), Err: fmt.Errorf("%s", word)}, "")
 		i.metrics.Multipart(s3event.Multipart(word))
 	}
 	stir("first-hostile-word")
@@ -171,7 +171,7 @@ func TestMetricsAreBounded(t *testing.T) {
 func TestMetricsLint(t *testing.T) {
 	i := newInstance()
 	i.tasks = []health.Task{{Name: "spill folder", Succeeded: 3, Failed: 1, Removed: 2, LastSuccess: time.Unix(12, 0)}}
-	i.metrics.Attempt(s3event.Attempt{Operation: "PutObject", Status: 200})
+	i.metrics.Attempt(s3event.Attempt{Operation: "PutObject", Status: 200}, "")
 	s := i.scrape(t)
 	problems, err := promlint.New(strings.NewReader(s)).Lint()
 	if err != nil {

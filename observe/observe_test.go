@@ -47,7 +47,10 @@ var (
 func newInstance() *instance { return reporting(nil) }
 
 // reporting is an instance that reports to r.
-func reporting(r *observe.Reporter) *instance {
+func reporting(r *observe.Reporter) *instance { return newInstanceOf(r, nil) }
+
+// newInstanceOf is an instance that reports to r and shows the counts of tracer.
+func newInstanceOf(r *observe.Reporter, tracer *observe.Tracer) *instance {
 	core, log := observer.New(zap.DebugLevel)
 	logger := zap.New(core)
 	version := health.Version{Version: "1.2.3", Commit: "abc"}
@@ -82,6 +85,7 @@ func reporting(r *observe.Reporter) *instance {
 		Uploads:      i.uploads,
 		Metrics:      i.metrics,
 		Reporter:     r,
+		Tracer:       tracer,
 		Memory:       memory,
 		MemoryIdle:   func() int64 { return 5 },
 		Spill:        spill,

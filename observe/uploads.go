@@ -8,7 +8,9 @@ package observe
 
 import (
 	"cmp"
+	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -74,6 +76,7 @@ type UploadsConfig struct {
 	Metrics  *Metrics
 	Reporter *Reporter // may be nil
 	Outcomes *health.Outcomes
+	Tracer   *Tracer // may be nil
 }
 
 // Uploads tracks the uploads under way and the last ones that ended. Each one that
@@ -136,6 +139,7 @@ type Upload struct {
 	all    *Uploads
 	id     int64
 	sender Sender
+	trace  *uploadTrace // nil until Trace is called, and without a Tracer
 
 	mu   sync.Mutex      // before Uploads.mu
 	look func() Progress // nil once the upload has ended
@@ -150,6 +154,23 @@ func (u *Uploads) Begin(id int64, sender Sender, look func() Progress) *Upload {
 	defer u.mu.Unlock()
 	u.active[x] = struct{}{}
 	return x
+}
+
+// Trace begins the upload's span, at that time, as a part of the trace that the header of its
+// request names. It returns ctx with the trace, for all requests on behalf of the upload. It
+// may be called once, before anything else.
+func (x *Upload) Trace(ctx context.Context, header http.Header, began time.Time) context.Context {
+	x.trace = x.all.cfg.Tracer.begin(ctx, header, began)
+	return x.trace.context(ctx)
+}
+
+// LogFields name the upload in the log.
+func (x *Upload) LogFields() []zap.Field {
+	fields := []zap.Field{zap.Int64("upload", x.id), zap.String("request_id", x.sender.RequestID)}
+	if id := x.trace.loggedID(false); id != "" {
+		fields = append(fields, zap.String("trace_id", id))
+	}
+	return fields
 }
 
 // End says how the upload ended. Call it exactly once, without a lock that look
@@ -178,7 +199,7 @@ func (x *Upload) End(e Ended) {
 	u.mu.Unlock()
 
 	u.cfg.Outcomes.Add(&e.Result)
-	u.cfg.Metrics.ended(&e)
+	u.cfg.Metrics.ended(&e, x.trace.exportedID(e.Anonymous))
 	switch e.Outcome {
 	case outcome.Defect:
 		u.cfg.Reporter.defect(&x.sender, &e)
@@ -187,6 +208,7 @@ func (x *Upload) End(e Ended) {
 	default:
 		// Caused by the client, or shown by the metrics and the heartbeat.
 	}
+	x.trace.end(x, &e)
 }
 
 // progress returns the state of the upload. ok is false once it has ended.

@@ -20,7 +20,8 @@ import (
 )
 
 const (
-	// reportFlushTimeout bounds the wait for the last reports to reach Sentry.
+	// reportFlushTimeout bounds the wait for the last reports to reach Sentry, and for the
+	// last spans to reach their endpoint.
 	reportFlushTimeout = 2 * time.Second
 
 	// logFlushTimeout bounds the wait for the last log lines.
@@ -101,9 +102,7 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 		close(drained)
 		svc.closeAll(context.WithoutCancel(ctx), unwatch)
 		running.Wait()
-		if !svc.reporter.Close(reportFlushTimeout) {
-			svc.log.Warn("some reports did not reach Sentry in time")
-		}
+		svc.flushReports(context.WithoutCancel(ctx))
 	}()
 	timeout := time.After(svc.settings.DrainDelay + svc.settings.DrainTimeout + exitTimeout)
 	for {
@@ -127,6 +126,22 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 			}
 		}
 	}
+}
+
+// flushReports sends the last reports to Sentry, and the last spans.
+func (svc *service) flushReports(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reportFlushTimeout)
+	defer cancel()
+	var flushing sync.WaitGroup
+	flushing.Go(func() {
+		if !svc.tracer.Close(ctx) {
+			svc.log.Warn("some spans did not reach their endpoint in time")
+		}
+	})
+	if !svc.reporter.Close(reportFlushTimeout) {
+		svc.log.Warn("some reports did not reach Sentry in time")
+	}
+	flushing.Wait()
 }
 
 // announce logs where the service listens.

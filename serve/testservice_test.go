@@ -70,13 +70,20 @@ func startServiceAt(t *testing.T, server s3server.Client, endpoint string, o ove
 			return nil
 		})
 	}))
-	noLimit := func(string) string { return "off" } // the heap of the tests is not the program's
-	if svc.service, err = newService(t.Context(), &s.Serve, o, noLimit, log, newAsyncWriter(io.Discard)); err != nil {
+	if svc.service, err = newService(t.Context(), &s.Serve, o, environment, log, newAsyncWriter(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
 	go func() { svc.served <- svc.public.Serve(svc.public.listener) }()
 	t.Cleanup(func() { svc.stop(t) })
 	return svc
+}
+
+// environment has no memory limit: the heap of the tests is not the program's.
+func environment(name string) string {
+	if name == "GOMEMLIMIT" {
+		return "off"
+	}
+	return ""
 }
 
 // api is the base URL of the service.

@@ -49,6 +49,7 @@ type service struct {
 	repeats   *throttle.Throttle // for log lines that any client can cause
 	metrics   *observe.Metrics
 	reporter  *observe.Reporter
+	tracer    *observe.Tracer // nil without an endpoint for traces
 	tokens    *tokens.Set
 	clock     *clockWatch
 	pressure  *health.Pressure
@@ -70,12 +71,17 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 	defer func() {
 		if err != nil {
 			svc.closeListeners()
+			svc.flushReports(ctx)
 		}
 	}()
 	version := Version()
 	svc.metrics = observe.NewMetrics(version)
 	if svc.reporter, err = observe.NewReporter(s.SentryDSN, version.Version); err != nil {
 		return nil, &settings.Error{Err: fmt.Errorf("--sentry-dsn: %w", err)}
+	}
+	svc.tracer, err = observe.NewTracer(ctx, observe.TracerConfig{Getenv: getenv, Release: version.Version, Log: log, Repeats: svc.repeats})
+	if err != nil {
+		return nil, &settings.Error{Err: err}
 	}
 	if svc.tokens, err = newTokens(s, log, svc.metrics.TokenAsked); err != nil {
 		return nil, err
@@ -112,7 +118,7 @@ func (svc *service) buildHandlers(version health.Version, sink *s3sink.Sink) {
 	s := svc.settings
 	outcomes := health.NewOutcomes(health.OutcomeConfig{Window: svc.overrides.outcomeWindow, RoomWait: s.RoomWait})
 	uploads := observe.NewUploads(observe.UploadsConfig{
-		Log: svc.log, Repeats: svc.repeats, Metrics: svc.metrics, Reporter: svc.reporter, Outcomes: outcomes,
+		Log: svc.log, Repeats: svc.repeats, Metrics: svc.metrics, Reporter: svc.reporter, Outcomes: outcomes, Tracer: svc.tracer,
 	})
 	panicked := observe.OnPanic(svc.log, svc.reporter)
 	svc.api = svc.newAPI(store{sink}, uploads, panicked)
@@ -141,6 +147,7 @@ func (svc *service) buildHandlers(version health.Version, sink *s3sink.Sink) {
 		Uploads:      uploads,
 		Metrics:      svc.metrics,
 		Reporter:     svc.reporter,
+		Tracer:       svc.tracer,
 		Memory:       svc.budget.Usage,
 		MemoryIdle:   svc.budget.Idle,
 		Spill:        svc.budget.Spill().Usage,
@@ -160,7 +167,7 @@ func (svc *service) newAPI(store upload.Store, uploads *observe.Uploads, panicke
 		Budget:          svc.budget,
 		Store:           store,
 		Tokens:          svc.tokens,
-		Fetch:           fetch.New(fetch.Config{Domains: s.DownloadDomains, Idle: s.IdleTimeout, Any: s.DownloadAny}),
+		Fetch:           fetch.New(svc.fetchConfig()),
 		Log:             svc.log,
 		Uploads:         uploads,
 		Panicked:        panicked,
@@ -176,6 +183,16 @@ func (svc *service) newAPI(store upload.Store, uploads *observe.Uploads, panicke
 		KeepConnection:  keepConnection,
 		OnArrival:       onArrival,
 	})
+}
+
+// fetchConfig returns the configuration of downloads.
+func (svc *service) fetchConfig() fetch.Config {
+	s := svc.settings
+	cfg := fetch.Config{Domains: s.DownloadDomains, Idle: s.IdleTimeout, Any: s.DownloadAny}
+	if svc.tracer != nil {
+		cfg.OnRequest = func(ctx context.Context, r fetch.Request) { svc.tracer.Fetched(ctx, observe.Fetched(r)) }
+	}
+	return cfg
 }
 
 // listen opens the endpoints of the API and of the admin pages.
@@ -224,9 +241,12 @@ func newEmbedded(s *settings.Serve) (http.Handler, error) {
 // newSink returns the store. Its part size is that of the budget.
 func (svc *service) newSink(ctx context.Context) (*s3sink.Sink, error) {
 	cfg := storeConfig(svc.settings, svc.embedded, svc.budget)
-	cfg.OnAttempt = func(_ context.Context, a s3event.Attempt) {
-		svc.metrics.Attempt(a)
+	cfg.OnAttempt = func(ctx context.Context, a s3event.Attempt) {
+		svc.metrics.Attempt(a, svc.tracer.TraceID(ctx))
 		svc.clock.see(a)
+	}
+	if svc.tracer != nil {
+		cfg.OnOperation = svc.tracer.Operation
 	}
 	cfg.OnSDKLog = func(debug bool, message string) {
 		level := zap.WarnLevel

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"spillway/internal/account"
 	"spillway/internal/guard"
 	"spillway/internal/outcome"
@@ -45,7 +43,7 @@ func (u *upload) receive() (err error) {
 	shedHeader(u.r.Header)
 	u.releaseConn = u.api.cfg.KeepConnection(u.r.Context())
 
-	u.life = newLifetime(u.r.Context())
+	u.life = newLifetime(u.traced)
 	defer u.life.when(u.api.closing, shutDown)()
 	if err := u.admit(); err != nil {
 		return err
@@ -187,7 +185,7 @@ func (u *upload) ingest(src source) error {
 		u.symbols = new(stream.Symbols)
 	}
 	names := nameRules{disallowed: cfg.Disallowed, gzipped: cfg.GzipExtensions, max: cfg.Store.MaxName()}
-	entries := entryLog{u.batch, cfg.Log.With(zap.Int64("upload", u.id), zap.String("request_id", u.sender.RequestID))}
+	entries := entryLog{u.batch, cfg.Log.With(u.reported.LogFields()...)}
 	report, err := zip.Read(u.life.ctx, u.life.end, u.archive(src), u.share, entries, stream.Rules{
 		Form: names.form, MaxEntries: cfg.MaxEntries, MaxUncompressed: cfg.MaxExpanded,
 		Size:     src.Size(),

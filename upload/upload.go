@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync"
@@ -30,6 +31,7 @@ type upload struct {
 
 	account  *account.Account
 	reported *observe.Upload
+	traced   context.Context // of the request, with the upload's trace
 
 	// set by receive, as it gets there
 	token        tokens.Token
@@ -72,7 +74,7 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 		defer stop()
 		body.watched = ok
 	}
-	rest := a.answerUpload(w, r, control, body) //nolint:contextcheck // an upload has a context of its own: see newLifetime
+	rest := a.answerUpload(w, r, control, body)
 	// The upload's memory is free from here on, however long the client goes on sending.
 	rest.read()
 }
@@ -88,7 +90,8 @@ func (a *API) answerUpload(w http.ResponseWriter, r *http.Request, control *http
 	defer u.leave()
 	u.sender = senderOf(r)
 	u.reported = a.cfg.Uploads.Begin(u.id, u.sender, u.look)
-	err := guarded(func() error {
+	u.traced = u.reported.Trace(r.Context(), r.Header, u.began)
+	err := guarded(func() error { //nolint:contextcheck // an upload has a context of its own: see newLifetime
 		// Without full duplex, the server could not answer before the body's end.
 		if err := control.EnableFullDuplex(); err != nil {
 			return err

@@ -1,0 +1,130 @@
+package observe_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"spillway/internal/outcome"
+	"spillway/internal/s3event"
+	"spillway/observe"
+	"spillway/testdata/otlpserver"
+)
+
+// An endpoint that fails or hangs delays no upload, and the exit only up to its deadline.
+// What is lost is counted, and logged once. Failures that may pass are retried.
+func TestEndpointsThatFail(t *testing.T) {
+	down := otlpserver.Start(t)
+	for name, c := range map[string]struct {
+		answer   http.HandlerFunc
+		endpoint string
+	}{
+		"500":   {otlpserver.Status(500), ""},
+		"503":   {otlpserver.Status(503), ""},
+		"hangs": {otlpserver.Hang, ""},
+		"moves": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, down.URL+"/v1/traces", http.StatusTemporaryRedirect)
+		}, ""},
+		"down": {nil, "http://127.0.0.1:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			variables := map[string]string{"OTEL_BSP_SCHEDULE_DELAY": "1", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=sesame"}
+			if c.endpoint != "" {
+				variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.endpoint
+			}
+			x := trace(t, variables)
+			x.Answer(c.answer)
+			for range 100 {
+				x.upload(nil, ended(outcome.Stored, outcome.NoReason), nil)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			if x.Close(ctx) {
+				t.Error("spans were exported")
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("closing took %v", took)
+			}
+			if n := len(down.Spans()); n != 0 {
+				t.Errorf("%d spans followed a redirect", n)
+			}
+			if strings.Contains(fmt.Sprint(x.log.All()), "sesame") {
+				t.Error("the log has the value of a header")
+			}
+			// What is logged at the end of an interval is not here.
+			if n := x.log.FilterMessage("spans were not exported").Len(); n > 1 {
+				t.Errorf("%d lines of the log", n)
+			}
+		})
+	}
+}
+
+// Spans that do not fit into the queue are dropped and counted, those of requests first.
+func TestFullQueue(t *testing.T) {
+	x := trace(t, map[string]string{"OTEL_BSP_MAX_QUEUE_SIZE": "40", "OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "40"})
+	i := newInstanceOf(nil, x.Tracer)
+	for range 2 {
+		x.upload(nil, ended(outcome.Stored, outcome.NoReason), func(ctx context.Context) {
+			for range 50 {
+				x.Operation(ctx, s3event.Operation{Name: "HeadObject"})
+			}
+		})
+	}
+	spans := x.flushed(t)
+	if u, heads := len(spans[spanOfUpload]), len(spans["S3.HeadObject"]); u != 2 || heads != 29 {
+		t.Errorf("%d uploads and %d requests", u, heads)
+	}
+	for result, want := range map[string]int{"exported": 31, "failed": 0, "dropped": 71} {
+		if line := fmt.Sprintf("spillway_trace_spans_total{result=%q} %d", result, want); !strings.Contains(i.scrape(t), line) {
+			t.Errorf("missing: %s", line)
+		}
+	}
+}
+
+// What spans take at the most, in bytes: requests of uploads under way, and a full queue while
+// the endpoint hangs.
+func TestMemoryOfSpans(t *testing.T) {
+	const most = 12 << 20
+	x := trace(t, map[string]string{"OTEL_BSP_SCHEDULE_DELAY": "1"})
+	x.Answer(otlpserver.Hang)
+	before := heap()
+	var under []context.Context
+	work := func(ctx context.Context) {
+		for n := range 1000 {
+			x.Operation(ctx, s3event.Operation{
+				Name: [...]string{"HeadObject", "PutObject", "UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload"}[n%5], Bucket: "symbols",
+				Key: fmt.Sprint(n, strings.Repeat("k", 1000)), Began: time.Now(), Status: 200, Attempts: 1,
+			})
+		}
+	}
+	for range 20 {
+		x.upload(http.Header{"Traceparent": {parent + "01"}, "Tracestate": {"vendor=" + strings.Repeat("x", 250)}}, ended(outcome.Stored, outcome.NoReason), work)
+	}
+	for n := range int64(64) {
+		ctx := x.uploads.Begin(n, observe.Sender{}, nil).Trace(t.Context(), nil, time.Now())
+		work(ctx)
+		under = append(under, ctx)
+	}
+	took := heap() - before
+	t.Logf("%d KiB", took>>10)
+	if took > most {
+		t.Errorf("spans take %d bytes, want at most %d", took, most)
+	}
+	runtime.KeepAlive(under)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	x.Close(ctx)
+}
+
+// heap returns the bytes of the heap that are in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
