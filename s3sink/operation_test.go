@@ -57,7 +57,9 @@ func TestOperationsAreTold(t *testing.T) {
 		inFakeTime(t, name, func(t *testing.T) {
 			store := &fakeStore{}
 			if c.answer != nil {
-				store.answer = func(operation string, n int, _ *http.Request) (*http.Response, error) { return c.answer(operation, n), nil }
+				store.answer = func(operation string, n int, _ *http.Request) (*http.Response, error) {
+					return c.answer(operation, n), nil
+				}
 			}
 			var (
 				mu  sync.Mutex
