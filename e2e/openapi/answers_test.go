@@ -54,6 +54,7 @@ func TestAnswers(t *testing.T) {
 	})
 	t.Run("probes", func(t *testing.T) { c.probes(t, start(t)) })
 	t.Run("no store", func(t *testing.T) { c.noStore(t, start(t, "--s3-endpoint=http://127.0.0.1:1")) })
+	t.Run("tokens that cannot be checked", func(t *testing.T) { c.unchecked(t, start(t, "--tokens-upstream=http://127.0.0.1:1")) })
 	t.Run("shutdown", func(t *testing.T) { c.shutdown(t, start(t)) })
 	if !t.Failed() {
 		c.checkCoverage(t)
@@ -303,6 +304,12 @@ func (c *contract) probes(t *testing.T, d *daemon.Daemon) {
 func (c *contract) noStore(t *testing.T, d *daemon.Daemon) {
 	c.send(t, form(t, d.API, "dev", file(archive.Build(archive.Entry{Name: symbols, Data: []byte("MODULE")}))))
 	c.send(t, request(t, http.MethodGet, d.API+"/__heartbeat__", "", nil))
+}
+
+// unchecked sends a token that only a server knows that cannot be asked.
+func (c *contract) unchecked(t *testing.T, d *daemon.Daemon) {
+	c.send(t, form(t, d.API, "other", file(archive.Build(archive.Entry{Name: symbols}))))
+	c.send(t, request(t, http.MethodPost, d.API+"/upload/auth_info/", "other", nil))
 }
 
 func (c *contract) shutdown(t *testing.T, d *daemon.Daemon) {
