@@ -1,10 +1,12 @@
 package tokens
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -604,4 +606,41 @@ func TestAnswersAreBounded(t *testing.T) {
 			t.Error("an accepted token is refused")
 		}
 	})
+}
+
+// A request on a connection that the upstream closes while it is idle is repeated on another.
+func TestIdleConnectionThatIsClosed(t *testing.T) {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var conns atomic.Int64
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			conns.Add(1)
+			go func() {
+				defer conn.Close()
+				from := bufio.NewReader(conn)
+				if _, err := http.ReadRequest(from); err != nil {
+					return
+				}
+				_, _ = fmt.Fprintf(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 33\r\n\r\n"+`{"error":"API Token not matched"}`)
+				_, _ = http.ReadRequest(from) // and no answer
+			}()
+		}
+	}()
+	u := NewUpstream(UpstreamConfig{URL: "http://" + listener.Addr().String(), Log: zap.NewNop(), Asked: func(Result, time.Duration) {}})
+	for range 3 {
+		if err := u.Probe(t.Context()); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+	if n := conns.Load(); n != 3 {
+		t.Errorf("%d connections, want 3", n)
+	}
 }
