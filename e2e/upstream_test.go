@@ -40,87 +40,114 @@ func authInfoOf(t *testing.T, api, token string) (status int, body string) {
 	return resp.StatusCode, string(text)
 }
 
+// Tokens that a Tecken knows.
+const (
+	regularToken = "0123456789abcdef0123456789abcdef"
+	tryToken     = "fedcba9876543210fedcba9876543210"
+	newToken     = "11111111111111111111111111111111" // not yet
+)
+
+// mover is a program without a tokens file, and the Tecken that it asks.
+type mover struct {
+	system
+	backend backend
+	flags   []string
+	tecken  *tecken.Server
+	expires time.Time // of the tokens
+	address string    // of Tecken
+	front   *http.Server
+}
+
+func startMover(t *testing.T) *mover {
+	t.Helper()
+	m := &mover{backend: newBackend(t), expires: time.Now().AddDate(0, 6, 0)}
+	m.tecken = tecken.New(map[string]tecken.Token{
+		regularToken: {Email: "someone@example.com", UserID: 7, Expires: m.expires},
+		tryToken:     {Email: "tester@example.com", UserID: 8, Try: true, Expires: m.expires},
+	})
+	m.front = &http.Server{Handler: m.tecken}
+	m.address = serveAt(t, m.front, "127.0.0.1:0")
+	m.flags = append(m.backend.flags(""), "--tokens-upstream=http://"+m.address)
+	m.system = system{start(t, m.backend.credentials(), m.flags...), m.backend.Bucket}
+	return m
+}
+
+// wantCheck checks what spillway check says of the tokens.
+func (m *mover) wantCheck(t *testing.T, status, found string) {
+	t.Helper()
+	_, report := runCheck(t, m.backend.credentials(), m.flags...)
+	if row := report.row(t, "tokens"); row.Status != status || !strings.Contains(row.Found, found) {
+		t.Errorf("check says %+v, want %s and %q", row, status, found)
+	}
+}
+
+// wantUpload uploads the n-th file.
+func (m *mover) wantUpload(t *testing.T, token string, n uint64, want int) {
+	t.Helper()
+	a := client.MustSend(t, m.API, token, archive.GoWriter(archive.File{Name: archive.SymbolsName(n), Data: archive.Symbols(n, 1000)}))
+	if a.Status != want {
+		t.Errorf("%+v, want status %d", a, want)
+	}
+}
+
+func (m *mover) wantAuthInfo(t *testing.T, token string, status int, part string) {
+	t.Helper()
+	if got, body := authInfoOf(t, m.API, token); got != status || !strings.Contains(body, part) {
+		t.Errorf("auth_info: %d %s, want %d %s", got, body, status, part)
+	}
+}
+
 // TestTokensUpstream: somebody moves from Tecken, without any tokens file. Tecken's tokens work,
-// are described as here, and go on while Tecken is away. The heartbeat and the metrics say so.
+// and are described as here.
 func TestTokensUpstream(t *testing.T) {
 	t.Parallel()
-	expires := time.Now().AddDate(0, 6, 0)
-	const regular, try, revoked = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210", "00000000000000000000000000000000"
-	server := tecken.New(map[string]tecken.Token{
-		regular: {Email: "someone@example.com", UserID: 7, Expires: expires}, try: {Email: "tester@example.com", UserID: 8, Try: true, Expires: expires},
-	})
-	front := &http.Server{Handler: server}
-	address := serveAt(t, front, "127.0.0.1:0")
-	b := newBackend(t)
-	flags := append(b.flags(""), "--tokens-upstream=http://"+address)
-	s := system{start(t, b.credentials(), flags...), b.Bucket}
-	wantCheck := func(status, found string) {
-		t.Helper()
-		_, report := runCheck(t, b.credentials(), flags...)
-		if row := report.row(t, "tokens"); row.Status != status || !strings.Contains(row.Found, found) {
-			t.Errorf("check says %+v, want %s and %q", row, status, found)
-		}
-	}
-	wantCheck("ok", "0 of 0 tokens may upload. The server of --tokens-upstream answers.")
-
-	if h := client.GetHeartbeat(t, s.API); h.Status != http.StatusOK || h.Checks["tokens"] != "ok" {
+	m := startMover(t)
+	m.wantCheck(t, "ok", "0 of 0 tokens may upload. The server of --tokens-upstream answers.")
+	if h := client.GetHeartbeat(t, m.API); h.Status != http.StatusOK || h.Checks["tokens"] != "ok" {
 		t.Errorf("well: %+v", h)
 	}
-	var files []archive.File
-	for i := range uint64(2) {
-		files = append(files, archive.File{Name: archive.SymbolsName(i), Data: archive.Symbols(i, 1000)})
-	}
-	if a := client.MustSend(t, s.API, regular+"-linux64", archive.GoWriter(files[0])); a.Status != http.StatusCreated {
-		t.Errorf("%+v", a)
-	}
-	if a := client.MustSend(t, s.API, try, archive.GoWriter(files[1])); a.Status != http.StatusCreated {
-		t.Errorf("%+v", a)
-	}
-	if keys := s.Keys(t); len(keys) != 2 || !strings.HasPrefix(keys[0], "try/v1/") || !strings.HasPrefix(keys[1], "v1/") {
+	m.wantUpload(t, regularToken+"-linux64", 1, http.StatusCreated)
+	m.wantUpload(t, tryToken, 2, http.StatusCreated)
+	if keys := m.Keys(t); len(keys) != 2 || !strings.HasPrefix(keys[0], "try/v1/") || !strings.HasPrefix(keys[1], "v1/") {
 		t.Errorf("stored %q", keys)
 	}
-	want := fmt.Sprintf(`{"email":"someone@example.com","user_id":7,"try_symbols":false,"token_expires_at":%d,"upload_api_version":1}`+"\n", expires.Unix())
-	if status, body := authInfoOf(t, s.API, regular); status != http.StatusOK || body != want {
-		t.Errorf("auth_info: %d %s, want %s", status, body, want)
-	}
-	if status, body := authInfoOf(t, s.API, revoked); status != http.StatusForbidden || !strings.Contains(body, `"error":"API Token not matched"`) {
-		t.Errorf("auth_info: %d %s", status, body)
-	}
-	if n := server.Asked(regular); n != 1 {
+	m.wantAuthInfo(t, regularToken, http.StatusOK,
+		fmt.Sprintf(`{"email":"someone@example.com","user_id":7,"try_symbols":false,"token_expires_at":%d,"upload_api_version":1}`+"\n", m.expires.Unix()))
+	m.wantAuthInfo(t, newToken, http.StatusForbidden, `"error":"API Token not matched"`)
+	if n := m.tecken.Asked(regularToken); n != 1 {
 		t.Errorf("Tecken was asked %d times about one token, want once", n)
 	}
+}
 
-	// Tecken goes away.
-	if err := front.Close(); err != nil {
+// TestTokensUpstreamThatGoesAway: while Tecken is away, tokens that it has accepted go on. The
+// heartbeat, the log and the metrics say so, until it is back.
+func TestTokensUpstreamThatGoesAway(t *testing.T) {
+	t.Parallel()
+	m := startMover(t)
+	m.wantUpload(t, regularToken, 1, http.StatusCreated)
+	if err := m.front.Close(); err != nil {
 		t.Error(err)
 	}
-	wantCheck("error", "The server of --tokens-upstream cannot be asked: connection refused.")
-	const another = "11111111111111111111111111111111"
-	if status, body := authInfoOf(t, s.API, another); status != http.StatusServiceUnavailable || !strings.Contains(body, "trying it again later is safe") {
-		t.Errorf("auth_info: %d %s", status, body)
+	m.wantCheck(t, "error", "The server of --tokens-upstream cannot be asked: connection refused.")
+	m.wantAuthInfo(t, newToken, http.StatusServiceUnavailable, "trying it again later is safe")
+	awaitLog(t, m.Daemon, "--tokens-upstream cannot be asked", "connection refused")
+	h := client.GetHeartbeat(t, m.API)
+	if text := h.Message("tokens"); h.Status != http.StatusOK || h.Checks["tokens"] != "warning" || !strings.Contains(text, "--tokens-upstream cannot be asked about tokens (connection refused)") {
+		t.Errorf("down: %d %s %q", h.Status, h.Checks["tokens"], text)
 	}
-	h := client.AwaitCheck(t, s.API, "tokens", "warning")
-	if m := h.Message("tokens"); !strings.Contains(m, "--tokens-upstream cannot be asked about tokens (connection refused)") && !strings.Contains(m, "failed the last request about a token (connection refused)") {
-		t.Errorf("down: %q", m)
-	}
-	awaitLog(t, s.Daemon, "--tokens-upstream cannot be asked", "connection refused")
-	if a, err := client.Send(client.Within(t), s.API, another, nothing{}); err != nil || a.Status != http.StatusServiceUnavailable {
-		t.Errorf("%+v, %v", a, err)
-	}
-	if a := client.MustSend(t, s.API, regular, archive.GoWriter(files[0])); a.Status != http.StatusCreated {
-		t.Errorf("%+v", a)
-	}
-	if told := client.Get(t, s.API+"/__lbheartbeat__"); told.Status != http.StatusOK {
+	m.wantUpload(t, newToken, 2, http.StatusServiceUnavailable)
+	m.wantUpload(t, regularToken, 2, http.StatusCreated)
+	if told := client.Get(t, m.API+"/__lbheartbeat__"); told.Status != http.StatusOK {
 		t.Errorf("the balancer is told %d", told.Status)
 	}
-	values, err := s.Metrics(client.Within(t))
+	values, err := m.Metrics(client.Within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, least := range map[string]float64{
-		`spillway_tokens_upstream_requests_total{result="accepted"}`: 2, `spillway_tokens_upstream_requests_total{result="unknown"}`: 1,
-		`spillway_tokens_upstream_requests_total{result="probed"}`: 1, `spillway_tokens_upstream_requests_total{result="unreachable"}`: 2,
-		`spillway_tokens_upstream_failed`: 1, `spillway_tokens_upstream_accepted`: 2, `spillway_tokens_upstream_request_duration_seconds_count`: 6,
+		`spillway_tokens_upstream_requests_total{result="accepted"}`: 1, `spillway_tokens_upstream_requests_total{result="probed"}`: 1,
+		`spillway_tokens_upstream_requests_total{result="unreachable"}`: 2, `spillway_tokens_upstream_request_duration_seconds_count`: 4,
+		`spillway_tokens_upstream_failed`: 1, `spillway_tokens_upstream_accepted`: 1,
 		`spillway_token_last_used_timestamp_seconds{token="upstream"}`:   float64(time.Now().Add(-time.Minute).Unix()),
 		`spillway_uploads_total{outcome="refused",reason="token_check"}`: 1,
 	} {
@@ -129,19 +156,12 @@ func TestTokensUpstream(t *testing.T) {
 		}
 	}
 
-	// It comes back.
-	server.Set(another, tecken.Token{Email: "new@example.com"})
-	serveAt(t, &http.Server{Handler: server}, address)
-	client.AwaitCheck(t, s.API, "tokens", "ok")
-	if status, body := authInfoOf(t, s.API, another); status != http.StatusOK {
-		t.Errorf("auth_info: %d %s", status, body)
-	}
+	m.tecken.Set(newToken, tecken.Token{Email: "new@example.com"})
+	serveAt(t, &http.Server{Handler: m.tecken}, m.address)
+	client.AwaitCheck(t, m.API, "tokens", "ok")
+	m.wantAuthInfo(t, newToken, http.StatusOK, "new@example.com")
+	m.wantUpload(t, newToken, 2, http.StatusCreated)
 }
-
-// nothing is an empty body.
-type nothing struct{}
-
-func (nothing) Read([]byte) (int, error) { return 0, io.EOF }
 
 // serveAt serves at an address until the test ends or the server is closed. It returns the
 // address with its port.
