@@ -24,6 +24,7 @@ type memoryStore struct {
 
 	// Each hook, if set, runs before the call that it is named after.
 	onBegin   func(fail func(error))
+	onFind    func() error
 	onCommit  func(ctx context.Context, name string) error
 	onPublish func() error
 	onAbort   func() error
@@ -156,6 +157,11 @@ func (b *memoryBatch) key(name string) string { return b.store.Prefix(b.try) + n
 
 // Find finds objects by their size and CRC-32.
 func (b *memoryBatch) Find(_ context.Context, e stream.Entry) (stream.Found, error) {
+	if b.store.onFind != nil {
+		if err := b.store.onFind(); err != nil {
+			return stream.Undecided, err
+		}
+	}
 	b.store.mu.Lock()
 	defer b.store.mu.Unlock()
 	if there := b.store.stated[b.key(e.Name)]; there.Stated && there.Size == e.Size && there.CRC32 == e.CRC32 {

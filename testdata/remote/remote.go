@@ -136,7 +136,7 @@ func (f *File) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // changed, or the whole file.
 func (f *File) requested(r *http.Request) (span Span, ranged bool) {
 	all := Span{0, len(f.Content)}
-	span, ok := parseRange(r.Header.Get("Range"), len(f.Content))
+	span, ok := ParseRange(r.Header.Get("Range"), len(f.Content))
 	if !ok || f.NoRanges || f.NoTail && strings.HasPrefix(r.Header.Get("Range"), "bytes=-") {
 		return all, false
 	}
@@ -149,8 +149,9 @@ func (f *File) requested(r *http.Request) (span Span, ranged bool) {
 	return all, false
 }
 
-// parseRange parses a Range header of a single range (RFC 9110, section 14.1.2).
-func parseRange(text string, size int) (s Span, ok bool) {
+// ParseRange parses a Range header of a single range of a file of that size (RFC 9110, section
+// 14.1.2). ok is false if there is no such range.
+func ParseRange(text string, size int) (s Span, ok bool) {
 	text, ok = strings.CutPrefix(text, "bytes=")
 	first, last, dash := strings.Cut(text, "-")
 	if !ok || !dash {
