@@ -37,6 +37,7 @@ func (d *Download) get(u *url.URL, header http.Header) (*answer, error) {
 		r.Header = header
 	}
 	d.requests++
+	r.Close = r.Header.Get("Range") == "" // nothing comes after a whole file
 	r.Header.Set("Accept-Encoding", "identity")
 	r.Header.Set("User-Agent", "Spillway")
 	resp, err := d.fetcher.transport.RoundTrip(r) //nolint:bodyclose // by answer.close

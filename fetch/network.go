@@ -31,8 +31,15 @@ type network struct {
 	roots    *x509.CertPool        // nil: the system's
 }
 
-// transport returns a transport for HTTP/1.1, with a new connection for each request: HTTP/2
-// would buffer megabytes for each download.
+// A connection that is not used for idleConn is closed. At most idleConns to a host are kept: as
+// many as there are downloads at once, usually.
+const (
+	idleConn  = 5 * time.Second
+	idleConns = 64
+)
+
+// transport returns a transport for HTTP/1.1: HTTP/2 would buffer megabytes for each download.
+// Ranges of a file share a connection.
 func (n network) transport() *http.Transport {
 	dialer := &net.Dialer{Timeout: n.connect, Resolver: n.resolver}
 	protocols := new(http.Protocols)
@@ -53,7 +60,8 @@ func (n network) transport() *http.Transport {
 		ResponseHeaderTimeout:  n.header,
 		MaxResponseHeaderBytes: maxHeader,
 		Protocols:              protocols,
-		DisableKeepAlives:      true,
+		IdleConnTimeout:        idleConn,
+		MaxIdleConnsPerHost:    idleConns,
 		DisableCompression:     true, // the file as it is, so that its ranges are those of the archive
 	}
 }

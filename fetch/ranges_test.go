@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,6 +165,46 @@ func TestRange(t *testing.T) {
 	}
 	if got, err := readRange(d, 5, 10); err != nil || !bytes.Equal(got, content[5:10]) {
 		t.Errorf("after a range that was not read to its end: %d bytes, %v", len(got), err)
+	}
+}
+
+// TestRangesShareAConnection: ranges that are read to their end take one connection, others and
+// whole files one each.
+func TestRangesShareAConnection(t *testing.T) {
+	w := newWorld(t)
+	var (
+		seen  sync.Map // the addresses of clients
+		conns atomic.Int64
+	)
+	w.mux.HandleFunc("/x.zip", func(rw http.ResponseWriter, r *http.Request) {
+		if _, known := seen.LoadOrStore(r.RemoteAddr, true); !known {
+			conns.Add(1)
+		}
+		(&remote.File{Content: content, Header: remote.StrongETag()}).ServeHTTP(rw, r)
+	})
+	d, err := w.openTail(w.at(allowedHost, "/x.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if _, err := readRange(d, i*10_000, i*10_000+500_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections for ranges", n)
+	}
+	for range 2 {
+		d.Range(0, 500_000)
+		if _, err := d.Read(make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := w.fetch(w.at(allowedHost, "/x.zip")); err != nil {
+		t.Fatal(err)
+	}
+	if n := conns.Load(); n != 3 {
+		t.Errorf("%d connections in the end", n)
 	}
 }
 

@@ -66,6 +66,8 @@ type result struct {
 	Disk     int64            `json:"peak_disk_bytes"`
 	Written  int64            `json:"written_to_disk_bytes"`
 	Sent     int64            `json:"sent_to_s3_bytes"`
+	Fetched  int64            `json:"fetched_bytes,omitempty"`  // from a URL
+	Asked    int64            `json:"fetch_requests,omitempty"` // for them
 	Requests map[string]int64 `json:"s3_requests,omitempty"`
 
 	// Spent is Spillway's own account of the uploads' time, in seconds.
@@ -86,18 +88,23 @@ func (b *bench) note(format string, args ...any) {
 
 // What is measured.
 const (
-	first       = "spillway"
-	second      = "spillway, again"
-	distant     = "spillway, distant S3"
-	atOnce      = "spillway, at once"
-	bound       = "PUT of the objects"
-	extract     = "extract"
-	libdeflate  = "inflate: libdeflate"
-	isal        = "inflate: ISA-L"
-	ownInflater = "inflate: stream/inflate"
+	first    = "spillway"
+	second   = "spillway, again"
+	distant  = "spillway, distant S3"
+	byURL    = "spillway, by URL"
+	inRanges = "spillway, by URL in ranges"
+	atOnce   = "spillway, at once"
+
+	inRangesAgain   = "spillway, by URL in ranges, again"
+	inRangesQuarter = "spillway, by URL in ranges, a quarter is missing"
+	bound           = "PUT of the objects"
+	extract         = "extract"
+	libdeflate      = "inflate: libdeflate"
+	isal            = "inflate: ISA-L"
+	ownInflater     = "inflate: stream/inflate"
 )
 
-var everything = []string{first, second, distant, atOnce, bound, libdeflate, isal, ownInflater, extract}
+var everything = []string{first, second, distant, byURL, inRanges, inRangesAgain, inRangesQuarter, atOnce, bound, libdeflate, isal, ownInflater, extract}
 
 // round measures everything once with one archive.
 func (b *bench) round(ctx context.Context, w work, extracts bool) (err error) {
@@ -120,6 +127,11 @@ func (b *bench) round(ctx context.Context, w work, extracts bool) (err error) {
 	})
 	if err != nil {
 		return err
+	}
+	if len(w.pieces) == 1 {
+		if err := b.fetched(ctx, server, w); err != nil {
+			return err
+		}
 	}
 	say("%s: %s", w.Name, bound)
 	r, err := b.putAll(ctx, server, bucket, w)

@@ -146,6 +146,19 @@ func TestBench(t *testing.T) {
 			t.Errorf("%s: measured %v: %+v", name, ok, r)
 		}
 	}
+	for what, want := range map[string]struct {
+		requests map[string]int64
+		fetched  func(n int64) bool
+	}{
+		byURL:           {map[string]int64{"HeadObject": 144, "PutObject": 144}, func(n int64) bool { return n == a.Bytes }},
+		inRanges:        {map[string]int64{"HeadObject": 144, "PutObject": 144}, func(n int64) bool { return n == a.Bytes }},
+		inRangesAgain:   {map[string]int64{"HeadObject": 144}, func(n int64) bool { return n < a.Bytes/20 }},
+		inRangesQuarter: {map[string]int64{"HeadObject": 144, "PutObject": 36}, func(n int64) bool { return n < a.Bytes }},
+	} {
+		if r, ok := b.inRun(a.Name, what, 1); !ok || !maps.Equal(r.Requests, want.requests) || !want.fetched(r.Fetched) {
+			t.Errorf("%s: measured %v: %+v", what, ok, r)
+		}
+	}
 	if g := b.of(atOnce); len(g) != 1 || g[0][0].Requests["PutObject"] != 288 {
 		t.Errorf("at once: %+v", g)
 	}

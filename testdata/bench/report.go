@@ -101,7 +101,7 @@ func (b *bench) ratios(archive string, of func(result) float64, what string, oth
 func (b *bench) print(w io.Writer) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	defer table.Flush()
-	fmt.Fprintln(table, "archive\tMB\twhat\truns\twall s\tCPU s\tCPU s/GB\tCPU ms/entry\tpeak MB\tdisk MB\tsent MB\tto the answer s\twaited for\tS3 requests")
+	fmt.Fprintln(table, "archive\tMB\twhat\truns\twall s\tCPU s\tCPU s/GB\tCPU ms/entry\tpeak MB\tdisk MB\tsent MB\tfetched MB\tin requests\tto the answer s\twaited for\tS3 requests")
 	for _, what := range everything {
 		for _, g := range b.of(what) {
 			r := g[0]
@@ -109,8 +109,8 @@ func (b *bench) print(w io.Writer) {
 			if what == atOnce {
 				name = fmt.Sprintf("%s: %d", r.What, r.AtOnce)
 			}
-			fmt.Fprintf(table, "%s\t%.1f\t%s\t%d\t%v\t%v\t%.1f\t%.2f\t%.0f\t%.0f\t%.1f\t%v\t%s\t%s\n", r.Archive, float64(r.Bytes)/1e6, name, len(g),
-				g.values(wall), g.values(cpu), g.median(perGB), g.median(perEntry), g.median(peak), g.median(disk), g.median(sent), g.values(answer),
+			fmt.Fprintf(table, "%s\t%.1f\t%s\t%d\t%v\t%v\t%.1f\t%.2f\t%.0f\t%.0f\t%.1f\t%.2f\t%d\t%v\t%s\t%s\n", r.Archive, float64(r.Bytes)/1e6, name, len(g),
+				g.values(wall), g.values(cpu), g.median(perGB), g.median(perEntry), g.median(peak), g.median(disk), g.median(sent), float64(r.Fetched)/1e6, r.Asked, g.values(answer),
 				spent(r.Spent), requests(r.Requests))
 		}
 	}
@@ -138,6 +138,10 @@ func (b *bench) printRatios(w io.Writer) {
 			{fmt.Sprintf("CPU of spillway / (%s + %s)", ownInflater, bound), b.ratios(name, cpu, first, ownInflater, bound)},
 			{fmt.Sprintf("wall of spillway / %s", bound), b.ratios(name, wall, first, bound)},
 			{fmt.Sprintf("wall of %s / spillway", extract), b.ratios(name, wall, extract, first)},
+			{fmt.Sprintf("wall of %s / %s", inRanges, byURL), b.ratios(name, wall, inRanges, byURL)},
+			{fmt.Sprintf("CPU of %s / %s", inRanges, byURL), b.ratios(name, cpu, inRanges, byURL)},
+			{fmt.Sprintf("wall of %s / %s", inRangesAgain, byURL), b.ratios(name, wall, inRangesAgain, byURL)},
+			{fmt.Sprintf("wall of %s / %s", inRangesQuarter, byURL), b.ratios(name, wall, inRangesQuarter, byURL)},
 		} {
 			if line.all != nil {
 				fmt.Fprintf(w, "%s: %s\t%v\n", name, line.says, line.all)
