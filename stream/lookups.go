@@ -103,11 +103,10 @@ func (l *Lookups) stop() {
 }
 
 // Skip passes over an entry that the store has, or that is not stored in any case, without
-// reading it.
-func (p *Pipeline) Skip(h *Header) error {
-	if err := p.expansion.add(h.Name, h.Size, h.CompressedSize, 0); err != nil {
-		return err
-	}
+// reading it. The window's cursor is behind it. It has n bytes, with its header. For the limits
+// on decoding, these have not arrived.
+func (p *Pipeline) Skip(h *Header, n int64) error {
+	p.passed.Add(n)
 	if h.Directory {
 		return nil
 	}

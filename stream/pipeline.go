@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"io"
+	"sync/atomic"
 
 	"spillway/internal/guard"
 	"spillway/stream/budget"
@@ -59,6 +60,7 @@ type Pipeline struct {
 	names   names           // of entries
 	table   int64           // bytes of share that these take
 	created int             // objects
+	passed  atomic.Int64    // bytes of the archive that were skipped
 	lookups *Lookups        // nil if there are none
 
 	own      *verifier     // of long entries, and of those that the reader's goroutine decodes
@@ -113,9 +115,9 @@ func newPipeline(ctx context.Context, end func(cause error), r io.Reader, share 
 	archive := &client{ctx: ctx, r: r, share: share, turn: turn}
 	p := &Pipeline{
 		ctx: ctx, end: end, archive: archive, share: share, sink: sink, rules: rules,
-		expansion: expansion{limit: rules.MaxUncompressed, received: archive.n.Load},
-		own:       verifiers.Get().(*verifier), ownInUse: make(chan struct{}, 1), turn: turn,
+		own: verifiers.Get().(*verifier), ownInUse: make(chan struct{}, 1), turn: turn,
 	}
+	p.expansion = expansion{limit: rules.MaxUncompressed, received: func() int64 { return archive.n.Load() - p.passed.Load() }}
 	p.own.concurrent = true
 	p.workers.init(share.Account(), end)
 	return p

@@ -116,6 +116,7 @@ func (p *Pipeline) Restart(err error) (size int64, _ error) {
 	}
 	p.table, p.entries, p.names, p.lookups = 0, Table[entryRef]{}, names{}, nil
 	p.expansion.reset()
+	p.passed.Store(0)
 	p.rules.Progress.note(func(r *Report) { *r = Report{} })
 	p.archive.err = nil
 	p.archive.n.Store(0)

@@ -232,6 +232,36 @@ func TestSourceThatBreaks(t *testing.T) {
 	}
 }
 
+// TestLimitsOnWhatIsRead: what is not read pays for nothing. A noisy file makes up for files that
+// expand much, but not if the store has it: whoever uploads need not have sent it.
+func TestLimitsOnWhatIsRead(t *testing.T) {
+	zeros := make([]byte, 12*mib)
+	raw := archive.Compress(archive.Deflate, zeros)
+	// With a descriptor, it is decoded before the others begin.
+	entries := []archive.Entry{{Name: "noise.dll", Data: archive.Noise(1, 200*kib), Method: archive.Deflate, Descriptor: archive.Signed32}}
+	for n := range 2 {
+		entries = append(entries, archive.Entry{Name: fmt.Sprintf("%d.sym", n), Data: zeros, Raw: raw, Method: archive.Deflate})
+	}
+	data, m := archive.Build(entries...), budgettest.New(t)
+	if r := readForward(t, m, data, nil); r.err != nil {
+		t.Fatal(r.err)
+	}
+	if r := readRanged(t, m, &ziptest.Ranged{Data: data}, nil, nothing); r.err != nil {
+		t.Errorf("nothing is stored: %v", r.err)
+	}
+	r := readRanged(t, m, &ziptest.Ranged{Data: data}, nil, func(name string) bool { return name == "noise.dll" })
+	if _, ok := errors.AsType[*stream.LimitError](r.err); !ok {
+		t.Errorf("the noise is stored: %s", r.text())
+	}
+	rules := ziptest.Ordinary
+	rules.MaxUncompressed = 20 * mib
+	source := &ziptest.Ranged{Data: data}
+	r = readRanged(t, m, source, &rules, func(name string) bool { return name != "0.sym" })
+	if want := (stream.LimitError{What: stream.UncompressedBound, Limit: 20 * mib}); !source.Rewound() || r.text() != fmt.Sprintf("%T %v", &want, &want) {
+		t.Errorf("most is stored: %s", r.text())
+	}
+}
+
 // TestTableOfTwoReadings reads an archive forward after its directory. Its table, and the largest
 // decoder, just fit into the ticket: the table is counted once.
 func TestTableOfTwoReadings(t *testing.T) {

@@ -89,10 +89,14 @@ func (r *rangeReading) checkPlaces() error {
 	if len(r.numbers) == 0 || r.offset(0) != 0 {
 		return errReadForward
 	}
+	size := int64(0)
 	for i := range r.numbers {
 		e := r.entry(i)
 		if err := e.check(); err != nil {
 			return err
+		}
+		if size += e.Size; size > r.rules.MaxUncompressed {
+			return errReadForward
 		}
 		left := r.offset(i+1) - e.Offset - localLen - int64(len(e.Name)) - e.CompressedSize
 		if left < 0 || left > mostExtra+mostDescriptor || e.method == methodStored && e.CompressedSize != e.Size {
@@ -153,11 +157,13 @@ func (r *rangeReading) read() error {
 			if err != nil {
 				return err
 			}
-			if e := r.entry(i); found == stream.Present {
-				err = r.p.Skip(&e.Header)
+			e, end := r.entry(i), r.offset(i+1)
+			if found == stream.Present {
+				r.in.SeekTo(max(r.in.Offset(), end))
+				err = r.p.Skip(&e.Header, end-e.Offset)
 			} else {
 				e.Found = found
-				err = r.readEntry(&e, r.offset(i+1))
+				err = r.readEntry(&e, end)
 			}
 			if err != nil {
 				return err
