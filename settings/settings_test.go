@@ -136,6 +136,8 @@ func TestGoodSettings(t *testing.T) {
 		"--dev --s3-endpoint=http://127.0.0.1:1 --dev-s3-listen=0.0.0.0:9000",
 		"--dev --s3-prefix=v1/ --s3-try-prefix=v1/try/",
 		"--dev --s3-prefix=symbols/v1/ --s3-try-prefix=symbols/",
+		"--dev --receipts-prefix=receipts/",
+		"--dev --s3-prefix=a/v1/ --receipts-prefix=a/receipts/",
 		"--dev --s3-try-bucket=try --s3-try-prefix=v1/",
 		"--s3-bucket=b --tokens-file=t --listen=:8000",
 		"--dev --tokens-file=t",
