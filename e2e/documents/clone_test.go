@@ -3,6 +3,7 @@
 package documents
 
 import (
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -21,18 +22,19 @@ type ports struct {
 }
 
 // freePorts returns free ports for those of the API, the admin listener, the S3 server of
-// --dev and that of make bucket.
+// --dev and that of make bucket. They are below those that the system gives to others.
 func freePorts(t *testing.T) ports {
 	t.Helper()
 	p := ports{free: map[string]string{}}
 	var pairs []string
 	for _, documented := range []string{"8000", "8001", "9000", "7070"} {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+		for p.free[documented] == "" {
+			port := strconv.Itoa(10_000 + rand.IntN(20_000))
+			if l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:"+port); err == nil {
+				defer l.Close() // until all are chosen
+				p.free[documented] = port
+			}
 		}
-		defer l.Close()
-		p.free[documented] = strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 		pairs = append(pairs, ":"+documented, ":"+p.free[documented])
 	}
 	p.Replacer = strings.NewReplacer(pairs...)
