@@ -108,7 +108,7 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 	$(GO) test $(RACEFLAGS) -timeout 20m $(TESTFLAGS) $(SLOWEST) $(filter-out %/e2e $(SLOWEST),$(shell $(GO) list $(PACKAGES)))
 	SPILLWAY_RACE=$(RACE) $(GO) test -timeout 20m -parallel 4 $(TESTFLAGS) ./e2e
 	cd testdata/bench/plot && $(GO) test $(TESTFLAGS) .
-	cd e2e/openapi && $(GO) test $(TESTFLAGS) .
+	cd e2e/openapi && $(GO) test -count=1 $(TESTFLAGS) .
 	cd testdata/delivery/release && $(GO) test $(TESTFLAGS) .
 
 .PHONY: full
