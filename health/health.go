@@ -120,9 +120,21 @@ func New(cfg Config) *Health {
 	return h
 }
 
-// Probe asks the store, so that the first uploads find out nothing that the start could have
-// found out. It ends with ctx. The result is that of the heartbeats of the next moments.
-func (h *Health) Probe(ctx context.Context) { h.storage.first(ctx) }
+// Watch probes the store at once and then every minute, until ctx ends. The first uploads thus
+// find out nothing that the start could have found out, and Checks is up to date though nobody
+// asks for the heartbeat.
+func (h *Health) Watch(ctx context.Context) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		h.storage.refresh(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // SetDraining records that the instance takes no more uploads. Load balancers then
 // take it out for good.

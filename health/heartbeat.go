@@ -22,11 +22,14 @@ const (
 type Level int
 
 const (
-	Unknown Level = -1 // nobody has asked yet
+	Unknown Level = -1 // not found out yet
 	OK      Level = 0
 	Warning Level = 30 // somebody should look
 	Error   Level = 40 // uploads fail, or soon will
 )
+
+// Levels returns all levels.
+func Levels() []Level { return []Level{Unknown, OK, Warning, Error} }
 
 func (l Level) String() string {
 	switch l {
@@ -82,11 +85,11 @@ func (h *Health) heartbeat(w http.ResponseWriter, r *http.Request) {
 }
 
 // Checks returns the result of every check without asking the store: "storage" is
-// what the last heartbeat found.
+// what the last probe found.
 func (h *Health) Checks() []Check {
 	known, err := h.storage.lastKnown()
 	if !known {
-		return h.checks(Check{"storage", Unknown, "Nobody has asked for /__heartbeat__ yet."})
+		return h.checks(Check{"storage", Unknown, "The first probe of the store has not ended yet."})
 	}
 	return h.checks(h.checkStorage(err))
 }

@@ -15,6 +15,10 @@ const (
 	// probeLife is how long a result is reused by default, so that heartbeats do not
 	// load the store.
 	probeLife = 10 * time.Second
+
+	// probeEvery is how often the store is probed though nobody asks for the heartbeat, so
+	// that the metrics tell of an outage. In an hour without one, a bucket gets 240 requests.
+	probeEvery = time.Minute
 )
 
 // probe runs an expensive check. A result is reused for life. Callers that come
@@ -54,12 +58,16 @@ func (p *probe) ask(ctx context.Context) error {
 	return err
 }
 
-// first makes the first check, unless somebody else does. Unlike that of ask, it ends with ctx.
-func (p *probe) first(ctx context.Context) {
+// refresh checks, unless a result is at most life old or somebody else checks. Unlike the check
+// of ask, this one ends with ctx.
+func (p *probe) refresh(ctx context.Context) {
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
 	default:
+		return
+	}
+	if !p.done.IsZero() && time.Since(p.done) < p.life {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)

@@ -35,6 +35,7 @@ var (
 	spillStuck     = describe("spill_stuck_bytes", "Part of the disk quota held by ended uploads, in files whose calls hang.")
 	pressureNow    = describe("pressure_state", "1 for the current state of this instance, 0 for the others.", "state")
 	drainingNow    = describe("draining", "1 if this instance takes no more uploads.")
+	checkStatus    = describe("check_status", "1 for the current status of each check of /__heartbeat__, 0 for the others. The store is probed every minute.", "check", "status")
 	pageClients    = describe("page_clients", "Open live pages.")
 	janitorRuns    = describe("janitor_runs_total", "Runs of the cleaning tasks, by result.", "task", "result")
 	janitorRemoved = describe("janitor_removed_total", "Items that the cleaning tasks removed.", "task")
@@ -43,11 +44,12 @@ var (
 	traceSpans     = describe("trace_spans_total", "Spans of ended uploads: exported, failed at the endpoint, or dropped because the queue was full.", "result")
 	tokensAge      = describe("tokens_age_seconds", "Age of the tokens in force: time since the tokens file was last usable. About 0 while it is.")
 	tokensFailed   = describe("tokens_failed", "1 while the tokens file cannot be used, or reading it hangs.")
+	tokensExpiring = describe("tokens_expiring", "Tokens in force that may upload and expire within 30 days.")
 	tokenUsed      = describe("token_last_used_timestamp_seconds", "When a token in force was last used at this instance, by the first digits of its SHA-256; upstream stands for all tokens of --tokens-upstream. 0 if it was not since the start.", "token")
 	upstreamFailed = describe("tokens_upstream_failed", "1 while --tokens-upstream cannot be asked about tokens; 0 if there is none.")
 	upstreamKept   = describe("tokens_upstream_accepted", "Tokens that --tokens-upstream has accepted and that work while it cannot be asked.")
 	logDropped     = describe("log_dropped_lines_total", "Dropped log lines: nobody read them in time, or writing them failed.")
-	everyGauge     = []*prometheus.Desc{inFlight, storedLast, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, pageClients, sentryEvents, traceSpans, tokensAge, tokensFailed, tokenUsed, upstreamFailed, upstreamKept, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
+	everyGauge     = []*prometheus.Desc{inFlight, storedLast, memoryBudget, memoryUsed, memoryIdle, memoryWaiting, spillQuota, spillUsed, spillFree, spillHanging, spillStuck, pressureNow, drainingNow, checkStatus, pageClients, sentryEvents, traceSpans, tokensAge, tokensFailed, tokensExpiring, tokenUsed, upstreamFailed, upstreamKept, logDropped, janitorRuns, janitorRemoved, janitorSuccess}
 )
 
 // Describe implements [prometheus.Collector].
@@ -100,6 +102,11 @@ func (g gauges) collectInstance(gauge func(*prometheus.Desc, float64, ...string)
 		gauge(pressureNow, oneIf(s == state), s.String())
 	}
 	gauge(drainingNow, oneIf(g.cfg.Health.Draining()))
+	for _, c := range g.cfg.Health.Checks() {
+		for _, l := range health.Levels() {
+			gauge(checkStatus, oneIf(l == c.Level), c.Name, l.String())
+		}
+	}
 	gauge(pageClients, float64(g.pages()))
 	sent, dropped := g.cfg.Reporter.counts()
 	counter(sentryEvents, sent, "sent")
@@ -123,6 +130,7 @@ func (g gauges) collectTokens(gauge func(*prometheus.Desc, float64, ...string)) 
 	status := g.cfg.Tokens()
 	gauge(tokensAge, time.Since(status.AsOf).Seconds())
 	gauge(tokensFailed, oneIf(status.Err != nil))
+	gauge(tokensExpiring, float64(len(status.Expiring)))
 	for token, last := range lastUses(status.Uses) {
 		gauge(tokenUsed, timestamp(last), token)
 	}

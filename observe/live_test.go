@@ -275,7 +275,7 @@ func TestAdminHostOnAnyAddress(t *testing.T) {
 	}
 }
 
-// An open page does not probe the store. It shows what the last heartbeat found.
+// An open page does not probe the store. It shows what the last probe found.
 func TestLivePageHasTheChecks(t *testing.T) {
 	i := newInstance()
 	probes := 0

@@ -1,6 +1,8 @@
 package observe_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"regexp"
@@ -212,4 +214,24 @@ func BenchmarkUploadReported(b *testing.B) {
 	for b.Loop() {
 		i.uploads.Begin(1, observe.Sender{}, nil).End(ended(outcome.Stored, outcome.NoReason))
 	}
+}
+
+// Each check has a series for each status, of which one is 1. A scrape does not probe the
+// store: it has what the last probe found.
+func TestMetricsOfChecks(t *testing.T) {
+	i := newInstance()
+	want := func(when string, lines ...string) {
+		t.Helper()
+		s := i.scrape(t)
+		for _, line := range lines {
+			if !strings.Contains(s, "\nspillway_check_status{"+line+"\n") {
+				t.Errorf("%s: missing: %s", when, line)
+			}
+		}
+	}
+	i.storage = func(context.Context) error { return errors.New("down") }
+	want("before the first probe", `check="storage",status="unknown"} 1`, `check="storage",status="error"} 0`, `check="spill",status="ok"} 1`)
+	i.probe("/__heartbeat__", "")
+	i.trouble(1)
+	want("after it", `check="storage",status="unknown"} 0`, `check="storage",status="error"} 1`, `check="spill",status="ok"} 0`, `check="spill",status="warning"} 1`)
 }

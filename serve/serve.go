@@ -80,7 +80,7 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 		running.Go(func() { svc.pressure.Watch(watch) })
 	}
 	running.Go(func() { svc.pages.Watch(watch) })
-	running.Go(func() { svc.health.Probe(watch) })
+	running.Go(func() { svc.health.Watch(watch) })
 	svc.janitor.start(watch)
 	failed := make(chan error, 3) // one for each endpoint
 	for _, e := range svc.endpoints() {
