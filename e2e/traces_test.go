@@ -267,15 +267,23 @@ func TestTracesOfAFailingStore(t *testing.T) {
 // probes nor the exit. What is lost is counted and logged.
 func TestTracesGoNowhere(t *testing.T) {
 	t.Parallel()
-	for name, prepare := range map[string]func(o *otlpserver.Server) (url string){
-		"hangs": func(o *otlpserver.Server) string { o.Answer(otlpserver.Hang); return o.URL },
-		"fails": func(o *otlpserver.Server) string { o.Answer(otlpserver.Status(500)); return o.URL },
-		"down":  func(*otlpserver.Server) string { return "http://127.0.0.1:1" },
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		url    string // empty: the server's
+		logged string
+	}{
+		"hangs": {otlpserver.Hang, "", "some spans did not reach their endpoint in time"},
+		"fails": {otlpserver.Status(http.StatusInternalServerError), "", "spans were not exported"},
+		"down":  {nil, "http://127.0.0.1:1", "some spans did not reach their endpoint in time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := otlpserver.Start(t)
-			variables := append(exportTo(o), "OTEL_EXPORTER_OTLP_ENDPOINT="+prepare(o), "OTEL_EXPORTER_OTLP_TIMEOUT=60000")
+			o.Answer(c.answer)
+			variables := append(exportTo(o), "OTEL_EXPORTER_OTLP_TIMEOUT=60000")
+			if c.url != "" {
+				variables = append(variables, "OTEL_EXPORTER_OTLP_ENDPOINT="+c.url)
+			}
 			d := start(t, variables, "--dev", "--dev-s3-listen=127.0.0.1:0")
 			zip := archive.PythonZipfile(archive.File{Name: archive.SymbolsName(1), Data: archive.Symbols(1, 20_000)})
 			for range 5 {
@@ -294,7 +302,7 @@ func TestTracesGoNowhere(t *testing.T) {
 			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("the exit takes %v", took)
 			}
-			awaitLog(t, d, `"msg":"spans were not exported"`)
+			awaitLog(t, d, `"msg":"`+c.logged)
 		})
 	}
 }
