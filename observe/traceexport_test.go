@@ -64,6 +64,49 @@ func TestEndpointsThatFail(t *testing.T) {
 	}
 }
 
+// A request that failed for a moment is repeated. Spans that the endpoint says it has rejected
+// count as failed.
+func TestAnswersOfEndpoints(t *testing.T) {
+	for name, c := range map[string]struct {
+		first            http.HandlerFunc
+		requests         int
+		exported, failed int
+	}{
+		"unavailable": {otlpserver.Status(http.StatusServiceUnavailable), 2, 2, 0},
+		"bad request": {otlpserver.Status(http.StatusBadRequest), 1, 0, 2},
+		"partial success": {func(w http.ResponseWriter, _ *http.Request) {
+			// An unknown field, then partial_success with rejected_spans = 1 and a message.
+			_, _ = w.Write([]byte{0x10, 0x05, 0x0a, 0x05, 0x08, 0x01, 0x12, 0x01, 'x'})
+		}, 1, 1, 1},
+		"garbage": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte{0x0a, 0xff, 0xff}) }, 1, 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := trace(t, nil)
+			x.Answer(func(w http.ResponseWriter, r *http.Request) {
+				x.Answer(nil)
+				c.first(w, r)
+			})
+			for range 2 {
+				x.upload(nil, ended(outcome.Stored, outcome.NoReason), nil)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if all := x.Close(ctx); all != (c.failed == 0) {
+				t.Errorf("all spans were exported: %v", all)
+			}
+			if n := x.Requests(); n != c.requests {
+				t.Errorf("%d requests, want %d", n, c.requests)
+			}
+			text := newInstanceOf(nil, x.Tracer).scrape(t)
+			for result, want := range map[string]int{"exported": c.exported, "failed": c.failed} {
+				if line := fmt.Sprintf("spillway_trace_spans_total{result=%q} %d\n", result, want); !strings.Contains(text, line) {
+					t.Errorf("missing: %s", line)
+				}
+			}
+		})
+	}
+}
+
 // Spans that do not fit into the queue are dropped and counted, those of requests first.
 func TestFullQueue(t *testing.T) {
 	x := trace(t, map[string]string{"OTEL_BSP_MAX_QUEUE_SIZE": "40", "OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "40"})
