@@ -91,6 +91,7 @@ func (svc *service) run(ctx context.Context, signals <-chan os.Signal, stdout io
 		})
 	}
 	svc.announce(stdout)
+	svc.notifySupervisor(ctx, notifyReady)
 	go svc.logStartChecks(watch) // nobody waits for it: a disk may hang
 	err := svc.await(ctx, signals, failed)
 
@@ -183,6 +184,7 @@ func (svc *service) await(ctx context.Context, signals <-chan os.Signal, failed 
 // --drain-timeout for those under way, and ends the rest.
 func (svc *service) drain(ctx context.Context) error {
 	svc.health.SetDraining()
+	svc.notifySupervisor(ctx, notifyStopping)
 	<-time.After(svc.settings.DrainDelay)
 	ctx, cancel := context.WithTimeout(ctx, svc.settings.DrainTimeout)
 	defer cancel()

@@ -62,12 +62,17 @@ type service struct {
 	public   *endpoint
 	admin    *endpoint
 	embedded *endpoint // the S3 server of --dev; nil without one
+
+	notifySocket string // of systemd; empty without it
 }
 
 // newService assembles the service and opens its listeners, but serves nothing yet. The
 // error is a [*settings.Error] if a setting has to change.
 func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func(string) string, log *zap.Logger, logLines *asyncWriter) (_ *service, err error) {
-	svc := &service{settings: s, overrides: o, log: log, logLines: logLines, repeats: throttle.New(repeatInterval)}
+	svc := &service{
+		settings: s, overrides: o, log: log, logLines: logLines,
+		repeats: throttle.New(repeatInterval), notifySocket: getenv("NOTIFY_SOCKET"),
+	}
 	defer func() {
 		if err != nil {
 			svc.closeListeners()
