@@ -41,6 +41,15 @@ var Versitygw = Kind{
 	version: folderVersion,
 }
 
+// versitygwIAM is versitygw beside its IAM service, for [StartIAM].
+var versitygwIAM = Kind{
+	Name:     "versitygw with IAM",
+	Variable: "SPILLWAY_VERSITYGW",
+	script:   iam,
+	ports:    2,
+	version:  folderVersion,
+}
+
 // others are servers that tests run on as well if their variables are set.
 var others = []Kind{
 	{
@@ -98,6 +107,8 @@ var (
 	ceph string
 	//go:embed azure.sh
 	azure string
+	//go:embed iam.sh
+	iam string
 )
 
 // Kinds returns versitygw and the other servers that are installed, without those that

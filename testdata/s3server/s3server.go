@@ -44,6 +44,7 @@ type Server struct {
 	Client
 	Kind Kind
 
+	ports   []string // the first is that of S3
 	command *exec.Cmd
 	hold    io.Closer     // the keeper's standard input
 	output  *bytes.Buffer // of the server, complete once command has ended
@@ -119,6 +120,7 @@ func (k Kind) start(ctx context.Context, program, parent string) (*Server, error
 	s := &Server{
 		Client: NewClient("http://127.0.0.1:"+ports[0], AccessKey, SecretKey),
 		Kind:   k,
+		ports:  ports,
 		output: new(bytes.Buffer),
 	}
 	s.NoETag = k.noETag

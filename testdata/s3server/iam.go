@@ -1,0 +1,82 @@
+package s3server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// IAM is a server with users, each of whom may do what a policy allows. The credentials of
+// its Client are those of root, who may do everything.
+type IAM struct {
+	*Server
+}
+
+// StartIAM starts versitygw with its IAM service. Both end with the test.
+func StartIAM(t testing.TB) IAM {
+	t.Helper()
+	return IAM{versitygwIAM.Start(t)}
+}
+
+// User makes a user with a policy, in the form of AWS's IAM. It returns the user's keys.
+func (s IAM) User(t testing.TB, name, policy string) (accessKey, secretKey string) {
+	t.Helper()
+	var created struct {
+		AccessKeyID     string `xml:"CreateAccessKeyResult>AccessKey>AccessKeyId"`
+		SecretAccessKey string `xml:"CreateAccessKeyResult>AccessKey>SecretAccessKey"`
+	}
+	s.call(t, url.Values{"Action": {"CreateUser"}, "UserName": {name}})
+	if policy != "" {
+		s.call(t, url.Values{"Action": {"PutUserPolicy"}, "UserName": {name}, "PolicyName": {"test"}, "PolicyDocument": {policy}})
+	}
+	answer := s.call(t, url.Values{"Action": {"CreateAccessKey"}, "UserName": {name}})
+	if err := xml.Unmarshal(answer, &created); err != nil {
+		t.Fatal(err)
+	}
+	return created.AccessKeyID, created.SecretAccessKey
+}
+
+// call sends a request of IAM's query API and returns the answer.
+func (s IAM) call(t testing.TB, query url.Values) []byte {
+	t.Helper()
+	query.Set("Version", "2010-05-08")
+	body := query.Encode()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1:"+s.ports[1], strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	hash := sha256.Sum256([]byte(body))
+	keys := aws.Credentials{AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey}
+	if err := v4.NewSigner().SignHTTP(t.Context(), keys, req, hex.EncodeToString(hash[:]), "iam", Region, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(fmt.Errorf("%s: %s %s: %w", query.Get("Action"), resp.Status, answer, err))
+	}
+	return answer
+}
+
+// SetPolicy gives a bucket a policy.
+func (c Client) SetPolicy(ctx context.Context, bucket, policy string) error {
+	_, err := c.api.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &policy})
+	return err
+}
