@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,27 @@ import (
 	"spillway/testdata/daemon"
 	"spillway/testdata/s3server"
 )
+
+// program builds the program once for all tests.
+var program = sync.OnceValues(func() (string, error) {
+	return daemon.Build(context.Background(), built)
+})
+
+// built is the folder of the program.
+var built string
+
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "spillway-test-")
+	if err != nil {
+		panic(err)
+	}
+	built = folder
+	status := m.Run()
+	if err := os.RemoveAll(folder); err != nil {
+		panic(err)
+	}
+	os.Exit(status)
+}
 
 const (
 	s3Folder = "../../deploy/s3/"
@@ -135,7 +157,7 @@ var grants = []struct {
 func TestPolicyIsEnough(t *testing.T) {
 	t.Parallel()
 	server := s3server.StartIAM(t)
-	binary, err := daemon.Build(t.Context(), t.TempDir())
+	binary, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
