@@ -19,6 +19,8 @@ WEED          := $(BIN)/$(WEED_VERSION)/weed
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO         := $(BIN)/$(MINIO_VERSION)/minio
 RCLONE        := $(BIN)/v1.76.0/rclone
+TOFU_VERSION  := v1.12.6
+TOFU          := $(BIN)/tofu-$(TOFU_VERSION)/tofu
 AZURITE       := $(BIN)/azurite-3.35.0/node_modules/.bin/azurite-blob
 GOFUMPT       := $(BIN)/v0.12.0/gofumpt
 STATICCHECK   := $(BIN)/v0.8.2/staticcheck
@@ -115,10 +117,10 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 full: $(SERVERS) ## every test at its full size: each fault of the matrix, each byte of an archive
 	SPILLWAY_NIGHTLY=1 $(GO) test -timeout 60m -p 1 $(TESTFLAGS) $(PACKAGES)
 
-NIGHTLY := delivery full stores fuzz kill soak writers clients
+NIGHTLY := delivery kubernetes terraform full stores fuzz kill soak writers clients
 
 .PHONY: nightly
-nightly: ## what takes too long for each change: delivery, full, stores, fuzz, kill, soak, writers and clients, one after the other
+nightly: ## what takes too long for each change: delivery, kubernetes, terraform, full, stores, fuzz, kill, soak, writers and clients, one after the other
 	@failed=; times=; \
 	for target in $(NIGHTLY); do \
 		echo "== make $$target"; began=$$(date +%s); \
@@ -184,13 +186,26 @@ soak: $(VERSITYGW) ## mixed uploads for SOAKTIME (30m) with failing clients and 
 writers: $(VERSITYGW) ## uploads archives of real zip writers, which it installs; writes the table of docs/archives.md; WRITERSFLAGS, see -help
 	$(GO) run ./testdata/writers $(WRITERSFLAGS)
 
+# The programs that delivery needs.
+DELIVERY := podman runc systemd-analyze systemd-nspawn systemd-sysusers nsenter
+
 .PHONY: delivery
-delivery: $(VERSITYGW) ## makes the release twice and compares; builds and runs the container image with podman and runc, which it installs
-	@type podman runc >/dev/null 2>&1 || { test "$$(id -u)" = 0 && type apt-get >/dev/null 2>&1; } || \
-		{ echo 'podman and runc are missing, and only root can install them' >&2; exit 1; }
-	type podman runc >/dev/null 2>&1 || { apt-get -q -o DPkg::Lock::Timeout=300 update && \
-		apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends podman runc; }
+delivery: $(VERSITYGW) ## makes the release twice and compares; runs the container image and the unit of systemd, with programs that it installs
+	@type $(DELIVERY) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && type apt-get >/dev/null 2>&1; } || \
+		{ echo 'one of $(DELIVERY) is missing, and only root can install it' >&2; exit 1; }
+	type $(DELIVERY) >/dev/null 2>&1 || { apt-get -q -o DPkg::Lock::Timeout=300 update && \
+		apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends podman runc systemd systemd-container; }
 	$(GO) test -tags delivery -count=1 -timeout 60m -v ./testdata/delivery
+	$(GO) test -tags delivery -count=1 -timeout 20m -v -run '^(TestUnit|TestService)' ./testdata/deploy
+
+.PHONY: kubernetes
+kubernetes: ## the manifests of deploy, by Kubernetes' own code; it takes minutes to compile
+	cd testdata/deploy/kubernetes && $(GO) vet . && $(GO) test -count=1 $(TESTFLAGS) .
+
+.PHONY: terraform
+terraform: $(TOFU) ## the Terraform of deploy, by OpenTofu, which takes minutes to compile
+	$(TOFU) fmt -check -diff -recursive deploy/terraform
+	SPILLWAY_TOFU=$(TOFU) $(GO) test -tags delivery -count=1 -v -run '^TestTerraform' ./testdata/deploy
 
 .PHONY: clients
 clients: ## what real clients report of a refusal, with and without proxies; installs them; writes the table of docs/clients.md; CLIENTSFLAGS, see -help
@@ -204,6 +219,7 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, pa
 	$(GOLANGCI_LINT) run --build-tags delivery $(PACKAGES)
 	$(GO) mod tidy -diff
 	for module in testdata/browser testdata/bench/plot testdata/delivery/release e2e/openapi; do (cd $$module && $(GO) vet ./... && $(GO) mod tidy -diff) || exit 1; done
+	cd testdata/deploy/kubernetes && $(GO) mod tidy -diff
 
 .PHONY: cross
 cross: ## vet for the other systems of releases; Windows is built as well, though it is not released
@@ -231,6 +247,12 @@ $(MINIO):
 
 $(RCLONE):
 	GOBIN=$(@D) $(GO) install github.com/rclone/rclone@v1.76.0
+
+# As for SeaweedFS: its go.mod has a replace directive.
+$(TOFU):
+	mkdir -p $(@D)
+	cd / && source=$$($(GO) mod download -json github.com/opentofu/opentofu@$(TOFU_VERSION) | sed -n 's/^.*"Dir": "\(.*\)".*/\1/p') && \
+		cd "$$source" && $(GO) build -trimpath -o $@ ./cmd/tofu
 
 $(AZURITE):
 	npm install --silent --no-audit --no-fund --prefix $(BIN)/azurite-3.35.0 azurite@3.35.0
