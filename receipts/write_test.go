@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"spillway/testdata/nightly"
 )
 
 // text returns a pointer to text.
@@ -77,7 +79,7 @@ func compileSchema(t *testing.T) *jsonschema.Schema {
 
 func TestReceipt(t *testing.T) {
 	schema := compileSchema(t)
-	for _, files := range []Files{modules{1, 0}, modules{1, 1}, modules{1, 70}, modules{1, 5000}} {
+	for _, files := range []Files{modules{1, 0}, modules{1, 1}, modules{1, 70}, modules{1, 1000}} {
 		objects := Objects(headOf("a@example.com", 7, noon), files, len("receipts/"))
 		got := readAll(t, objects[len(objects)-1])
 		if n := bytes.Count(got, []byte("\n")); n != 1 || bytes.Contains(got, []byte("\u202e")) {
@@ -170,7 +172,7 @@ func TestBodyReadsTheSame(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for _, prefix := range []int{1, 9, 200} {
-		for _, count := range []int{0, 1, 40, 100, 140, 5000} {
+		for _, count := range []int{0, 1, 40, 100, 140, 600} {
 			objects := Objects(headOf("a@example.com", 228342184, noon), modules{1, count}, prefix)
 			for i, o := range objects {
 				if len(o.Name)+prefix > longestKey {
@@ -219,10 +221,10 @@ func TestOtherNames(t *testing.T) {
 // TestIndex looks up what receipts have, which each index must show, and what they have
 // not, which few may.
 func TestIndex(t *testing.T) {
-	const uploads, strangers = 100, 1000
-	for _, count := range []int{1, 10, 70, 180, 2000} {
+	uploads, strangers := nightly.Pick(40, 200), 1000
+	for _, count := range []int{1, 10, 70, 180, nightly.Pick(500, 20_000)} {
 		wrong := 0
-		for seed := range uploads / max(1, count/100) {
+		for seed := range max(2, uploads/max(1, count/100)) {
 			files := modules{seed, count}
 			objects := Objects(headOf("a@example.com", 1, noon), files, 9)
 			n, _ := parseName(objects[len(objects)-1].Name)
@@ -245,7 +247,7 @@ func TestIndex(t *testing.T) {
 				}
 			}
 		}
-		looked := uploads / max(1, count/100) * strangers
+		looked := max(2, uploads/max(1, count/100)) * strangers
 		t.Logf("%d modules: %.3f %% wrong", count, 100*float64(wrong)/float64(looked))
 		if float64(wrong) > 0.003*float64(looked) {
 			t.Errorf("%d modules: %d of %d are wrong", count, wrong, looked)
