@@ -77,7 +77,7 @@ func TestSymbolsInTheBudget(t *testing.T) {
 		name         string
 		named, bytes int // lengths of each name and of each field
 		ticket       bool
-	}{{"no symbol files", 80, 0, false}, {"short", 80, 10, false}, {"the longest", 1000, 255, true}} {
+	}{{"no symbol files", 80, 0, false}, {"short", 80, 10, false}, {"long headers", 20, 255, true}, {"the longest", 1000, 255, true}} {
 		t.Run(test.name, func(t *testing.T) {
 			entries := make([]archive.Entry, count)
 			for i := range entries {
