@@ -3,6 +3,7 @@
 package deploy
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -19,9 +20,13 @@ func tofuPolicy(t *testing.T, variables ...string) (p policy) {
 		t.Fatal(err)
 	}
 	tofu := func(args ...string) []byte {
-		out, err := exec.CommandContext(t.Context(), os.Getenv("SPILLWAY_TOFU"), append([]string{"-chdir=" + folder}, args...)...).CombinedOutput()
+		command := exec.CommandContext(t.Context(), os.Getenv("SPILLWAY_TOFU"), append([]string{"-chdir=" + folder}, args...)...)
+		command.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE=/dev/null") // not that of the user
+		var warnings bytes.Buffer
+		command.Stderr = &warnings
+		out, err := command.Output()
 		if err != nil {
-			t.Fatalf("tofu %v: %v\n%s", args, err, out)
+			t.Fatalf("tofu %v: %v\n%s%s", args, err, out, &warnings)
 		}
 		return out
 	}
