@@ -40,7 +40,7 @@ var supervisors = []supervised{
 }
 
 // setting matches a setting in a file.
-var setting = regexp.MustCompile(`(?m)(?:^|Environment=|[^#\n] )(SPILLWAY_\w+)=(\S*)`)
+var setting = regexp.MustCompile(`(?m)(?:^|[= ])(SPILLWAY_\w+)=(\S*)`)
 
 func readFile(t *testing.T, name string) string {
 	t.Helper()
