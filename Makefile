@@ -22,6 +22,7 @@ RCLONE        := $(BIN)/v1.76.0/rclone
 TOFU_VERSION  := v1.12.6
 TOFU          := $(BIN)/tofu-$(TOFU_VERSION)/tofu
 AZURITE       := $(BIN)/azurite-3.35.0/node_modules/.bin/azurite-blob
+PROMETHEUS    := $(BIN)/prometheus/usr/bin/prometheus
 GOFUMPT       := $(BIN)/v0.12.0/gofumpt
 STATICCHECK   := $(BIN)/v0.8.2/staticcheck
 GOLANGCI_LINT := $(BIN)/v2.15.0/golangci-lint
@@ -112,15 +113,16 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 	cd testdata/bench/plot && $(GO) test $(TESTFLAGS) .
 	cd e2e/openapi && $(GO) test -count=1 $(TESTFLAGS) .
 	cd testdata/delivery/release && $(GO) test $(TESTFLAGS) .
+	cd testdata/monitoring && $(GO) test $(TESTFLAGS) .
 
 .PHONY: full
 full: $(SERVERS) ## every test at its full size: each fault of the matrix, each byte of an archive
 	SPILLWAY_NIGHTLY=1 $(GO) test -timeout 60m -p 1 $(TESTFLAGS) $(PACKAGES)
 
-NIGHTLY := delivery kubernetes terraform full stores fuzz kill soak writers clients
+NIGHTLY := delivery alerts kubernetes terraform full stores fuzz kill soak writers clients
 
 .PHONY: nightly
-nightly: ## what takes too long for each change: delivery, kubernetes, terraform, full, stores, fuzz, kill, soak, writers and clients, one after the other
+nightly: ## what takes too long for each change: delivery, alerts, kubernetes, terraform, full, stores, fuzz, kill, soak, writers and clients, one after the other
 	@failed=; times=; \
 	for target in $(NIGHTLY); do \
 		echo "== make $$target"; began=$$(date +%s); \
@@ -141,6 +143,10 @@ plots: ## draws FIGURES (figures.json), which bench writes with -json, for docs/
 .PHONY: docs
 docs: ## writes the tables of docs/configuration.md and docs/metrics.md from the program
 	$(GO) run ./testdata/reference
+
+.PHONY: dashboard
+dashboard: ## writes deploy/grafana/spillway.json
+	cd testdata/monitoring && $(GO) run .
 
 .PHONY: profile
 profile: ## CPU and heap profiles of the stages' benchmarks, in the folder profiles
@@ -198,6 +204,12 @@ delivery: $(VERSITYGW) ## makes the release twice and compares; runs the contain
 	$(GO) test -tags delivery -count=1 -timeout 60m -v ./testdata/delivery
 	$(GO) test -tags delivery -count=1 -timeout 20m -v -run '^(TestUnit|TestService)' ./testdata/deploy
 
+.PHONY: alerts
+alerts: $(VERSITYGW) $(PROMETHEUS) ## tests the alerts: each is provoked for real, under Debian's Prometheus; writes the table of docs/operations.md; needs root
+	$(PROMETHEUS:prometheus=promtool) check rules deploy/prometheus/spillway.rules.yml
+	$(PROMETHEUS:prometheus=promtool) test rules testdata/alerts/rules.test.yml
+	$(GO) run ./testdata/alerts -prometheus $(PROMETHEUS) -document docs/operations.md
+
 .PHONY: kubernetes
 kubernetes: ## the manifests of deploy, by Kubernetes' own code; it takes minutes to compile
 	cd testdata/deploy/kubernetes && $(GO) vet . && $(GO) test -count=1 $(TESTFLAGS) .
@@ -218,7 +230,7 @@ lint: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI_LINT) ## formatting, vet, linters, pa
 	$(STATICCHECK) -tags delivery $(PACKAGES)
 	$(GOLANGCI_LINT) run --build-tags delivery $(PACKAGES)
 	$(GO) mod tidy -diff
-	for module in testdata/browser testdata/bench/plot testdata/delivery/release e2e/openapi; do (cd $$module && $(GO) vet ./... && $(GO) mod tidy -diff) || exit 1; done
+	for module in testdata/browser testdata/bench/plot testdata/delivery/release testdata/monitoring e2e/openapi; do (cd $$module && $(GO) vet ./... && $(GO) mod tidy -diff) || exit 1; done
 	cd testdata/deploy/kubernetes && $(GO) mod tidy -diff
 
 .PHONY: cross
@@ -256,6 +268,12 @@ $(TOFU):
 
 $(AZURITE):
 	npm install --silent --no-audit --no-fund --prefix $(BIN)/azurite-3.35.0 azurite@3.35.0
+
+# Debian's Prometheus, unpacked and not installed: the package would start a service. promtool
+# cannot be had by go install in good time, because it contains the clients of every cloud.
+$(PROMETHEUS):
+	mkdir -p $(BIN)/prometheus
+	cd $(BIN)/prometheus && apt-get -q -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb . && touch $@
 
 $(GOFUMPT):
 	GOBIN=$(@D) $(GO) install mvdan.cc/gofumpt@v0.12.0

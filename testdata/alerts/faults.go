@@ -100,7 +100,7 @@ func uploads(ctx context.Context, d *daemon.Daemon, n int, want int) error {
 }
 
 func diskIsFull(ctx context.Context, f *fleet) (*fault, error) {
-	disk, err := tmpfs.Mount(64 << 20)
+	disk, err := tmpfs.Mount(64 << 20) //nolint:contextcheck // it stays until the end
 	if err != nil {
 		return nil, err
 	}

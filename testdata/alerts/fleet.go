@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,8 +34,8 @@ type fleet struct {
 // close ends all, the last first.
 func (f *fleet) close() error {
 	var errs []error
-	for i := len(f.closers) - 1; i >= 0; i-- {
-		errs = append(errs, f.closers[i]())
+	for _, c := range slices.Backward(f.closers) {
+		errs = append(errs, c())
 	}
 	return errors.Join(errs...)
 }

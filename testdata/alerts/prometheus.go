@@ -59,6 +59,7 @@ scrape_configs: [{job_name: spillway, static_configs: [{targets: %[2]s}]}]
 		return nil, err
 	}
 	p := &prometheus{api: "http://" + listen}
+	//nolint:contextcheck // it runs until the end
 	p.keeper, err = keeper.Start(serve, program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(folder, "data"),
 		"--web.listen-address="+listen, "--log.level=warn")
 	if err != nil {
