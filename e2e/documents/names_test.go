@@ -15,7 +15,6 @@ import (
 var foreign = map[string]string{
 	"--content-on-error": "wget",
 	"--data-urlencode":   "curl",
-	"--enable-feature":   "Prometheus",
 	"--fail":             "curl",
 	"--form":             "curl",
 	"--post-file":        "wget",
