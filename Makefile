@@ -201,7 +201,7 @@ delivery: $(VERSITYGW) ## makes the release twice and compares; runs the contain
 		{ echo 'one of $(DELIVERY) is missing, and only root can install it' >&2; exit 1; }
 	type $(DELIVERY) >/dev/null 2>&1 || { apt-get -q -o DPkg::Lock::Timeout=300 update && \
 		apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends podman runc systemd systemd-container; }
-	$(GO) test -tags delivery -count=1 -timeout 60m -v ./testdata/delivery
+	$(GO) test -tags delivery -count=1 -timeout 90m -v ./testdata/delivery
 	$(GO) test -tags delivery -count=1 -timeout 20m -v -run '^(TestUnit|TestService)' ./testdata/deploy
 
 .PHONY: alerts
