@@ -2,6 +2,8 @@ package documents
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,7 +46,10 @@ func TestService(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkMetrics(t, documents, strings.Split(string(text), "\n"))
+		lines := strings.Split(string(text), "\n")
+		checkMetrics(t, documents, lines)
+		checkSelectors(t, "deploy/prometheus/spillway.rules.yml", lines)
+		checkSelectors(t, "deploy/grafana/spillway.json", lines)
 	})
 	t.Run("paths", func(t *testing.T) { checkPaths(t, documents, d) })
 	t.Run("checks", func(t *testing.T) { checkChecks(t, documents, client.GetHeartbeat(t, d.API).Checks) })
@@ -73,19 +78,50 @@ func checkMetrics(t *testing.T, documents []document, lines []string) {
 			if f[2] == "" {
 				continue
 			}
-			for _, labels := range labelsOf(f[2]) {
-				if !slices.ContainsFunc(lines, func(l string) bool {
-					return strings.HasPrefix(l, name+"{") && !slices.ContainsFunc(labels, func(label string) bool { return !strings.Contains(l, label) })
-				}) {
-					t.Errorf("%s names %s with %s, which does not exist", d.path, name, labels)
-				}
-			}
+			checkLabels(t, d.path, name, f[2], lines)
 		}
 	}
 	for _, l := range lines {
 		if m := regexp.MustCompile(`^# TYPE (spillway_\w+) `).FindStringSubmatch(l); m != nil && !named[m[1]] {
 			t.Errorf("no document names the metric %s", m[1])
 		}
+	}
+}
+
+// checkLabels checks that a metric has a series for each label set that the matchers in braces
+// select.
+func checkLabels(t *testing.T, path, name, matchers string, lines []string) {
+	t.Helper()
+	for _, labels := range labelsOf(matchers) {
+		if !slices.ContainsFunc(lines, func(l string) bool {
+			return strings.HasPrefix(l, name+"{") && !slices.ContainsFunc(labels, func(label string) bool { return !strings.Contains(l, label) })
+		}) {
+			t.Errorf("%s names %s with %s, which does not exist", path, name, labels)
+		}
+	}
+}
+
+// prometheusLabels matches matchers of labels that Prometheus adds.
+var prometheusLabels = regexp.MustCompile(`\b(?:job|instance)=~?"[^"]*",?`)
+
+// checkSelectors is checkMetrics for a file with queries, such as the rules of alerts.
+func checkSelectors(t *testing.T, path string, lines []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries := prometheusLabels.ReplaceAllString(strings.ReplaceAll(string(text), `\"`, `"`), "")
+	found := selector.FindAllStringSubmatch(queries, -1)
+	for _, f := range found {
+		if f[2] != "" {
+			checkLabels(t, path, f[1], f[2], lines)
+		} else if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, f[1]+"{") || strings.HasPrefix(l, f[1]+" ") }) {
+			t.Errorf("%s names the metric %s, which does not exist", path, f[1])
+		}
+	}
+	if len(found) < 15 {
+		t.Errorf("%s names only %d metrics", path, len(found))
 	}
 }
 
