@@ -113,7 +113,7 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 	cd testdata/bench/plot && $(GO) test $(TESTFLAGS) .
 	cd e2e/openapi && $(GO) test -count=1 $(TESTFLAGS) .
 	cd testdata/delivery/release && $(GO) test $(TESTFLAGS) .
-	cd testdata/monitoring && $(GO) test $(TESTFLAGS) .
+	cd testdata/monitoring && $(GO) test -count=1 $(TESTFLAGS) .
 
 .PHONY: full
 full: $(SERVERS) ## every test at its full size: each fault of the matrix, each byte of an archive
