@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,38 +20,44 @@ func (i *instance) storageLevel() health.Level { return i.Checks()[0].Level }
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newInstance()
-		probes := 0
-		var state error
-		i.storage = func(context.Context) error { probes++; return state }
+		var probes atomic.Int64
+		var down atomic.Bool
+		i.storage = func(context.Context) error {
+			probes.Add(1)
+			if down.Load() {
+				return errors.New("down")
+			}
+			return nil
+		}
 		if got := i.storageLevel(); got != health.Unknown {
 			t.Errorf("before the first probe: %v, want unknown", got)
 		}
 		ctx, end := context.WithCancel(t.Context())
 		go i.Watch(ctx)
 		synctest.Wait()
-		if got := i.storageLevel(); got != health.OK || probes != 1 {
-			t.Errorf("at the start: %v after %d probes, want ok after 1", got, probes)
+		if got := i.storageLevel(); got != health.OK || probes.Load() != 1 {
+			t.Errorf("at the start: %v after %d probes, want ok after 1", got, probes.Load())
 		}
 		for _, s := range []struct {
-			err  error
+			down bool
 			want health.Level
-		}{{errors.New("down"), health.Error}, {nil, health.OK}} {
-			state = s.err
+		}{{true, health.Error}, {false, health.OK}} {
+			down.Store(s.down)
 			pass(time.Minute)
 			if got := i.storageLevel(); got != s.want {
-				t.Errorf("a minute after %v: %v, want %v", s.err, got, s.want)
+				t.Errorf("a minute after down is %v: %v, want %v", s.down, got, s.want)
 			}
 		}
 		pass(time.Hour)
-		if probes != 63 {
-			t.Errorf("%d probes, want one a minute: 63", probes)
+		if got := probes.Load(); got != 63 {
+			t.Errorf("%d probes, want one a minute: 63", got)
 		}
 
 		pass(55 * time.Second)
 		i.do(http.MethodGet, "/__heartbeat__", "")
 		pass(5 * time.Second)
-		if probes != 64 {
-			t.Errorf("%d probes after a heartbeat five seconds before, want 64", probes)
+		if got := probes.Load(); got != 64 {
+			t.Errorf("%d probes after a heartbeat five seconds before, want 64", got)
 		}
 		end()
 		synctest.Wait()
