@@ -220,16 +220,22 @@ func filesRunOut(ctx context.Context, f *fleet) (*fault, error) {
 		}
 		return nil
 	}
+	least := 1 << 20 // open files
 	return &fault{
-		what: "the limit of open files is lowered to 10 % above what is open", alerts: []string{"SpillwayFiles"}, at: d,
-		begin: func(ctx context.Context) error {
-			open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
-			if err != nil {
-				return err
-			}
-			return limit(ctx, len(open)*11/10)
+		what: "the limit of open files is lowered to a fifth above what is open", alerts: []string{"SpillwayFiles"}, at: d,
+		ready: func(ctx context.Context) error {
+			// Some connections of the start are closed again.
+			settled := time.Now().Add(20 * time.Second)
+			return until(ctx, func() bool {
+				open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
+				if err == nil {
+					least = min(least, len(open))
+				}
+				return time.Now().After(settled)
+			})
 		},
-		end: func(ctx context.Context) error { return limit(ctx, 1024) },
+		begin: func(ctx context.Context) error { return limit(ctx, least*12/10) },
+		end:   func(ctx context.Context) error { return limit(ctx, 1024) },
 	}, err
 }
 

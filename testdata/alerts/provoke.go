@@ -13,14 +13,15 @@ import (
 )
 
 // patience is how long an alert may take to fire or to resolve.
-const patience = 20 * time.Minute
+const patience = 15 * time.Minute
 
 // A fault is a fault of one instance, and the alerts that it must cause.
 type fault struct {
 	what   string // for the table
 	alerts []string
 	at     *daemon.Daemon
-	by     *prometheus // that watches the instance; nil: the one that watches all others
+	by     *prometheus                     // that watches the instance; nil: the one that watches all others
+	ready  func(ctx context.Context) error // waits until the fault can begin; may be nil
 	begin  func(ctx context.Context) error
 	end    func(ctx context.Context) error
 }
@@ -58,6 +59,11 @@ func provoke(ctx context.Context, faults []*fault, all *prometheus) (rows []row,
 // run begins the fault, waits for its alerts, ends it, and waits until they have resolved.
 func (p *fault) run(ctx context.Context) ([]row, error) {
 	rows := make([]row, len(p.alerts))
+	if p.ready != nil {
+		if err := p.ready(ctx); err != nil {
+			return nil, err
+		}
+	}
 	began := time.Now()
 	if err := p.begin(ctx); err != nil {
 		return nil, fmt.Errorf("cannot be provoked: %w", err)
