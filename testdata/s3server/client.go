@@ -141,6 +141,20 @@ func (c Client) listUploads(ctx context.Context, bucket string, limit int32) ([]
 	}
 }
 
+// Parts returns how many parts an unfinished multipart upload has, up to 1,000. It has none
+// once it is finished.
+func (c Client) Parts(t testing.TB, bucket string, u Upload) int {
+	t.Helper()
+	parts, err := c.api.ListParts(context.Background(), &s3.ListPartsInput{Bucket: &bucket, Key: &u.Key, UploadId: &u.ID})
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "NoSuchUpload" {
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(parts.Parts)
+}
+
 // Object returns an object, its body as it is stored, and whether it is there.
 func (c Client) Object(t testing.TB, bucket, key string) (Object, bool) {
 	t.Helper()

@@ -1,0 +1,207 @@
+//go:build delivery
+
+package balancers
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"spillway/testdata/archive"
+	"spillway/testdata/form"
+)
+
+const (
+	smallSenders = 8
+	largeSenders = 3
+
+	// A large upload has parts at the store before it ends. It takes some seconds, so that
+	// some are under way at each moment.
+	largeSize  = 12 << 20
+	largePause = 200 * time.Millisecond // for each MiB
+	smallPause = 50 * time.Millisecond  // between two uploads
+)
+
+// retries is how the official client retries: 429, 502, 503 and 504, five times. It waits a
+// minute each time, which is shorter here. A broken connection ends it.
+const (
+	retries   = 5
+	retryWait = 2 * time.Second
+)
+
+// outcome is what came of one upload.
+type outcome struct {
+	archive  archive.Archive
+	statuses []int // of the tries
+	err      error // of the last
+}
+
+func (o outcome) stored() bool { return o.err == nil && slices.Contains(o.statuses, http.StatusCreated) }
+
+// load uploads without a pause, each time other files, until it is stopped.
+type load struct {
+	bed     *bed
+	retries int
+	stop    context.CancelFunc
+	senders sync.WaitGroup
+
+	mu       sync.Mutex
+	seed     uint64
+	outcomes []outcome
+}
+
+// startLoad starts the senders. The caller stops them.
+func startLoad(t *testing.T, b *bed, retries int) *load {
+	ctx, stop := context.WithCancel(t.Context())
+	l := &load{bed: b, retries: retries, stop: stop}
+	for n := range smallSenders + largeSenders {
+		l.senders.Go(func() {
+			for ctx.Err() == nil {
+				l.add(l.send(t.Context(), n < largeSenders))
+				if n >= largeSenders {
+					time.Sleep(smallPause)
+				}
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) add(o outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.outcomes = append(l.outcomes, o)
+}
+
+// send uploads one archive, as often as the client tries.
+func (l *load) send(ctx context.Context, large bool) (o outcome) {
+	l.mu.Lock()
+	l.seed++
+	seed := l.seed
+	l.mu.Unlock()
+	block, times, pause := archive.Symbols(seed, 20_000), 1, time.Duration(0)
+	if large {
+		block, times, pause = archive.Noise(seed, 1<<20), largeSize>>20, largePause
+	}
+	o.archive = archive.Archive{Entries: []archive.Entry{{Name: archive.SymbolsName(seed), Large: &archive.Pattern{Block: block, Times: times}}}}
+	for try := 0; ; try++ {
+		status, err := l.bed.upload(ctx, "dev", o.archive.Reader(), int64(len(block)*times), pause)
+		o.statuses, o.err = append(o.statuses, status), err
+		again := err == nil && slices.Contains([]int{429, 502, 503, 504}, status)
+		if !again || try == l.retries {
+			return o
+		}
+		time.Sleep(retryWait)
+	}
+}
+
+// upload sends an archive whose content is that large, with a pause after each MiB.
+func (b *bed) upload(ctx context.Context, token string, zip io.Reader, content int64, pause time.Duration) (status int, err error) {
+	f := form.New()
+	body := f.Reader(zip)
+	large := content >= 1<<20
+	if !large {
+		all, err := io.ReadAll(body)
+		if err != nil {
+			return 0, err
+		}
+		body = bytes.NewReader(all) // with a Content-Length
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/upload/", &paced{r: body, pause: pause})
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", f.ContentType)
+	req.Header.Set("Auth-Token", token)
+	if large {
+		return b.sendAndRead(req)
+	}
+	req.ContentLength = int64(body.(*bytes.Reader).Len())
+	resp, err := b.http.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, errors.Join(err, resp.Body.Close())
+}
+
+// sendAndRead sends a request on a connection of its own, and reads the answer meanwhile, as
+// most libraries do. net/http may miss an answer that is followed by the end of the
+// connection.
+func (b *bed) sendAndRead(req *http.Request) (status int, err error) {
+	conn, err := (&tls.Dialer{Config: b.tls}).DialContext(req.Context(), "tcp", req.URL.Host)
+	if err != nil {
+		return 0, err
+	}
+	answered, sent := make(chan int, 1), make(chan error, 1)
+	go func() {
+		if resp, err := http.ReadResponse(bufio.NewReader(conn), req); err == nil {
+			answered <- resp.StatusCode
+		}
+		close(answered)
+	}()
+	go func() { sent <- req.Write(conn) }()
+	defer func() {
+		err = errors.Join(err, conn.Close())
+		<-sent
+	}()
+	status, ok := <-answered
+	if !ok {
+		return 0, errors.New("the connection broke")
+	}
+	return status, nil
+}
+
+// paced is a reader that pauses after each MiB.
+type paced struct {
+	r     io.Reader
+	pause time.Duration
+	read  int
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b[:min(len(b), 64<<10)])
+	if p.read += n; p.read >= 1<<20 {
+		p.read = 0
+		time.Sleep(p.pause)
+	}
+	return n, err
+}
+
+// end stops the senders after their uploads, checks that the bucket holds exactly what was
+// stored, and returns what came of the uploads.
+func (l *load) end(t *testing.T) []outcome {
+	t.Helper()
+	l.stop()
+	l.senders.Wait()
+	var entries []archive.Entry
+	for _, o := range l.outcomes {
+		if o.stored() {
+			entries = append(entries, o.archive.Entries...)
+		}
+	}
+	l.bed.WantEntries(t, entries)
+	return l.outcomes
+}
+
+// tally counts outcomes by what the tries came to.
+func tally(all []outcome) map[string]int {
+	counts := map[string]int{}
+	for _, o := range all {
+		what := fmt.Sprint(o.statuses)
+		if o.err != nil {
+			what += " " + o.err.Error()
+		}
+		counts[what]++
+	}
+	return counts
+}
