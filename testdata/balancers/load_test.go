@@ -4,7 +4,6 @@ package balancers
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -31,8 +30,9 @@ const (
 	smallPause = 50 * time.Millisecond  // between two uploads
 )
 
-// retries is how the official client retries: 429, 502, 503 and 504, five times. It waits a
-// minute each time, which is shorter here. A broken connection ends it.
+// The official client retries 429, 502, 503 and 504, five times. It waits a minute each time,
+// which is shorter here. A broken connection ends it. Others, such as mozilla-central's
+// script, retry that as well.
 const (
 	retries   = 5
 	retryWait = 2 * time.Second
@@ -41,16 +41,19 @@ const (
 // outcome is what came of one upload.
 type outcome struct {
 	archive  archive.Archive
-	statuses []int // of the tries
+	statuses []int // of the tries; 0: no answer
 	err      error // of the last
 }
 
-func (o outcome) stored() bool { return o.err == nil && slices.Contains(o.statuses, http.StatusCreated) }
+func (o outcome) stored() bool {
+	return o.err == nil && slices.Contains(o.statuses, http.StatusCreated)
+}
 
 // load uploads without a pause, each time other files, until it is stopped.
 type load struct {
 	bed     *bed
 	retries int
+	broken  bool // retry broken connections
 	stop    context.CancelFunc
 	senders sync.WaitGroup
 
@@ -59,10 +62,11 @@ type load struct {
 	outcomes []outcome
 }
 
-// startLoad starts the senders. The caller stops them.
-func startLoad(t *testing.T, b *bed, retries int) *load {
+// startLoad starts the senders. They retry that often; broken: also after a connection
+// broke while it was sending a large upload. wantStored stops them.
+func startLoad(t *testing.T, b *bed, retries int, broken bool) *load {
 	ctx, stop := context.WithCancel(t.Context())
-	l := &load{bed: b, retries: retries, stop: stop}
+	l := &load{bed: b, retries: retries, broken: broken, stop: stop}
 	for n := range smallSenders + largeSenders {
 		l.senders.Go(func() {
 			for ctx.Err() == nil {
@@ -93,10 +97,14 @@ func (l *load) send(ctx context.Context, large bool) (o outcome) {
 		block, times, pause = archive.Noise(seed, 1<<20), largeSize>>20, largePause
 	}
 	o.archive = archive.Archive{Entries: []archive.Entry{{Name: archive.SymbolsName(seed), Large: &archive.Pattern{Block: block, Times: times}}}}
+	size, err := io.Copy(io.Discard, o.archive.Reader())
+	if err != nil {
+		return outcome{err: err}
+	}
 	for try := 0; ; try++ {
-		status, err := l.bed.upload(ctx, "dev", o.archive.Reader(), int64(len(block)*times), pause)
+		status, err := l.bed.upload(ctx, "dev", o.archive.Reader(), size, pause)
 		o.statuses, o.err = append(o.statuses, status), err
-		again := err == nil && slices.Contains([]int{429, 502, 503, 504}, status)
+		again := slices.Contains([]int{429, 502, 503, 504}, status) || l.broken && errors.Is(err, errBroken)
 		if !again || try == l.retries {
 			return o
 		}
@@ -104,28 +112,19 @@ func (l *load) send(ctx context.Context, large bool) (o outcome) {
 	}
 }
 
-// upload sends an archive whose content is that large, with a pause after each MiB.
-func (b *bed) upload(ctx context.Context, token string, zip io.Reader, content int64, pause time.Duration) (status int, err error) {
+// upload sends an archive of size bytes, with a pause after each MiB.
+func (b *bed) upload(ctx context.Context, token string, zip io.Reader, size int64, pause time.Duration) (status int, err error) {
 	f := form.New()
-	body := f.Reader(zip)
-	large := content >= 1<<20
-	if !large {
-		all, err := io.ReadAll(body)
-		if err != nil {
-			return 0, err
-		}
-		body = bytes.NewReader(all) // with a Content-Length
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/upload/", &paced{r: body, pause: pause})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/upload/", &paced{r: f.Reader(zip), pause: pause})
 	if err != nil {
 		return 0, err
 	}
+	req.ContentLength = f.Length(size)
 	req.Header.Set("Content-Type", f.ContentType)
 	req.Header.Set("Auth-Token", token)
-	if large {
+	if size > 1<<20 {
 		return b.sendAndRead(req)
 	}
-	req.ContentLength = int64(body.(*bytes.Reader).Len())
 	resp, err := b.http.Do(req)
 	if err != nil {
 		return 0, err
@@ -134,9 +133,11 @@ func (b *bed) upload(ctx context.Context, token string, zip io.Reader, content i
 	return resp.StatusCode, errors.Join(err, resp.Body.Close())
 }
 
-// sendAndRead sends a request on a connection of its own, and reads the answer meanwhile, as
-// most libraries do. net/http may miss an answer that is followed by the end of the
-// connection.
+// errBroken: the connection broke before an answer.
+var errBroken = errors.New("the connection broke")
+
+// sendAndRead sends a request on a connection of its own, and reads the answer meanwhile.
+// net/http may miss an answer that is followed by the end of the connection.
 func (b *bed) sendAndRead(req *http.Request) (status int, err error) {
 	conn, err := (&tls.Dialer{Config: b.tls}).DialContext(req.Context(), "tcp", req.URL.Host)
 	if err != nil {
@@ -151,12 +152,12 @@ func (b *bed) sendAndRead(req *http.Request) (status int, err error) {
 	}()
 	go func() { sent <- req.Write(conn) }()
 	defer func() {
-		err = errors.Join(err, conn.Close())
+		_ = conn.Close() // the other side may have done so
 		<-sent
 	}()
 	status, ok := <-answered
 	if !ok {
-		return 0, errors.New("the connection broke")
+		return 0, errBroken
 	}
 	return status, nil
 }
@@ -177,9 +178,9 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// end stops the senders after their uploads, checks that the bucket holds exactly what was
-// stored, and returns what came of the uploads.
-func (l *load) end(t *testing.T) []outcome {
+// wantStored stops the senders after their uploads. It checks that all were stored, and that
+// the bucket holds exactly those.
+func (l *load) wantStored(t *testing.T) []outcome {
 	t.Helper()
 	l.stop()
 	l.senders.Wait()
@@ -187,9 +188,12 @@ func (l *load) end(t *testing.T) []outcome {
 	for _, o := range l.outcomes {
 		if o.stored() {
 			entries = append(entries, o.archive.Entries...)
+		} else {
+			t.Errorf("an upload came to %v: %v", o.statuses, o.err)
 		}
 	}
 	l.bed.WantEntries(t, entries)
+	t.Logf("%d uploads, by statuses: %v", len(l.outcomes), tally(l.outcomes))
 	return l.outcomes
 }
 

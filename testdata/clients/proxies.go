@@ -1,29 +1,26 @@
 package main
 
-import "strings"
+import (
+	"strings"
+
+	"spillway/testdata/proxy"
+)
+
+// shipped stands for the settings in the folder deploy.
+const shipped = "deploy"
 
 // proxyConfig is a proxy and its settings.
 type proxyConfig struct {
 	name     string
-	haproxy  bool
+	kind     proxy.Kind
 	settings string
 	odd      bool // see route
 }
 
-// proxies are the routes through proxies. docs/clients.md recommends the settings of the
-// first of each kind.
+// proxies are the routes through proxies.
 var proxies = []proxyConfig{
-	{name: "nginx", settings: `
-		client_max_body_size 0;
-		proxy_http_version 1.1;
-		proxy_request_buffering off;
-		proxy_read_timeout 20m;
-		proxy_send_timeout 20m;
-		lingering_time 20m;
-		lingering_timeout 60s;`},
-	{name: "HAProxy", haproxy: true, settings: `
-	timeout client 20m
-	timeout server 20m`},
+	{name: "nginx", settings: shipped},
+	{name: "HAProxy", kind: proxy.HAProxy, settings: shipped},
 	{name: "nginx, as it comes", odd: true},
 	{name: "nginx, `client_max_body_size 0`", odd: true, settings: `
 		client_max_body_size 0;`},
@@ -33,22 +30,13 @@ var proxies = []proxyConfig{
 		proxy_request_buffering off;
 		proxy_read_timeout 20m;
 		proxy_send_timeout 20m;`},
-	{name: "HAProxy, time-outs of 30 s", odd: true, haproxy: true, settings: `
+	{name: "HAProxy, time-outs of 30 s", odd: true, kind: proxy.HAProxy, settings: `
 	timeout client 30s
 	timeout server 30s`},
 }
 
-const nginxConfig = `
-user USER;
-daemon off;
-worker_processes 1;
-pid HOME/pid;
-error_log stderr;
-events {}
-http {
-	access_log off;
-	client_body_temp_path HOME/body;
-	proxy_temp_path HOME/proxy;
+// nginxServer is what the settings of nginx are in.
+const nginxServer = `
 	server {
 		listen LISTEN ssl;
 		ssl_certificate FOLDER/cert.pem;
@@ -56,7 +44,6 @@ http {
 SETTINGS
 		location / { proxy_pass http://SERVER; }
 	}
-}
 `
 
 const haproxyConfig = `
@@ -71,19 +58,17 @@ backend spillway
 	server one SERVER
 `
 
-// text returns the configuration, with capitals for what differs between runs.
-func (c proxyConfig) text() string {
-	config := nginxConfig
-	if c.haproxy {
-		config = haproxyConfig
+// config returns the configuration as a function for [proxy.Start]. The certificate is in
+// the folder.
+func (c proxyConfig) config(folder, server string) func(address, home string) (string, error) {
+	if c.settings == shipped {
+		return proxy.Place{Root: ".", Folder: folder, Instances: [2]string{server, server}}.Shipped(c.kind)
 	}
-	return strings.Replace(config, "SETTINGS", strings.Trim(c.settings, "\n"), 1)
-}
-
-// command returns the command that runs the proxy.
-func (c proxyConfig) command(home, config string) []string {
-	if c.haproxy {
-		return []string{"/usr/sbin/haproxy", "-db", "-f", config}
+	return func(address, home string) (string, error) {
+		insert := strings.NewReplacer("FOLDER", folder, "LISTEN", address, "SERVER", server, "SETTINGS", strings.Trim(c.settings, "\n"))
+		if c.kind == proxy.HAProxy {
+			return insert.Replace(haproxyConfig), nil
+		}
+		return proxy.NginxConfig(insert.Replace(nginxServer), home)
 	}
-	return []string{"/usr/sbin/nginx", "-p", home, "-e", "stderr", "-c", config}
 }

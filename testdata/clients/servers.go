@@ -5,17 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"spillway/testdata/client"
 	"spillway/testdata/daemon"
+	"spillway/testdata/proxy"
 )
 
 // route is a way from the clients to Spillway.
@@ -28,11 +24,11 @@ type route struct {
 // servers are Spillway, with and without TLS, and the proxies before the latter. Proxies
 // speak TLS with the clients.
 type servers struct {
-	routes []route
-	cert   string // path
-	plain  *daemon.Daemon
-	tls    *daemon.Daemon
-	proxy  []*proxy
+	routes  []route
+	cert    string // path
+	plain   *daemon.Daemon
+	tls     *daemon.Daemon
+	proxies []*proxy.Proxy
 }
 
 // start starts the servers. The caller closes them.
@@ -76,72 +72,20 @@ func start(ctx context.Context, folder string) (_ *servers, err error) {
 		return nil, err
 	}
 	for _, p := range proxies {
-		route, err := s.startProxy(ctx, folder, p)
+		started, err := proxy.Start(ctx, p.kind, folder, p.config(folder, strings.TrimPrefix(s.plain.API, "http://")))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		s.routes = append(s.routes, route)
+		s.proxies = append(s.proxies, started)
+		s.routes = append(s.routes, route{name: p.name, url: "https://" + started.Address, odd: p.odd})
 	}
 	return s, nil
 }
 
-// proxy is a process of nginx or HAProxy.
-type proxy struct {
-	command *exec.Cmd
-	hold    io.Closer // its end ends the process
-}
-
-// leash runs a command until its standard input ends, which it does when this process has
-// ended, however it did.
-const leash = `"$@" </dev/null & p=$!; read -r _; kill "$p"; wait "$p"`
-
-func (s *servers) startProxy(ctx context.Context, folder string, c proxyConfig) (route, error) {
-	address, err := freeAddress(ctx)
-	if err != nil {
-		return route{}, err
-	}
-	home, err := os.MkdirTemp(folder, "proxy-")
-	if err != nil {
-		return route{}, err
-	}
-	account, err := user.Current()
-	if err != nil {
-		return route{}, err
-	}
-	config := filepath.Join(home, "config")
-	text := strings.NewReplacer(
-		"FOLDER", folder, "HOME", home, "USER", account.Username, "LISTEN", address, "SERVER", strings.TrimPrefix(s.plain.API, "http://"),
-	).Replace(c.text())
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return route{}, err
-	}
-	log, err := os.Create(filepath.Join(home, "log"))
-	if err != nil {
-		return route{}, err
-	}
-	defer log.Close()
-	// If ctx ended the leash, the proxy would go on.
-	p := &proxy{command: exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", append([]string{"-c", leash, "sh"}, c.command(home, config)...)...)}
-	p.command.Stdout, p.command.Stderr = log, log
-	if p.hold, err = p.command.StdinPipe(); err != nil {
-		return route{}, err
-	}
-	if err := p.command.Start(); err != nil {
-		return route{}, err
-	}
-	s.proxy = append(s.proxy, p)
-	if err := awaitListener(ctx, address); err != nil {
-		said, _ := os.ReadFile(log.Name())
-		return route{}, fmt.Errorf("%w\n%s", err, said)
-	}
-	return route{name: c.name, url: "https://" + address, odd: c.odd}, nil
-}
-
 // close ends the servers.
 func (s *servers) close() (err error) {
-	for _, p := range s.proxy {
-		err = errors.Join(err, p.hold.Close())
-		_ = p.command.Wait() // ended by a signal
+	for _, p := range s.proxies {
+		err = errors.Join(err, p.Close())
 	}
 	for _, d := range []*daemon.Daemon{s.plain, s.tls} {
 		if d != nil {
@@ -149,30 +93,6 @@ func (s *servers) close() (err error) {
 		}
 	}
 	return err
-}
-
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
-func awaitListener(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-		if err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("it does not listen: %w", err)
-		}
-	}
 }
 
 func concatenate(path string, from ...string) error {
