@@ -119,15 +119,15 @@ test: $(VERSITYGW) ## every test, with a real S3 server; long ones as a sample, 
 full: $(SERVERS) ## every test at its full size: each fault of the matrix, each byte of an archive
 	SPILLWAY_NIGHTLY=1 $(GO) test -timeout 60m -p 1 $(TESTFLAGS) $(PACKAGES)
 
-NIGHTLY := delivery alerts kubernetes terraform full stores fuzz kill soak writers clients
+NIGHTLY := delivery balancers alerts kubernetes terraform full stores fuzz kill soak writers clients
 
 .PHONY: nightly
-nightly: ## what takes too long for each change: delivery, alerts, kubernetes, terraform, full, stores, fuzz, kill, soak, writers and clients, one after the other
+nightly: ## what takes too long for each change: delivery, balancers, alerts, kubernetes, terraform, full, stores, fuzz, kill, soak, writers and clients, one after the other
 	@failed=; times=; \
 	for target in $(NIGHTLY); do \
 		echo "== make $$target"; began=$$(date +%s); \
 		$(MAKE) --no-print-directory $$target && result=passed || { result=FAILED; failed="$$failed $$target"; }; \
-		times="$$times$$(printf '%-8s %-6s %6d s' $$target $$result $$(($$(date +%s) - began)))\n"; \
+		times="$$times$$(printf '%-10s %-6s %6d s' $$target $$result $$(($$(date +%s) - began)))\n"; \
 	done; \
 	printf "$$times"; \
 	test -z "$$failed"
@@ -209,6 +209,14 @@ alerts: $(VERSITYGW) $(PROMETHEUS) ## tests the alerts: each is provoked for rea
 	$(PROMETHEUS:prometheus=promtool) check rules deploy/prometheus/spillway.rules.yml
 	$(PROMETHEUS:prometheus=promtool) test rules testdata/alerts/rules.test.yml
 	$(GO) run ./testdata/alerts -prometheus $(PROMETHEUS) -document docs/operations.md
+
+.PHONY: balancers
+balancers: $(VERSITYGW) ## two instances behind nginx and HAProxy, which it installs, with the settings of deploy: restarts, kills, pressure
+	@type nginx haproxy >/dev/null 2>&1 || { test "$$(id -u)" = 0 && type apt-get >/dev/null 2>&1; } || \
+		{ echo 'nginx or haproxy is missing, and only root can install them' >&2; exit 1; }
+	type nginx haproxy >/dev/null 2>&1 || { apt-get -q -o DPkg::Lock::Timeout=300 update && \
+		apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends nginx-light haproxy; }
+	$(GO) test -tags delivery -count=1 -timeout 30m -v ./testdata/balancers
 
 .PHONY: kubernetes
 kubernetes: ## the manifests of deploy, by Kubernetes' own code; it takes minutes to compile

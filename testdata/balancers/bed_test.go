@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -131,17 +130,19 @@ func newBed(t *testing.T, k proxy.Kind, args ...string) *bed {
 	b.tls = &tls.Config{RootCAs: trust, ServerName: "127.0.0.1"}
 	b.http = &http.Client{Transport: &http.Transport{TLSClientConfig: b.tls, MaxIdleConnsPerHost: 64}}
 	t.Cleanup(b.http.CloseIdleConnections)
-	client.Until(t, "the proxy has found both instances", b.isOpen)
+	client.Until(t, "the proxy passes requests on", func() bool { return b.isOpen(t) })
 	return b
 }
 
 // isOpen reports whether the proxy passes requests on.
-func (b *bed) isOpen() bool {
-	resp, err := b.http.Get(b.url + "/__version__")
+func (b *bed) isOpen(t *testing.T) bool {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/__version__", http.NoBody)
 	if err != nil {
-		return false
+		t.Fatal(err)
 	}
-	return errors.Join(err, resp.Body.Close()) == nil && resp.StatusCode == http.StatusOK
+	resp, err := b.http.Do(req)
+	return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 }
 
 // start starts the instance, again if it has ended.

@@ -65,12 +65,14 @@ type load struct {
 // startLoad starts the senders. They retry that often; broken: also after a connection
 // broke while it was sending a large upload. wantStored stops them.
 func startLoad(t *testing.T, b *bed, retries int, broken bool) *load {
-	ctx, stop := context.WithCancel(t.Context())
+	t.Helper()
+	ctx := t.Context() // of uploads under way, which go on when the load is stopped
+	stopped, stop := context.WithCancel(t.Context())
 	l := &load{bed: b, retries: retries, broken: broken, stop: stop}
 	for n := range smallSenders + largeSenders {
 		l.senders.Go(func() {
-			for ctx.Err() == nil {
-				l.add(l.send(t.Context(), n < largeSenders))
+			for stopped.Err() == nil {
+				l.add(l.send(ctx, n < largeSenders))
 				if n >= largeSenders {
 					time.Sleep(smallPause)
 				}
@@ -143,14 +145,19 @@ func (b *bed) sendAndRead(req *http.Request) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	answered, sent := make(chan int, 1), make(chan error, 1)
+	answered, sent := make(chan int, 1), make(chan struct{})
 	go func() {
-		if resp, err := http.ReadResponse(bufio.NewReader(conn), req); err == nil {
+		defer close(answered)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+		if err == nil {
 			answered <- resp.StatusCode
+			_ = resp.Body.Close() // the connection is not used again
 		}
-		close(answered)
 	}()
-	go func() { sent <- req.Write(conn) }()
+	go func() {
+		defer close(sent)
+		_ = req.Write(conn) // the answer counts
+	}()
 	defer func() {
 		_ = conn.Close() // the other side may have done so
 		<-sent
