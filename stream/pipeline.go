@@ -96,7 +96,8 @@ const EntryMemory = 120
 // On an error, Read calls end, which must cancel ctx with that cause. It does so as
 // soon as a worker fails: calls of r that wait for the client have to return then.
 //
-// Table memory stays reserved until share is closed, because sink keeps some of it.
+// Table memory stays reserved until share is closed, because sink and the report keep some
+// of it.
 func Read(ctx context.Context, end func(cause error), r io.Reader, share *budget.Share, sink Sink, rules Rules, read func(p *Pipeline) error) (*Report, error) {
 	p := newPipeline(ctx, end, r, share, sink, rules)
 	defer p.close()
@@ -233,7 +234,10 @@ func (p *Pipeline) At(name string) { p.rules.Progress.at(name) }
 
 // Ignored reports that the entry of h is verified and not stored.
 func (p *Pipeline) Ignored(h *Header) {
-	p.rules.Progress.note(func(r *Report) { r.Ignored = append(r.Ignored, IgnoredFile{h.Name, h.Size, h.CRC32}) })
+	p.rules.Progress.note(func(r *Report) {
+		r.IgnoredCount++
+		r.Ignored = append(r.Ignored, IgnoredFile{h.Name, h.Size, h.CRC32})
+	})
 }
 
 // create creates the object of an entry. It returns nil if the entry is not stored.

@@ -15,7 +15,8 @@ type Report struct {
 	Unread       int           // of the entries, those that were skipped without being read
 	Uncompressed int64         // uncompressed bytes of all entries
 	Hashed       int64         // uncompressed bytes whose MD5 was computed
-	Ignored      []IgnoredFile // in the directory's order
+	IgnoredCount int           // verified and not stored
+	Ignored      []IgnoredFile // these, in the directory's order; see [Progress.TakeIgnored]
 	Biggest      string        // the entry with the most uncompressed bytes
 	BiggestSize  int64         // of that entry, uncompressed
 	At           string        // the current entry, or the last
@@ -33,11 +34,11 @@ type IgnoredFile struct {
 	CRC32 uint32
 }
 
-// IgnoredNames returns the names of the ignored entries.
-func (r *Report) IgnoredNames() []string {
-	all := make([]string, len(r.Ignored))
-	for i := range r.Ignored {
-		all[i] = r.Ignored[i].Name
+// IgnoredNames returns the names of files.
+func IgnoredNames(files []IgnoredFile) []string {
+	all := make([]string, len(files))
+	for i := range files {
+		all[i] = files[i].Name
 	}
 	return all
 }
@@ -72,15 +73,21 @@ func (p *Progress) Report() Report {
 	return r
 }
 
-// end completes the report. It copies the names: the report may outlive the entry table.
+// TakeIgnored returns the report's Ignored, and removes them from it. Their names are in
+// the entry table: whoever keeps them after the share has been closed copies them first.
+func (p *Progress) TakeIgnored() []IgnoredFile {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.report.Ignored
+	p.report.Ignored = nil
+	return taken
+}
+
+// end completes the report. It copies the names that stay there.
 func (p *Progress) end(read int64, x *expansion) {
 	p.note(func(r *Report) {
 		r.Bytes, r.Uncompressed, r.Hashed = read, x.total(), x.hashed.Load()
 		r.Biggest, r.At = strings.Clone(r.Biggest), strings.Clone(r.At)
-		r.Ignored = slices.Clone(r.Ignored) // others may read it
-		for i, name := range CopyNames(r.IgnoredNames()) {
-			r.Ignored[i].Name = name
-		}
 	})
 }
 

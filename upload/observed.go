@@ -70,7 +70,7 @@ func (u *upload) shape() observe.Shape {
 	r := u.progress.Report()
 	s := observe.Shape{
 		ArchiveBytes: u.archiveBytes.Load(), ExpandedBytes: r.Uncompressed, HashedBytes: r.Hashed,
-		Entries: r.Entries, Unread: r.Unread, Ignored: len(r.Ignored),
+		Entries: r.Entries, Unread: r.Unread, Ignored: r.IgnoredCount,
 		Biggest: r.Biggest, BiggestBytes: r.BiggestSize, At: r.At,
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Kinds)) {

@@ -89,6 +89,7 @@ func (u *upload) admit() error {
 // err is nil, it keeps memory for the names in the answer: other uploads do not wait until
 // a slow client has read it.
 func (u *upload) giveBack(err error) {
+	ignored := u.progress.TakeIgnored()
 	if b := u.batch; b != nil {
 		uploaded, skipped := b.Uploaded(), b.Skipped()
 		u.note(func() {
@@ -97,9 +98,8 @@ func (u *upload) giveBack(err error) {
 		})
 		if err == nil {
 			// The batch's memory goes; its names would keep those of all entries.
-			report := u.progress.Report()
 			u.names = nameLists{
-				skipped: stream.CopyNames(skipped), uploaded: stream.CopyNames(uploaded), ignored: report.IgnoredNames(),
+				skipped: stream.CopyNames(skipped), uploaded: stream.CopyNames(uploaded), ignored: stream.CopyNames(stream.IgnoredNames(ignored)),
 			}
 		}
 	}

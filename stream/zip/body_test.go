@@ -296,8 +296,8 @@ func TestReport(t *testing.T) {
 	}
 	want := stream.Report{
 		Bytes: int64(len(data)), Entries: 4, Uncompressed: int64(5000 + len(text("a.sym")+text("z-symbols.txt")+text("a-symbols.txt"))),
-		Hashed:  int64(5000 + len(text("a.sym"))), // ignored entries need no MD5
-		Ignored: []stream.IgnoredFile{ignored("z-symbols.txt"), ignored("a-symbols.txt")}, Biggest: "big.dll", BiggestSize: 5000, At: "a-symbols.txt",
+		Hashed:       int64(5000 + len(text("a.sym"))), // ignored entries need no MD5
+		IgnoredCount: 2, Ignored: []stream.IgnoredFile{ignored("z-symbols.txt"), ignored("a-symbols.txt")}, Biggest: "big.dll", BiggestSize: 5000, At: "a-symbols.txt",
 		Kinds: map[string]stream.Kind{
 			"sym": {Files: 1, Bytes: int64(len(text("a.sym")))},
 			"dll": {Files: 1, Bytes: 5000},

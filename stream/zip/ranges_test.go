@@ -67,7 +67,7 @@ func readRanged(t *testing.T, m *budget.Budget, source *ziptest.Ranged, limits *
 
 func result(t *testing.T, s *ziptest.Store, report *stream.Report, err error) reading {
 	t.Helper()
-	r := reading{skipped: s.Skipped(), ignored: report.IgnoredNames(), unread: report.Unread, bytes: report.Bytes, err: err}
+	r := reading{skipped: s.Skipped(), ignored: stream.IgnoredNames(report.Ignored), unread: report.Unread, bytes: report.Bytes, err: err}
 	if err == nil {
 		r.contents = ziptest.Contents(t, s)
 	} else if kept := s.Kept(); len(kept) > 0 || len(r.skipped) > 0 {

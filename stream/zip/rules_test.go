@@ -91,8 +91,8 @@ func (r *rule) check(t *testing.T, s *ziptest.Store, report *stream.Report, err 
 		}
 	}
 	ziptest.CheckSame(t, ziptest.Contents(t, s), stored)
-	if !slices.Equal(report.IgnoredNames(), ignored) {
-		t.Errorf("ignored %q, want %q", report.IgnoredNames(), ignored)
+	if !slices.Equal(stream.IgnoredNames(report.Ignored), ignored) {
+		t.Errorf("ignored %q, want %q", stream.IgnoredNames(report.Ignored), ignored)
 	}
 	if report.Bytes != int64(len(r.archive)) {
 		t.Errorf("read %d bytes of %d", report.Bytes, len(r.archive))
