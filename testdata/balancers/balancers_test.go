@@ -3,9 +3,11 @@
 package balancers
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -176,5 +178,42 @@ func TestPressure(t *testing.T) {
 		client.Until(t, "the instance gets uploads again", func() bool { return i.stored(t) > before })
 		t.Logf("back after %v", time.Since(began))
 		l.wantStored(t)
+	})
+}
+
+// TestUnavailable: while no instance takes uploads, clients get a 503 in JSON. nginx reads
+// their uploads first. It is over as soon as one instance is back.
+func TestUnavailable(t *testing.T) {
+	each(t, func(t *testing.T, k proxy.Kind) {
+		b := newBed(t, k)
+		for _, i := range b.instances {
+			i.terminate(t)
+		}
+		size := map[proxy.Kind]int{proxy.Nginx: 20 << 20, proxy.HAProxy: 100}[k]
+		ask := func() client.Answer {
+			body := strings.NewReader(strings.Repeat("x", size))
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+"/upload/", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := b.http.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			a := client.Answer{Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After")}
+			_ = json.NewDecoder(resp.Body).Decode(&a) // HAProxy's own 503 is HTML, until it has noticed
+			return a
+		}
+		want := "No instance of Spillway takes uploads"
+		client.Until(t, "the proxy says so", func() bool {
+			a := ask()
+			if a.Status != http.StatusServiceUnavailable {
+				t.Errorf("status %d", a.Status)
+			}
+			return a.Error == want && a.Detail != "" && a.RetryAfter != ""
+		})
+		b.instances[1].start(t)
+		client.Until(t, "the proxy passes requests on", func() bool { return b.isOpen(t) })
 	})
 }
