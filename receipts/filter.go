@@ -68,7 +68,7 @@ func (f filter) mayHave(term string) bool {
 }
 
 // Terms, by what is looked up.
-func userTerm(email string) string { return "user " + email }
+func userTerm(email string) string { return "user " + strings.ToLower(email) }
 func idTerm(id string) string      { return "id " + strings.ToUpper(id) }
 
 // terms calls visit with the terms of a receipt. Files of one module follow each other in

@@ -8,27 +8,24 @@ import (
 	"strings"
 )
 
-// A printer prints receipts: for each, begin, file for each of its files, and end. A
-// receipt that turns out to be malformed has no end.
+// A printer prints receipts: for each, begin, file for each of its files, and end, or cut
+// if the rest of it cannot be printed.
 type printer interface {
 	begin(head []field, parsed *Head) error
 	file(raw json.RawMessage, parsed *File) error
 	end() error
+	cut() error
 }
 
 // jsonPrinter prints JSON lines. Fields that this version does not know stay as they are.
 type jsonPrinter struct {
 	w    io.Writer
-	open bool // a line has begun
-	some bool // a file has been printed in it
+	some bool // a file has been printed in the line
 }
 
 func (p *jsonPrinter) begin(head []field, _ *Head) error {
 	text := append(joinFields(head), `,"files":[`...)
-	if p.open {
-		text = append([]byte{'\n'}, text...) // the last receipt was malformed
-	}
-	p.open, p.some = true, false
+	p.some = false
 	_, err := p.w.Write(text)
 	return err
 }
@@ -43,8 +40,12 @@ func (p *jsonPrinter) file(raw json.RawMessage, _ *File) error {
 }
 
 func (p *jsonPrinter) end() error {
-	p.open = false
 	_, err := io.WriteString(p.w, "]}\n")
+	return err
+}
+
+func (p *jsonPrinter) cut() error {
+	_, err := io.WriteString(p.w, "\n")
 	return err
 }
 
@@ -141,3 +142,4 @@ func (p *csvPrinter) file(_ json.RawMessage, parsed *File) error {
 }
 
 func (p *csvPrinter) end() error { return nil }
+func (p *csvPrinter) cut() error { return nil } // lines are whole

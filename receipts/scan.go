@@ -27,7 +27,7 @@ func scan(text io.Reader, q *Query, p printer) (printed bool, err error) {
 	switch {
 	case err != nil:
 		return false, malformed(err)
-	case q.User != "" && about.User != q.User:
+	case q.User != "" && !strings.EqualFold(about.User, q.User):
 		return false, nil
 	case !q.ofFiles():
 		printed = true

@@ -233,7 +233,7 @@ func TestIndex(t *testing.T) {
 				index = filter(readAll(t, objects[0]))
 			}
 			for n := range count {
-				for _, q := range []Query{{User: "a@example.com"}, {DebugID: files.debugID(n)}, {CodeID: strings.ToLower(files.codeID(n))}, {Key: fmt.Sprintf("lib%d.dll/%s/lib%d.dl_", n, strings.ToLower(files.codeID(n)), n)}} {
+				for _, q := range []Query{{User: "A@example.COM"}, {DebugID: files.debugID(n)}, {CodeID: strings.ToLower(files.codeID(n))}, {Key: fmt.Sprintf("lib%d.dll/%s/lib%d.dl_", n, strings.ToLower(files.codeID(n)), n)}} {
 					for _, term := range q.terms() {
 						if !index.mayHave(term) {
 							t.Fatalf("%d modules: the index lacks %q", count, term)
