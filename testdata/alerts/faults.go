@@ -224,8 +224,8 @@ func filesRunOut(ctx context.Context, f *fleet) (*fault, error) {
 	return &fault{
 		what: "the limit of open files is lowered to a fifth above what is open", alerts: []string{"SpillwayFiles"}, at: d,
 		ready: func(ctx context.Context) error {
-			// Some connections of the start are closed again.
-			settled := time.Now().Add(20 * time.Second)
+			// Connections of the first probe are closed after 90 s.
+			settled := time.Now().Add(2 * time.Minute)
 			return until(ctx, func() bool {
 				open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
 				if err == nil {
