@@ -9,7 +9,7 @@ import (
 
 // does says what each action is for.
 var does = map[string]string{
-	"s3:PutObject":                  "Objects can be stored, with one request and in parts.",
+	"s3:PutObject":                  "Objects can be stored.",
 	"s3:GetObject":                  "Objects can be read, and have the bytes and metadata that were stored.",
 	"s3:ListBucket":                 "S3 answers 404 for an object that does not exist.",
 	"s3:AbortMultipartUpload":       "Multipart uploads can be aborted.",

@@ -68,6 +68,9 @@ func eventFields(x *Upload, e *Ended) []zap.Field {
 		fields = append(fields, zap.String("download_url", d.URL), zap.Strings("redirect_urls", d.Redirects),
 			zap.Int64("download_bytes", d.Bytes), zap.Int("download_requests", d.Requests), zap.Int("download_resumes", d.Resumes))
 	}
+	if e.Receipt != "" {
+		fields = append(fields, zap.String("receipt", e.Receipt))
+	}
 	if e.Err != nil {
 		fields = append(fields, zap.String("error", e.Err.Error()))
 	}

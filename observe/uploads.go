@@ -54,6 +54,7 @@ type Ended struct {
 	// For the log only.
 	User     string // e-mail address of the token's owner
 	AbortErr error  // what could not be cleaned up in the store
+	Receipt  string // key of the receipt; empty if there is none
 
 	Download *Download // nil if the client sent the archive
 }

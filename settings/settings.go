@@ -19,7 +19,7 @@ import (
 // variable, see [variable]. --help and docs/configuration.md are made from the tags.
 type Settings struct {
 	Serve       Serve       `cmd:"" default:"withargs" help:"Receive uploads until SIGTERM (the default command)."`
-	Check       Check       `cmd:"" help:"Check the settings, the machine and the store, and say what to do. Leaves nothing behind, and may run beside an instance. The exit status is 1 if something is wrong."`
+	Check       Check       `cmd:"" help:"Check the settings, the machine and the store, and say what to do. Deletes again what it writes to the store, and may run beside an instance. The exit status is 1 if a check is an error."`
 	Token       Token       `cmd:"" help:"Create, list and revoke upload tokens."`
 	Healthcheck Healthcheck `cmd:"" help:"Ask the instance on this machine for /__lbheartbeat__. The exit status is 0 if it should get uploads, and 1 if not or if there is no answer within 3s. For supervisors of containers."`
 	Receipts    Receipts    `cmd:"" help:"Print the receipts of stored uploads, oldest first."`

@@ -23,7 +23,7 @@ func (u *upload) end(v verdict, err error) {
 	ended := observe.Ended{
 		Result: outcome.Result{Outcome: v.outcome, Reason: v.reason, Stage: u.stageNow(), Spent: u.account.Spent()},
 		Status: v.status, Shape: u.shape(), Err: err,
-		User: u.token.Email, AbortErr: u.abortErr, Download: u.download.observed(),
+		User: u.token.Email, AbortErr: u.abortErr, Receipt: u.receipt, Download: u.download.observed(),
 		Anonymous: errors.Is(err, tokens.ErrMissing) || errors.Is(err, tokens.ErrUnknown) || errors.Is(err, tokens.ErrUnchecked),
 	}
 	ended.Shape.Uploaded, ended.Shape.Skipped, ended.Shape.SentBytes = u.uploaded, u.skipped, u.sentBytes

@@ -20,11 +20,14 @@ func (u *upload) writeReceipt() error {
 	}
 	defer u.account.During(account.OnStore)()
 	files := &receiptFiles{batch: u.batch, symbols: u.symbols, ignored: u.progress.Report().Ignored}
+	key := ""
 	for _, o := range receipts.Objects(u.receiptHead(files), files, len(prefix)) {
 		if err := u.batch.WriteReceipt(o.Name, o.ContentType, o.Body, o.Size); err != nil {
 			return err
 		}
+		key = prefix + o.Name
 	}
+	u.receipt = key
 	return nil
 }
 

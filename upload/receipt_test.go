@@ -64,6 +64,9 @@ func TestReceipt(t *testing.T) {
 	s := newSite(t, withReceipts)
 	address := s.serve()
 	r := s.upload(address, symbolForm(), asDev)
+	if key := s.event()["receipt"]; !slices.Contains(s.store.keys(), fmt.Sprint(key)) {
+		t.Errorf("the log names the receipt %v, stored are %q", key, s.store.keys())
+	}
 	var answered stored
 	if err := json.Unmarshal(r.body, &answered); err != nil || r.StatusCode != http.StatusCreated {
 		t.Fatalf("status %d: %s", r.StatusCode, r.body)

@@ -44,6 +44,7 @@ type upload struct {
 	symbols      *stream.Symbols // nil without receipts
 	batch        Batch           // nil before and after
 	completed    time.Time       // when it was published
+	receipt      string          // key of the receipt; empty if there is none
 	abortErr     error
 
 	// set by giveBack, once the archive is stored or refused
