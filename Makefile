@@ -212,10 +212,7 @@ alerts: $(VERSITYGW) $(PROMETHEUS) ## tests the alerts: each is provoked for rea
 
 .PHONY: balancers
 balancers: $(VERSITYGW) ## two instances behind nginx and HAProxy, which it installs, with the settings of deploy: restarts, kills, pressure
-	@type nginx haproxy >/dev/null 2>&1 || { test "$$(id -u)" = 0 && type apt-get >/dev/null 2>&1; } || \
-		{ echo 'nginx or haproxy is missing, and only root can install them' >&2; exit 1; }
-	type nginx haproxy >/dev/null 2>&1 || { apt-get -q -o DPkg::Lock::Timeout=300 update && \
-		apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends nginx-light haproxy; }
+	testdata/balancers/install.sh
 	$(GO) test -tags delivery -count=1 -timeout 30m -v ./testdata/balancers
 
 .PHONY: kubernetes
