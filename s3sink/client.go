@@ -37,6 +37,11 @@ type store struct {
 	// wait for a slot, or for the next attempt: each takes some memory.
 	pending chan struct{}
 
+	// lookups bounds the lookups of entries in the same way. An upload wants 64 at once, and
+	// one that waits within the SDK takes 32 KiB of stack. Operations that are pending wait
+	// for lookups.
+	lookups chan struct{}
+
 	// completes bounds the calls of CompleteMultipartUpload, which may take minutes. It
 	// leaves a quarter of the slots to other requests, which take seconds. It is taken
 	// before pending.
@@ -150,6 +155,7 @@ func newStore(loaded aws.Config, keys *renewingCredentials, cfg Config, retries 
 	return &store{
 		api: api, transport: cfg.Transport, timeouts: timeouts, singlePut: newSinglePut(api, cfg.PartSize, timeouts),
 		pending:   make(chan struct{}, 2*cfg.Concurrency),
+		lookups:   make(chan struct{}, 2*cfg.Concurrency),
 		completes: make(chan struct{}, threeQuarters(limit)),
 	}
 }
@@ -179,6 +185,16 @@ func removeAcceptEncoding(stack *middleware.Stack) error {
 // head looks the object at t up.
 func (s *store) head(ctx context.Context, t target) (objectInfo, error) {
 	return s.headObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key})
+}
+
+// lookUp looks up whether an entry is at t, when its turn has come. The error is that of the
+// request, or the cause of ctx's end.
+func (s *store) lookUp(ctx context.Context, t target) (objectInfo, error) {
+	if err := acquire(ctx, s.lookups); err != nil {
+		return objectInfo{}, err
+	}
+	defer func() { <-s.lookups }()
+	return s.head(ctx, t)
 }
 
 // headChecked looks the object at t up, with its checksum if the store has checksums of that

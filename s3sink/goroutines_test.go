@@ -35,6 +35,23 @@ func TestGoroutines(t *testing.T) {
 	})
 }
 
+// TestIdleGoroutines runs many functions at the same time. Few of their goroutines are kept.
+func TestIdleGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, hold := newGoroutines(), make(chan struct{})
+		for range 1000 {
+			g.run(func() { <-hold })
+		}
+		synctest.Wait()
+		close(hold)
+		synctest.Wait()
+		if n := running(); n < 1 || n > maxIdle {
+			t.Errorf("%d goroutines are idle, want 1 to %d", n, maxIdle)
+		}
+		g.end()
+	})
+}
+
 // running counts the goroutines that goroutines.run has started. The runtime, and tests that
 // ran before, have others, which may end at any time.
 func running() int {

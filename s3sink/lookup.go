@@ -24,7 +24,7 @@ var absent = func() *lookup {
 
 // Find implements [stream.Sink].
 func (b *Batch) Find(ctx context.Context, e stream.Entry) (stream.Found, error) {
-	existing, err := b.dest.store.head(ctx, b.dest.target(e.Name))
+	existing, err := b.dest.store.lookUp(ctx, b.dest.target(e.Name))
 	if err != nil {
 		b.fail(err)
 		return stream.Undecided, err
@@ -39,7 +39,7 @@ func (o *object) lookUp() {
 	t := o.target()
 	b.spawn(func() error {
 		defer close(l.answered)
-		if l.existing, l.err = b.dest.store.head(b.ctx, t); l.err != nil {
+		if l.existing, l.err = b.dest.store.lookUp(b.ctx, t); l.err != nil {
 			return l.err
 		}
 		if l.existing.found {
