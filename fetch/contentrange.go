@@ -1,11 +1,15 @@
 package fetch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
+
+	"spillway/internal/account"
 )
 
 // ask asks for the bytes from first to last, or to the end of the file if last is -1, and
@@ -18,9 +22,7 @@ func (d *Download) ask(first, last int64, broken *RemoteError) error {
 	} else {
 		header.Set("Range", fmt.Sprintf("bytes=%d-%d", first, last))
 	}
-	// The same URL, and not the first one: a validator holds for one resource only (RFC 9110,
-	// section 8.8.1).
-	a, err := d.get(d.url, header)
+	a, err := d.getRange(header)
 	if err != nil {
 		return err
 	}
@@ -37,6 +39,43 @@ func (d *Download) ask(first, last int64, broken *RemoteError) error {
 	}
 	d.answer, d.end = a, end
 	return nil
+}
+
+// askAgain is the pause before a request for a range is repeated.
+const askAgain = time.Second
+
+// getRange sends a request for a range. If there is no answer, or one that a retry may cure, it
+// sends the request once more: an archive may take many requests, and one failure is not to end
+// the upload.
+func (d *Download) getRange(header http.Header) (*answer, error) {
+	// The same URL, and not the first one: a validator holds for one resource only (RFC 9110,
+	// section 8.8.1).
+	a, err := d.get(d.url, header.Clone())
+	_, unreachable := errors.AsType[*RemoteError](err)
+	switch {
+	case err == nil && (&StatusError{Status: a.status}).Temporary():
+		a.close()
+	case unreachable:
+	default:
+		return a, err
+	}
+	if err := d.pause(askAgain); err != nil {
+		return nil, err
+	}
+	return d.get(d.url, header)
+}
+
+// pause waits. The error is the cause of the download's context.
+func (d *Download) pause(pause time.Duration) error {
+	defer d.account.During(account.OnRemote)()
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-d.ctx.Done():
+		return context.Cause(d.ctx)
+	}
 }
 
 // errOther is an answer that is not the range that was asked for, because the file has changed,
@@ -86,6 +125,9 @@ func (d *Download) checkRange(a *answer, first, last int64) (end int64, err erro
 	}
 	if d.validator.contradicts(a.header) {
 		return 0, otherError("the file has changed")
+	}
+	if d.tail != nil && a.checkEncoding(d.url) != nil {
+		return 0, otherError("the remote has encoded the range")
 	}
 	return end, nil
 }

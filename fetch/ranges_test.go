@@ -228,6 +228,7 @@ func TestRangesOfAnotherFile(t *testing.T) {
 		{"another length", 206, []string{"Content-Range", right, "Content-Length", "99999"}, 99_999, true, "another length"},
 		{"no range", 206, nil, 100_000, true, "does not say which range"},
 		{"another ETag", 206, []string{"Content-Range", right, "ETag", `"two"`}, 100_000, true, "the file has changed"},
+		{"an encoded range", 206, []string{"Content-Range", right, "Content-Encoding", "gzip"}, 100_000, true, "encoded the range"},
 		{"more than it says", 206, []string{"Content-Range", right, "Transfer-Encoding", "chunked"}, 100_001, true, "more arrived"},
 		{"412", 412, nil, 0, true, "status 412"},
 		{"416", 416, nil, 0, true, "status 416"},
