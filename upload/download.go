@@ -35,6 +35,9 @@ func (u *upload) fetch(link string, try bool) (source, error) {
 	base := parsed.EscapedPath()
 	base = base[strings.LastIndexByte(base, '/')+1:]
 	name, err := archiveName(base, base)
+	if e, ok := errors.AsType[*extensionError](err); ok {
+		e.ofURL = true
+	}
 	u.note(func() { u.filename, u.download = name, &download{link: link, url: parsed} })
 	if err != nil {
 		return nil, err

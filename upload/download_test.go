@@ -222,6 +222,9 @@ func TestRefusedURLs(t *testing.T) {
 			if r.StatusCode != c.status || r.message() != c.message && (!cut || !strings.HasPrefix(r.message(), text)) {
 				t.Errorf("status %d: %q\nwant   %d: %q", r.StatusCode, r.message(), c.status, c.message)
 			}
+			if strings.Contains(c.message, "extension") && !strings.Contains(string(r.body), "The last part of the URL's path") {
+				t.Errorf("the detail is not about the URL: %s", r.body)
+			}
 			if keys := s.store.keys(); len(keys) != 0 {
 				t.Errorf("stored %q", keys)
 			}

@@ -104,6 +104,7 @@ func extension(path string) string {
 // An extensionError says that an archive has an unknown extension.
 type extensionError struct {
 	extension string // as the client sent it
+	ofURL     bool   // the archive's name is in a URL, not in a form
 }
 
 func (e *extensionError) Error() string {
@@ -119,7 +120,7 @@ func archiveName(field, filename string) (string, error) {
 		}
 	}
 	if given := extension(field); given != "" {
-		return field, &extensionError{given}
+		return field, &extensionError{extension: given}
 	}
-	return filename, &extensionError{extension(filename)}
+	return filename, &extensionError{extension: extension(filename)}
 }

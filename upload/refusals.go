@@ -51,8 +51,11 @@ func verdictOnNames(err error) (verdict, bool) {
 		return refused(http.StatusBadRequest, why, message, detail), true
 	}
 	if e, ok := errors.AsType[*extensionError](err); ok {
-		return bad(outcome.BadForm, fmt.Sprintf(`Unrecognized archive file extension "%s"`, e.extension),
-			"The form's field, or else the file, has to be called after a zip archive: with a name that ends in .zip.")
+		detail := "The form's field, or else the file, has to be called after a zip archive: with a name that ends in .zip."
+		if e.ofURL {
+			detail = "The last part of the URL's path is the archive's name. It has to end in .zip."
+		}
+		return bad(outcome.BadForm, fmt.Sprintf(`Unrecognized archive file extension "%s"`, e.extension), detail)
 	}
 	if e, ok := errors.AsType[*snippetError](err); ok {
 		return bad(outcome.BadName, fmt.Sprintf("Content of archive file contains the snippet '%s' which is not allowed", e.snippet),
