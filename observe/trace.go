@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +29,7 @@ const maxCalls = 8192
 
 // TracerConfig configures a [Tracer]. Every field must be set.
 type TracerConfig struct {
-	Getenv  func(string) string // returns an environment variable
-	Release string              // version of the program
+	Release string // version of the program
 	Log     *zap.Logger
 	Repeats *throttle.Throttle // of messages about exports that fail
 }
@@ -40,10 +40,10 @@ type TracerConfig struct {
 //
 // Uploads without a known token have no span. Anybody could fill the queue with them.
 type Tracer struct {
-	settings *traceSettings
+	takeOver bool // the traces of clients
 	tracer   trace.Tracer
 	provider *sdktrace.TracerProvider
-	client   *traceClient
+	exporter *otlptrace.Exporter
 	counts   *traceCounts
 	kept     atomic.Int64 // requests of uploads under way, up to maxCalls
 }
@@ -57,19 +57,12 @@ type traceCounts struct {
 }
 
 // NewTracer returns a Tracer as the standard OTEL_ variables describe it, and connects to
-// nothing yet. It is nil if they name no endpoint. The error names a variable that cannot be
-// used. It quotes nothing that may be a secret.
+// nothing yet. It is nil if they name no endpoint. The error says which variable cannot be
+// used, or why. It quotes nothing that may be a secret.
 func NewTracer(ctx context.Context, cfg TracerConfig) (*Tracer, error) {
-	settings, err := readTraceSettings(cfg.Getenv)
-	if settings == nil || err != nil {
+	endpoint, err := traceEndpoint()
+	if endpoint == nil || err != nil {
 		return nil, err
-	}
-	described, err := resource.New(ctx,
-		resource.WithTelemetrySDK(), resource.WithHost(),
-		resource.WithAttributes(attribute.String("service.name", "spillway"), attribute.String("service.version", cfg.Release)),
-		resource.WithFromEnv())
-	if err != nil {
-		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	report := func(err error) {
 		text := clip(secrets.ReplaceAllString(err.Error(), scrubbed))
@@ -78,26 +71,40 @@ func NewTracer(ctx context.Context, cfg TracerConfig) (*Tracer, error) {
 		})
 	}
 	// The SDK would write both to the standard error.
+	setup := &setupErrors{}
+	otel.SetLogger(logr.New(setup))
+	otel.SetErrorHandler(setup)
+	t, err := newTracer(ctx, endpoint, cfg.Release, report)
 	otel.SetLogger(logr.Discard())
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(report))
+	if err != nil {
+		return nil, err
+	}
+	if err := setup.first(); err != nil {
+		t.Close(ctx)
+		return nil, err
+	}
+	cfg.Log.Info("spans are exported", zap.String("host", endpoint.Host))
+	return t, nil
+}
 
-	t := &Tracer{settings: settings, client: newTraceClient(settings), counts: &traceCounts{}}
-	exporter := &countedExporter{otlptrace.NewUnstarted(t.client), t.counts, report}
+func newTracer(ctx context.Context, endpoint *url.URL, release string, report func(error)) (*Tracer, error) {
+	described, err := resource.New(ctx,
+		resource.WithTelemetrySDK(), resource.WithHost(),
+		resource.WithAttributes(attribute.String("service.name", "spillway"), attribute.String("service.version", release)),
+		resource.WithFromEnv())
+	if err != nil {
+		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	t := &Tracer{takeOver: takesOverTraces(), counts: &traceCounts{}}
+	if t.exporter, err = newTraceExporter(ctx, endpoint); err != nil {
+		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_…: %w", err)
+	}
 	t.provider = sdktrace.NewTracerProvider(
 		sdktrace.WithResource(described),
-		sdktrace.WithSampler(settings.sampler),
-		sdktrace.WithSpanProcessor(&traceQueue{
-			SpanProcessor: sdktrace.NewBatchSpanProcessor(exporter,
-				sdktrace.WithMaxQueueSize(settings.queue), sdktrace.WithMaxExportBatchSize(settings.batch),
-				sdktrace.WithBatchTimeout(settings.delay), sdktrace.WithExportTimeout(settings.exportTimeout)),
-			limit: int64(settings.queue), counts: t.counts,
-		}),
+		sdktrace.WithSpanProcessor(newTraceQueue(&countedExporter{t.exporter, endpoint, t.counts, report}, t.counts)),
 	)
 	t.tracer = t.provider.Tracer("spillway")
-	cfg.Log.Info("spans are exported", zap.String("host", settings.endpoint.Host))
-	if len(settings.ignored) > 0 {
-		cfg.Log.Warn("these variables have no effect", zap.Strings("variables", settings.ignored))
-	}
 	return t, nil
 }
 
@@ -109,7 +116,7 @@ func (t *Tracer) Close(ctx context.Context) bool {
 	}
 	failed := t.counts.failed.Load()
 	err := t.provider.Shutdown(ctx)
-	t.client.stop()
+	_ = t.exporter.Shutdown(ctx) // ends requests, also if ctx has ended
 	return err == nil && t.counts.failed.Load() == failed
 }
 
@@ -167,7 +174,7 @@ func (t *Tracer) begin(ctx context.Context, header http.Header, began time.Time)
 	}
 	ctx = context.WithoutCancel(ctx)
 	var parent trace.SpanContext
-	if t.settings.takeOver {
+	if t.takeOver {
 		parent = parentOf(ctx, header)
 		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 	}

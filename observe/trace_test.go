@@ -47,7 +47,7 @@ func trace(t *testing.T, variables map[string]string) *traced {
 	all := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": server.URL}
 	maps.Copy(all, variables)
 	core, log := observer.New(zap.DebugLevel)
-	tracer, err := newTracer(all, zap.New(core))
+	tracer, err := newTracer(t, all, zap.New(core))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,10 +56,13 @@ func trace(t *testing.T, variables map[string]string) *traced {
 	}), log}
 }
 
-func newTracer(variables map[string]string, log *zap.Logger) (*observe.Tracer, error) {
-	return observe.NewTracer(context.Background(), observe.TracerConfig{
-		Getenv: func(name string) string { return variables[name] }, Release: "1.2.3", Log: log, Repeats: throttle.New(time.Hour),
-	})
+// newTracer returns a tracer with these variables in the environment, until the test ends.
+func newTracer(t *testing.T, variables map[string]string, log *zap.Logger) (*observe.Tracer, error) {
+	t.Helper()
+	for name, value := range variables {
+		t.Setenv(name, value)
+	}
+	return observe.NewTracer(context.Background(), observe.TracerConfig{Release: "1.2.3", Log: log, Repeats: throttle.New(time.Hour)})
 }
 
 // upload makes an upload, with what work does on its behalf.

@@ -1,25 +1,45 @@
 package observe
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 )
+
+const (
+	// maxTraceQueue bounds OTEL_BSP_MAX_QUEUE_SIZE: a span takes some 2 KB.
+	maxTraceQueue = 8192
+
+	// maxTraceAnswer bounds the answer of an endpoint, in bytes.
+	maxTraceAnswer = 64 << 10
+)
+
+// newTraceExporter returns an exporter to an endpoint, whatever OTEL_EXPORTER_OTLP_INSECURE
+// says about the URL's scheme.
+func newTraceExporter(ctx context.Context, endpoint *url.URL) (*otlptrace.Exporter, error) {
+	return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint.String()), otlptracehttp.WithMaxResponseSize(maxTraceAnswer),
+		otlptracehttp.WithProxy(proxyOfTraces))
+}
+
+// proxyOfTraces returns the proxy for a request. It refuses those that follow a redirect:
+// another host must not get the header. With a client of our own, the exporter would ignore
+// the variables for TLS and the timeout.
+func proxyOfTraces(req *http.Request) (*url.URL, error) {
+	if req.Response != nil {
+		return nil, errors.New("the endpoint answered with a redirect")
+	}
+	return http.ProxyFromEnvironment(req)
+}
 
 // traceQueue is a queue of at most limit spans. Those that do not fit are dropped and
 // counted. The queue of the SDK, which follows, is as long and so never full.
@@ -27,6 +47,18 @@ type traceQueue struct {
 	sdktrace.SpanProcessor
 	limit  int64
 	counts *traceCounts
+}
+
+func newTraceQueue(exporter sdktrace.SpanExporter, counts *traceCounts) *traceQueue {
+	q := &traceQueue{counts: counts}
+	q.SpanProcessor = sdktrace.NewBatchSpanProcessor(exporter, func(o *sdktrace.BatchSpanProcessorOptions) {
+		// The SDK takes any number: it panics below 0, and never pauses with a delay of 0.
+		o.MaxQueueSize = max(1, min(o.MaxQueueSize, maxTraceQueue))
+		o.MaxExportBatchSize = max(1, min(o.MaxExportBatchSize, o.MaxQueueSize))
+		o.BatchTimeout = max(o.BatchTimeout, time.Millisecond)
+		q.limit = int64(o.MaxQueueSize)
+	})
+	return q
 }
 
 // OnEnd implements [sdktrace.SpanProcessor]. A quarter of the queue is for the spans of
@@ -48,8 +80,9 @@ func (q *traceQueue) OnEnd(s sdktrace.ReadOnlySpan) {
 // the SDK would report as well.
 type countedExporter struct {
 	sdktrace.SpanExporter
-	counts *traceCounts
-	report func(error)
+	endpoint *url.URL
+	counts   *traceCounts
+	report   func(error)
 }
 
 // ExportSpans implements [sdktrace.SpanExporter].
@@ -57,11 +90,10 @@ func (e *countedExporter) ExportSpans(ctx context.Context, spans []sdktrace.Read
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	n, failed := int64(len(spans)), int64(0)
 	if err != nil {
-		failed = n
-		if partial, ok := errors.AsType[*rejectedError](err); ok {
-			failed = min(n, partial.spans)
-		}
-		e.report(err)
+		failed = min(n, rejected(err, n))
+	}
+	if failed > 0 {
+		e.report(e.reported(err))
 	}
 	e.counts.waiting.Add(-n)
 	e.counts.exported.Add(n - failed)
@@ -69,160 +101,28 @@ func (e *countedExporter) ExportSpans(ctx context.Context, spans []sdktrace.Read
 	return nil
 }
 
-// A rejectedError says that the endpoint took a batch without some of its spans.
-type rejectedError struct{ spans int64 }
+// partialSuccess matches the error for a batch that the endpoint took without some of its
+// spans. Its type is internal to the exporter.
+var partialSuccess = regexp.MustCompile(`OTLP partial success: [\s\S]*\((\d+) spans rejected\)`)
 
-func (e *rejectedError) Error() string { return fmt.Sprintf("the endpoint rejected %d spans", e.spans) }
-
-// traceClient sends spans to an OTLP endpoint (OTLP/HTTP, binary protobuf). It is an
-// otlptrace.Client. The one in otlptracehttp links all of gRPC, which is 4 MB, and its errors
-// quote settings that may be secrets.
-type traceClient struct {
-	settings *traceSettings
-	client   *http.Client
-	stopped  context.Context // requests end with it
-	stop     context.CancelFunc
+// rejected returns how many spans of a batch of n have failed with err.
+func rejected(err error, n int64) int64 {
+	if m := partialSuccess.FindStringSubmatch(err.Error()); m != nil {
+		n, _ = strconv.ParseInt(m[1], 10, 64)
+	}
+	return n
 }
 
-const (
-	// maxTraceAnswer bounds the answer of an endpoint, in bytes.
-	maxTraceAnswer = 64 << 10
-
-	// The pauses between attempts double from firstTracePause on, up to longestTracePause.
-	firstTracePause   = time.Second
-	longestTracePause = 15 * time.Second
-)
-
-func newTraceClient(s *traceSettings) *traceClient {
-	c := &traceClient{settings: s, client: &http.Client{
-		Timeout: s.timeout,
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: s.timeout}).DialContext,
-			TLSClientConfig:        s.tls,
-			ForceAttemptHTTP2:      true,
-			MaxResponseHeaderBytes: maxTraceAnswer,
-			MaxIdleConns:           1,
-			IdleConnTimeout:        90 * time.Second,
-		},
-		// Another host must not get the header.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-	c.stopped, c.stop = context.WithCancel(context.Background())
-	return c
-}
-
-// Start implements otlptrace.Client.
-func (c *traceClient) Start(context.Context) error { return nil }
-
-// Stop implements otlptrace.Client.
-func (c *traceClient) Stop(context.Context) error {
-	c.client.CloseIdleConnections()
-	return nil
-}
-
-// UploadTraces implements otlptrace.Client. It repeats a request that failed for a moment,
-// until ctx ends.
-func (c *traceClient) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(c.stopped, cancel)() //nolint:contextcheck // a request ends with both contexts
-	// On the wire, this is an ExportTraceServiceRequest, whose package links gRPC.
-	body, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
-	if err == nil && c.settings.gzip {
-		body, err = zipped(body)
+// reported returns err without the URL of the endpoint, and without what the endpoint
+// answered, which may repeat a header.
+func (e *countedExporter) reported(err error) error {
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		return failed.Err
 	}
-	if err != nil {
-		return err
+	text := err.Error()
+	if m := partialSuccess.FindStringSubmatch(text); m != nil {
+		return errors.New("the endpoint rejected " + m[1] + " spans")
 	}
-	for pause := firstTracePause; ; pause = min(2*pause, longestTracePause) {
-		wait, err := c.send(ctx, body)
-		if err == nil || wait < 0 {
-			return err
-		}
-		select {
-		case <-time.After(max(wait, pause/2+rand.N(pause/2))):
-		case <-ctx.Done():
-			return err
-		}
-	}
-}
-
-func zipped(body []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	if _, err := w.Write(body); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
-}
-
-// send makes one attempt. If it fails, wait is the least time until the next one; negative
-// if there should be none. No error contains the URL, or what the endpoint answered.
-func (c *traceClient) send(ctx context.Context, body []byte) (wait time.Duration, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.settings.endpoint.String(), bytes.NewReader(body))
-	if err != nil {
-		return -1, errors.New("the endpoint is not a URL")
-	}
-	req.Header = c.settings.header.Clone()
-	req.Header.Set("Content-Type", "application/x-protobuf")
-	if c.settings.gzip {
-		req.Header.Set("Content-Encoding", "gzip")
-	}
-	resp, err := c.client.Do(req)
-	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // without the URL
-		}
-		return 0, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxTraceAnswer))
-	switch resp.StatusCode {
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-		return time.Duration(max(0, min(seconds, 600))) * time.Second, fmt.Errorf("the endpoint answered with status %d", resp.StatusCode)
-	}
-	switch {
-	case resp.StatusCode < 200 || resp.StatusCode > 299:
-		return -1, fmt.Errorf("the endpoint answered with status %d", resp.StatusCode)
-	case err != nil:
-		return -1, nil // it has taken them
-	}
-	if n := rejected(answer); n > 0 {
-		return -1, &rejectedError{n}
-	}
-	return 0, nil
-}
-
-// rejected returns how many spans an answer says were rejected: the field
-// partial_success.rejected_spans of an ExportTraceServiceResponse.
-func rejected(answer []byte) int64 {
-	const partialSuccess, rejectedSpans = 1, 1
-	partial, _ := protowire.ConsumeBytes(field(answer, partialSuccess, protowire.BytesType))
-	n, _ := protowire.ConsumeVarint(field(partial, rejectedSpans, protowire.VarintType))
-	return int64(n)
-}
-
-// field returns message from the value of its first field with that number and type on; nil
-// if there is none.
-func field(message []byte, number protowire.Number, kind protowire.Type) []byte {
-	for len(message) > 0 {
-		at, is, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return nil
-		}
-		message = message[n:]
-		if at == number && is == kind {
-			return message
-		}
-		if n = protowire.ConsumeFieldValue(at, is, message); n < 0 {
-			return nil
-		}
-		message = message[n:]
-	}
-	return nil
+	text, _, _ = strings.Cut(text, "body: ")
+	return errors.New(strings.TrimRight(strings.ReplaceAll(text, e.endpoint.String(), "the endpoint"), ": ("))
 }

@@ -2,34 +2,45 @@ package observe_test
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"spillway/internal/outcome"
 	"spillway/internal/s3event"
 	"spillway/observe"
+	"spillway/testdata/client"
 	"spillway/testdata/otlpserver"
 )
 
 // An endpoint that fails or hangs delays no upload, and the exit only up to its deadline.
 // What is lost is counted, and logged once. Failures that may pass are retried.
 func TestEndpointsThatFail(t *testing.T) {
-	down := otlpserver.Start(t)
+	other := otlpserver.Start(t)
 	for name, c := range map[string]struct {
 		answer   http.HandlerFunc
 		endpoint string
+		logged   string
 	}{
-		"500":   {otlpserver.Status(500), ""},
-		"503":   {otlpserver.Status(503), ""},
-		"hangs": {otlpserver.Hang, ""},
+		"500":   {otlpserver.Status(500), "", "traces export: failed to send to the endpoint: 500 Internal Server Error"},
+		"503":   {otlpserver.Status(503), "", "traces export: context canceled: retry-able request failure"},
+		"hangs": {otlpserver.Hang, "", "context canceled"},
 		"moves": {func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, down.URL+"/v1/traces", http.StatusTemporaryRedirect)
-		}, ""},
-		"down": {nil, "http://127.0.0.1:1"},
+			http.Redirect(w, r, other.URL+"/v1/traces", http.StatusTemporaryRedirect)
+		}, "", "the endpoint answered with a redirect"},
+		"repeats the header": {func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "not the key: "+r.Header.Get("Api-Key"), http.StatusUnauthorized)
+		}, "", "traces export: failed to send to the endpoint: 401 Unauthorized"},
+		"down": {nil, "http://127.0.0.1:1", "dial tcp 127.0.0.1:1: connect: connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			variables := map[string]string{"OTEL_BSP_SCHEDULE_DELAY": "1", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=sesame"}
@@ -50,17 +61,56 @@ func TestEndpointsThatFail(t *testing.T) {
 			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("closing took %v", took)
 			}
-			if n := len(down.Spans()); n != 0 {
-				t.Errorf("%d spans followed a redirect", n)
+			if n := other.Requests(); n != 0 {
+				t.Errorf("%d requests followed a redirect", n)
 			}
-			if strings.Contains(fmt.Sprint(x.log.All()), "sesame") {
-				t.Error("the log has the value of a header")
-			}
-			// What is logged at the end of an interval is not here.
-			if n := x.log.FilterMessage("spans were not exported").Len(); n > 1 {
-				t.Errorf("%d lines of the log", n)
+			// One line, without header and URL. Others are logged at the end of an interval.
+			client.Until(t, "a line of the log", func() bool { return x.log.FilterMessage("spans were not exported").Len() > 0 })
+			lines := x.log.FilterMessage("spans were not exported").All()
+			if text := lines[0].ContextMap()["error"]; len(lines) != 1 || text != c.logged {
+				t.Errorf("%d lines: %v", len(lines), text)
 			}
 		})
+	}
+}
+
+// TestEncryptedEndpoint: the variables for TLS are used, and also over TLS no redirect is
+// followed.
+func TestEncryptedEndpoint(t *testing.T) {
+	encrypted := func(o *otlpserver.Server) *httptest.Server {
+		server := httptest.NewUnstartedServer(o)
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		return server
+	}
+	o, other := otlpserver.Start(t), otlpserver.Start(t)
+	server, elsewhere := encrypted(o), encrypted(other) // with one certificate
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x := trace(t, map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": server.URL, "OTEL_EXPORTER_OTLP_CERTIFICATE": file, "OTEL_EXPORTER_OTLP_HEADERS": "api-key=sesame",
+		"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1",
+	})
+	x.upload(nil, ended(outcome.Stored, outcome.NoReason), nil)
+	client.Until(t, "a span", func() bool { return len(o.Spans()) == 1 })
+	if !strings.Contains(o.Raw(), "Api-Key:[sesame]") {
+		t.Error("the endpoint has not got the header")
+	}
+	o.Answer(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere.URL+"/v1/traces", http.StatusTemporaryRedirect)
+	})
+	x.upload(nil, ended(outcome.Stored, outcome.NoReason), nil)
+	if x.Close(t.Context()) {
+		t.Error("spans were exported")
+	}
+	if n := other.Requests(); n != 0 {
+		t.Errorf("%d requests followed a redirect", n)
+	}
+	if _, err := newTracer(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": o.URL}, zap.NewNop()); err == nil {
+		t.Error("an endpoint without TLS is accepted with a certificate")
 	}
 }
 
@@ -74,9 +124,14 @@ func TestAnswersOfEndpoints(t *testing.T) {
 	}{
 		"unavailable": {otlpserver.Status(http.StatusServiceUnavailable), 2, 2, 0},
 		"bad request": {otlpserver.Status(http.StatusBadRequest), 1, 0, 2},
+		"success with a warning": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/x-protobuf")
+			_, _ = w.Write([]byte{0x0a, 0x03, 0x12, 0x01, 'x'})
+		}, 1, 2, 0},
 		"partial success": {func(w http.ResponseWriter, _ *http.Request) {
-			// An unknown field, then partial_success with rejected_spans = 1 and a message.
-			_, _ = w.Write([]byte{0x10, 0x05, 0x0a, 0x05, 0x08, 0x01, 0x12, 0x01, 'x'})
+			// partial_success with rejected_spans = 1 and a message.
+			w.Header().Set("Content-Type", "application/x-protobuf")
+			_, _ = w.Write([]byte{0x0a, 0x05, 0x08, 0x01, 0x12, 0x01, 'x'})
 		}, 1, 1, 1},
 		"garbage": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte{0x0a, 0xff, 0xff}) }, 1, 2, 0},
 	} {

@@ -84,7 +84,7 @@ func newService(ctx context.Context, s *settings.Serve, o overrides, getenv func
 	if svc.reporter, err = observe.NewReporter(s.SentryDSN, version.Version); err != nil {
 		return nil, &settings.Error{Err: fmt.Errorf("--sentry-dsn: %w", err)}
 	}
-	svc.tracer, err = observe.NewTracer(ctx, observe.TracerConfig{Getenv: getenv, Release: version.Version, Log: log, Repeats: svc.repeats})
+	svc.tracer, err = observe.NewTracer(ctx, observe.TracerConfig{Release: version.Version, Log: log, Repeats: svc.repeats})
 	if err != nil {
 		return nil, &settings.Error{Err: err}
 	}
