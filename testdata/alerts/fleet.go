@@ -121,7 +121,11 @@ func stall(ctx context.Context, d *daemon.Daemon, zip []byte) (end func()) {
 		_ = w.CloseWithError(context.Canceled)
 	})
 	sending.Go(func() { _, _ = client.Send(ctx, d.API, "dev", body) }) // it ends with ctx
-	return func() { cancel(); sending.Wait() }
+	return func() {
+		cancel()
+		_ = body.CloseWithError(context.Canceled) // whoever still writes: Send reads no more
+		sending.Wait()
+	}
 }
 
 // load has instances take uploads of all kinds until the returned function is called. An upload
