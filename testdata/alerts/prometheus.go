@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -54,7 +53,7 @@ scrape_configs: [{job_name: spillway, static_configs: [{targets: %[2]s}]}]
 	if err := errors.Join(os.WriteFile(config, []byte(configuration), 0o600), os.WriteFile(filepath.Join(folder, "rules.yml"), []byte(rules), 0o600)); err != nil {
 		return nil, err
 	}
-	listen, err := freeAddress(ctx)
+	listen, err := daemon.FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -79,15 +78,6 @@ scrape_configs: [{job_name: spillway, static_configs: [{targets: %[2]s}]}]
 }
 
 func (p *prometheus) close() error { return p.keeper.Close() }
-
-// freeAddress returns an address of loopback at which nobody listens.
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
 
 // until waits until holds does, and asks each second.
 func until(ctx context.Context, holds func() bool) error {

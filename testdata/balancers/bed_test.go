@@ -82,7 +82,7 @@ func newBed(t *testing.T, k proxy.Kind, args ...string) *bed {
 	}
 	place := proxy.Place{Root: "../..", Folder: folder}
 	for i := range b.instances {
-		address, err := proxy.FreeAddress(t.Context())
+		address, err := daemon.FreeAddress(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

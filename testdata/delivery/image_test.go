@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +19,7 @@ import (
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
+	"spillway/testdata/daemon"
 	"spillway/testdata/s3server"
 )
 
@@ -64,7 +64,10 @@ func (e engine) healthy(t *testing.T, container string) bool {
 // and the id of its process.
 func (e engine) run(t *testing.T, name, image string, options ...string) (api, process string) {
 	t.Helper()
-	address := freeAddress(t)
+	address, err := daemon.FreeAddress(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	e.output(t, slices.Concat([]string{
 		"run", "--detach", "--name=" + name, "--network=host", "--read-only", "--read-only-tmpfs=false", "--cap-drop=all",
 		"--security-opt=no-new-privileges", "--ulimit=nofile=4096:4096", "--ulimit=nproc=1024:1024",
@@ -89,16 +92,6 @@ func startTLS(t *testing.T, cert, key string) string {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s.URL
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // TestImage builds the image, runs it as a user who may do nothing, uploads through it to a

@@ -3,7 +3,6 @@
 package deploy
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"spillway/testdata/archive"
 	"spillway/testdata/client"
+	"spillway/testdata/daemon"
 	"spillway/testdata/s3server"
 	"spillway/tokens"
 )
@@ -55,7 +55,10 @@ func install(t *testing.T) installed {
 	}
 	store := s3server.Start(t)
 	s := installed{newContainer(t, binary), client.Bucket{Store: store.Client, BucketName: store.Bucket(t)}, ""}
-	listen := freeAddress(t)
+	listen, err := daemon.FreeAddress(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.api = "http://" + listen
 	s.write(t, "etc/spillway/environment", strings.Join([]string{
 		"SPILLWAY_LISTEN=" + listen, "SPILLWAY_ADMIN_LISTEN=127.0.0.1:0", "SPILLWAY_S3_ENDPOINT=" + store.Endpoint, "SPILLWAY_S3_PATH_STYLE=true",
@@ -71,17 +74,6 @@ func install(t *testing.T) installed {
 	s.boot(t)
 	s.await(t, "ActiveState", "active")
 	return s
-}
-
-// freeAddress returns an address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // TestService runs the unit under systemd: it gets ready, stores uploads, reads its files again,

@@ -13,6 +13,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"time"
+
+	"spillway/testdata/daemon"
 )
 
 // Kind is a proxy program.
@@ -57,7 +59,7 @@ const leash = `"$@" </dev/null & p=$!; read -r _; kill "$p"; wait "$p"`
 // closes the proxy.
 func Start(ctx context.Context, k Kind, parent string, settings func(address, home string) (string, error)) (_ *Proxy, err error) {
 	p := new(Proxy)
-	if p.Address, err = FreeAddress(ctx); err != nil {
+	if p.Address, err = daemon.FreeAddress(ctx); err != nil {
 		return nil, err
 	}
 	home, err := os.MkdirTemp(parent, "proxy-")
@@ -121,15 +123,6 @@ func account() (string, error) {
 		return "", err
 	}
 	return u.Username, nil
-}
-
-// FreeAddress returns an address of the loopback interface that nobody listens on.
-func FreeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 func awaitListener(ctx context.Context, address string) error {
