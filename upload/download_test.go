@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"spillway/testdata/archive"
@@ -258,19 +257,8 @@ func TestEveryCutOffOfADownload(t *testing.T) {
 	for _, stated := range []int{len(symbolZip), -1} {
 		bubble(t, func(t *testing.T, s *site, connect func() *client) {
 			for n := 0; n < len(symbolZip); n += 173 {
-				s.logs.TakeAll()
 				s.remote = has(io.MultiReader(bytes.NewReader(symbolZip[:n]), brokenReader{}), stated)
-				c := connect()
-				c.send(urlForm("url", link))
-				if r := c.reply(); r.StatusCode != http.StatusServiceUnavailable {
-					t.Errorf("after %d bytes: status %d: %s", n, r.StatusCode, r.body)
-				}
-				c.leave()
-				synctest.Wait()
-				s.idle()
-			}
-			if len(s.store.keys()) != 0 {
-				t.Errorf("stored %q", s.store.keys())
+				s.breaksOff(connect(), n)
 			}
 		})
 	}
@@ -333,48 +321,18 @@ func TestDownloadUnderWay(t *testing.T) {
 
 // TestEndsOfDownloads checks what ends a download before its end, and that nothing is stored.
 func TestEndsOfDownloads(t *testing.T) {
-	for name, c := range map[string]struct {
-		pause   time.Duration
-		act     func(s *site, c *client)
-		after   time.Duration
-		status  int // 0: nobody reads the answer
-		outcome string
-	}{
-		"the client leaves":  {9 * time.Second, func(_ *site, c *client) { time.Sleep(3 * time.Second); c.leave() }, 3 * time.Second, 0, "client gone"},
-		"the remote is idle": {11 * time.Second, nil, 11 * time.Second, 503, "refused"},
-		"the upload is long": {9 * time.Second, nil, 4 * time.Second, 503, "timed out"},
-		"the store fails":    {9 * time.Second, nil, time.Second, 503, "failed"},
-		"the server shuts down": {9 * time.Second, func(s *site, _ *client) {
-			time.Sleep(2 * time.Second)
-			s.api.close()
-		}, 2 * time.Second, 503, "shut down"},
+	for name, e := range map[string]downloadEnd{
+		"the client leaves":     {9 * time.Second, leaves, 3 * time.Second, 0, "client gone"},
+		"the remote is idle":    {11 * time.Second, nil, 11 * time.Second, 503, "refused"},
+		"the upload is long":    {9 * time.Second, nil, 4 * time.Second, 503, "timed out"},
+		"the store fails":       {9 * time.Second, nil, time.Second, 503, "failed"},
+		"the server shuts down": {9 * time.Second, shutsDown, 2 * time.Second, 503, "shut down"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, s *site, connect func() *client) {
-				s.remote = hasSlowly(c.pause)
-				if c.outcome == "failed" {
+			e.check(t, func(s *site) {
+				s.remote = hasSlowly(e.pause)
+				if e.outcome == "failed" {
 					s.store.onBegin = func(fail func(error)) { fail(errStore) }
-				}
-				began := time.Now()
-				client := connect()
-				client.send(urlForm("url", link))
-				if c.act != nil {
-					c.act(s, client)
-				}
-				if c.status != 0 {
-					client.expect(began, c.after, c.status)
-					client.leave()
-				}
-				synctest.Wait()
-				if e := s.event(); e["outcome"] != c.outcome || time.Since(began) != c.after {
-					t.Errorf("after %v: event %v", time.Since(began), e)
-				}
-				if len(s.store.keys()) != 0 {
-					t.Errorf("stored %q", s.store.keys())
-				}
-			}, func(cfg *Config) {
-				if c.outcome == "timed out" {
-					cfg.UploadTimeout = 4 * time.Second
 				}
 			})
 		})

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"spillway/testdata/archive"
@@ -91,24 +90,13 @@ func TestEveryCutOffInRanges(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site, connect func() *client) {
 		tail := len(rangedZip) - 76<<10
 		for n := 0; n < tail; n += 9_973 {
-			s.logs.TakeAll()
 			s.remote = rangesOf(rangedZip, func(_ *http.Request, start int, body io.Reader) io.Reader {
 				if start == tail {
 					return body
 				}
 				return io.MultiReader(io.LimitReader(body, int64(max(0, n-start))), brokenReader{})
 			})
-			c := connect()
-			c.send(urlForm("url", link))
-			if r := c.reply(); r.StatusCode != http.StatusServiceUnavailable {
-				t.Errorf("after %d bytes: status %d: %s", n, r.StatusCode, r.body)
-			}
-			c.leave()
-			synctest.Wait()
-			s.idle()
-		}
-		if len(s.store.keys()) != 0 {
-			t.Errorf("stored %q", s.store.keys())
+			s.breaksOff(connect(), n)
 		}
 	})
 }
@@ -135,55 +123,30 @@ func (s *stalling) Read(p []byte) (int, error) {
 
 // TestEndsOfRanges checks what ends an upload while it waits for a range, and where its time goes.
 func TestEndsOfRanges(t *testing.T) {
-	for name, c := range map[string]struct {
-		pause   time.Duration
-		act     func(s *site, c *client)
-		after   time.Duration
-		status  int // 0: nobody reads the answer
-		outcome string
-	}{
+	tail := len(rangedZip) - 76<<10
+	for name, e := range map[string]downloadEnd{
 		"the remote pauses":       {6 * time.Second, nil, 6 * time.Second, 201, "stored"},
 		"the remote is idle":      {time.Hour, nil, 20 * time.Second, 503, "refused"}, // and so is the answer that resumes
-		"the client leaves":       {9 * time.Second, func(_ *site, c *client) { time.Sleep(3 * time.Second); c.leave() }, 3 * time.Second, 0, "client gone"},
+		"the client leaves":       {9 * time.Second, leaves, 3 * time.Second, 0, "client gone"},
 		"the upload is long":      {9 * time.Second, nil, 4 * time.Second, 503, "timed out"},
-		"the server shuts down":   {9 * time.Second, func(s *site, _ *client) { time.Sleep(2 * time.Second); s.api.close() }, 2 * time.Second, 503, "shut down"},
+		"the server shuts down":   {9 * time.Second, shutsDown, 2 * time.Second, 503, "shut down"},
 		"the store fails at once": {9 * time.Second, nil, 0, 503, "failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, s *site, connect func() *client) {
-				tail := len(rangedZip) - 76<<10
+			event := e.check(t, func(s *site) {
 				s.remote = rangesOf(rangedZip, func(r *http.Request, start int, body io.Reader) io.Reader {
 					if start == tail {
 						return body
 					}
-					return io.MultiReader(&stalling{io.LimitReader(body, int64(max(0, 100_000-start))), r, c.pause}, body)
+					return io.MultiReader(&stalling{io.LimitReader(body, int64(max(0, 100_000-start))), r, e.pause}, body)
 				})
-				if c.outcome == "failed" {
+				if e.outcome == "failed" {
 					s.store.onFind = func() error { return errStore }
 				}
-				began := time.Now()
-				client := connect()
-				client.send(urlForm("url", link))
-				if c.act != nil {
-					c.act(s, client)
-				}
-				if c.status != 0 {
-					client.expect(began, c.after, c.status)
-					client.leave()
-				}
-				synctest.Wait()
-				e := s.event()
-				if e["outcome"] != c.outcome || time.Since(began) != c.after || fmt.Sprint(e["waited_remote"]) != fmt.Sprint(e["duration"]) {
-					t.Errorf("after %v: event %v", time.Since(began), e)
-				}
-				if stored := len(s.store.keys()); stored != 0 && c.outcome != "stored" {
-					t.Errorf("stored %q", s.store.keys())
-				}
-			}, func(cfg *Config) {
-				if c.outcome == "timed out" {
-					cfg.UploadTimeout = 4 * time.Second
-				}
 			})
+			if fmt.Sprint(event["waited_remote"]) != fmt.Sprint(event["duration"]) {
+				t.Errorf("event %v", event)
+			}
 		})
 	}
 }
